@@ -1,0 +1,82 @@
+"""Find unreadable image files before anything is trained, in one quick pass that also identifies each content."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from PIL import Image
+
+from transferkit.data.images import UnreadableImage, big_images_allowed, decode, explain, open_image
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one reading of a file told.
+
+    Attributes:
+        id: The identity of its content; empty when the file could not be read at all.
+        reason: Why it is unreadable, or None.
+    """
+
+    id: str
+    reason: str | None
+
+
+def content_id(content: bytes) -> str:
+    """Name a content: 32 hex digits, as printed by ``b2sum -l 128``."""
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+def check_file(path: str) -> Checked:
+    """Read a file once; decide from header and ending whether it is whole, and decode it only when that is in doubt."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        return Checked("", explain(error))
+    return Checked(content_id(content), check_content(content))
+
+
+def check_content(content: bytes) -> str | None:
+    """Say why the content of an image file cannot be decoded, or None.
+
+    Damage in the middle of a file whose header and end are whole may pass, and is then found when it is decoded.
+    """
+    try:
+        with big_images_allowed(), open_image(content) as image:
+            whole = _WHOLE.get(image.format or "")
+            if whole is not None and whole(image, content):
+                return None
+    except Exception as error:  # Pillow's plugins raise nearly everything on broken files
+        return explain(error, content)
+    try:
+        decode(content)
+    except UnreadableImage as error:
+        return error.reason
+    return None
+
+
+def _jpeg_is_whole(image: Image.Image, content: bytes) -> bool:
+    return content.rstrip(b"\0").endswith(b"\xff\xd9")  # end of image; some cameras pad with zeros
+
+
+def _png_is_whole(image: Image.Image, content: bytes) -> bool:
+    image.verify()  # check sums of all chunks; raises
+    return True
+
+
+def _gif_is_whole(image: Image.Image, content: bytes) -> bool:
+    return content.endswith(b"\x3b")
+
+
+def _webp_is_whole(image: Image.Image, content: bytes) -> bool:
+    return len(content) >= 8 + int.from_bytes(content[4:8], "little")  # RIFF: the length that follows
+
+
+_WHOLE: dict[str, Callable[[Image.Image, bytes], bool]] = {
+    "JPEG": _jpeg_is_whole,
+    "MPO": _jpeg_is_whole,
+    "PNG": _png_is_whole,
+    "GIF": _gif_is_whole,
+    "WEBP": _webp_is_whole,
+}

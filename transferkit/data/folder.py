@@ -1,0 +1,114 @@
+"""A folder of images: one sub-folder per class, perhaps below train/, val/ and test/."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.data.imagedata import RawData
+from transferkit.data.images import IMAGE_EXTENSIONS
+from transferkit.data.imageset import ImageSet
+from transferkit.data.splits import shown
+from transferkit.errors import TransferkitError
+
+DEFAULTS: dict[str, Any] = {"root": None}
+
+_LAYOUT = "ROOT/CLASS/image.jpg, or ROOT/train/CLASS/image.jpg with val/ and test/ beside train/ if you have them"
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+def load(cfg: Mapping[str, Any], seed: int) -> RawData:
+    """Read the layout of ``dataset.root``.
+
+    Class names are the sorted names of the class folders, as in torchvision's `ImageFolder`; images may lie in
+    sub-folders of theirs. Hidden files and files without an image's extension are passed over.
+
+    Raises:
+        TransferkitError: No such folder, no images, an empty class, or a class that occurs only outside train.
+    """
+    root = existing_folder(cfg["root"])
+    folders = _split_folders(root)
+    class_names = _class_folders(folders["train"])
+    if not class_names:
+        raise _no_classes(folders["train"])
+    return RawData(class_names, {split: _read_split(split, path, class_names) for split, path in folders.items()})
+
+
+def existing_folder(root: Any) -> Path:
+    """The folder that ``dataset.root`` names, relative to the working directory or to the user's home ("~")."""
+    if root is None or str(root) in ("", "???"):
+        raise TransferkitError(f"dataset.root is not set. Give the folder of your images, laid out as {_LAYOUT}.")
+    path = Path(root).expanduser()
+    if not path.exists():
+        raise TransferkitError(f"dataset.root={root}: no such folder (looked for {path.absolute()}).")
+    if not path.is_dir():
+        raise TransferkitError(f"dataset.root={root} is a file. Give a folder, laid out as {_LAYOUT}.")
+    return path
+
+
+def find_images(folder: Path) -> Iterator[Path]:
+    """Image files in a folder and below, sorted, following links; hidden ones and other kinds are passed over."""
+    for path, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(path, name) for name in sorted(files) if _is_image_name(name))
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folders of the given splits; the root itself as train if there are none."""
+    found: dict[str, Path] = {}
+    for split, names in _SPLIT_NAMES.items():
+        present = [root / name for name in names if (root / name).is_dir()]
+        if len(present) > 1:
+            raise TransferkitError(
+                f"dataset.root={root} has several folders for {split}: {shown([p.name for p in present])}."
+            )
+        if present:
+            found[split] = present[0]
+    if "train" not in found or not _class_folders(found["train"]):
+        return {"train": root}  # or a class that happens to be called "train"
+    return found
+
+
+def _class_folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _read_split(split: str, folder: Path, class_names: list[str]) -> ImageSet:
+    names = _class_folders(folder)
+    if not names:
+        raise _no_classes(folder)
+    files = {name: list(find_images(folder / name)) for name in names}
+    unseen = [name for name in names if name not in class_names and files[name]]
+    if unseen:
+        raise TransferkitError(
+            f"{folder} has classes that have no folder in train: {shown(unseen)}. A class must have training images; "
+            "check for misspelt folder names."
+        )
+    empty = [name for name in names if not files[name]]
+    if empty and split == "train":
+        raise TransferkitError(
+            f"class folders without any image in {folder}: {shown(empty)}. Add images or remove the folders (files "
+            f"count as images by their extension: {' '.join(sorted(IMAGE_EXTENSIONS))})."
+        )
+    labels = {name: label for label, name in enumerate(class_names)}
+    pairs = [(path, labels[name]) for name in names for path in files[name]]
+    if not pairs:
+        raise TransferkitError(f"no images in {folder}. Add some, or remove the folder.")
+    return ImageSet.from_files([path for path, _ in pairs], [label for _, label in pairs])
+
+
+def _no_classes(folder: Path) -> TransferkitError:
+    if any(_is_image_name(entry.name) for entry in os.scandir(folder)):
+        return TransferkitError(
+            f"dataset.root={folder} has images directly in it and no class folders. Sort them into {_LAYOUT}; or give "
+            "their labels in a table (dataset=csv); or, to label them with a fitted model, use task=predict images=DIR."
+        )
+    return TransferkitError(f"dataset.root={folder} has no class folders. Expected: {_LAYOUT}.")

@@ -1,0 +1,51 @@
+"""A data set as it lies there, and as it is used."""
+
+from dataclasses import dataclass, field
+
+from transferkit.data.imageset import ImageSet
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set with the splits that it comes with.
+
+    Attributes:
+        class_names: Name of each label.
+        splits: "train", and "val" and "test" where the set has them; "train" alone means that nothing is split yet.
+        note: What else is to be said of the set, in half a sentence.
+    """
+
+    class_names: list[str]
+    splits: dict[str, ImageSet]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set ready for use: three splits, every class present in train.
+
+    Attributes:
+        name: The name of the data set's configuration.
+        class_names: Name of each label.
+        train: What is fitted to.
+        val: What choices are made on.
+        test: What is reported, and never chosen on.
+        split_note: How the splits came about, in one line.
+        skipped: (name, reason) of each unreadable image left out.
+    """
+
+    name: str
+    class_names: list[str]
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    split_note: str
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""
+        return [
+            (name, self.class_names[label], split)
+            for split, images in (("train", self.train), ("val", self.val), ("test", self.test))
+            for name, label in zip(images.names, images.labels.tolist(), strict=True)
+        ]

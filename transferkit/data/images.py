@@ -1,0 +1,154 @@
+"""Whatever lies in an image file, as 8-bit RGB."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from transferkit.errors import TransferkitError
+
+DECODE_VERSION = 1
+"""Raised whenever `decode` gives other pixels than before, so that cached features are computed anew."""
+
+MAX_PIXELS = 1_000_000_000
+
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".dib", ".tif", ".tiff"}
+    | {".webp", ".gif", ".avif", ".jp2", ".tga", ".ico"}
+)
+"""torchvision's `ImageFolder` extensions and the other usual ones (lower case, with the dot)."""
+
+
+class UnreadableImage(TransferkitError):
+    """A file that cannot be decoded: the message names it and says why.
+
+    Attributes:
+        path: The file, or what stands for it.
+        reason: Why, for a person.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot read image {path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["UnreadableImage"], tuple[str, str]]:
+        """Survive the way from a data-loading worker to the main process."""
+        return type(self), (self.path, self.reason)
+
+
+def decode(source: str | Path | bytes | Image.Image, name: str | None = None) -> Image.Image:
+    """Decode an image of any mode to 8-bit RGB.
+
+    EXIF rotation is applied; transparency is laid on white; of an animation the first frame is taken; 16-bit
+    (and integer) gray is scaled linearly from 0..65535; floating-point gray from 0..1, or clipped to 0..255 when it
+    exceeds 1.
+
+    Args:
+        source: A path, the content of a file, or an image.
+        name: What to call it in an error; by default the path.
+
+    Returns:
+        A new RGB image that holds no file open.
+
+    Raises:
+        UnreadableImage: Missing, empty, truncated, not an image, or of more than 1 gigapixel.
+    """
+    label = name or (str(source) if isinstance(source, str | Path) else "(image in memory)")
+    try:
+        if isinstance(source, Image.Image):
+            return _to_rgb(source)
+        with big_images_allowed(), open_image(source) as image:
+            image.load()
+            return _to_rgb(image)
+    except Exception as error:  # Pillow's plugins raise nearly everything on broken files
+        raise UnreadableImage(label, explain(error, source)) from error
+
+
+def open_image(source: str | Path | bytes) -> Image.Image:
+    """Read the header only, within `big_images_allowed`.
+
+    Raises:
+        ValueError: More than `MAX_PIXELS`. Besides, whatever Pillow raises.
+    """
+    if source == b"":
+        raise ValueError("the file is empty (0 bytes)")
+    image = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are more than the limit of 1 gigapixel")
+    return image
+
+
+class _BombLimit:
+    """Pillow's global limit on pixels, lifted while any thread is inside (we have our own)."""
+
+    lock = threading.Lock()
+    inside = 0
+    saved: int | None = None
+
+
+@contextmanager
+def big_images_allowed() -> Iterator[None]:
+    """Lift Pillow's limit on the number of pixels; safe to enter from many threads at once."""
+    with _BombLimit.lock:
+        if _BombLimit.inside == 0:
+            _BombLimit.saved, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _BombLimit.inside += 1
+    try:
+        yield
+    finally:
+        with _BombLimit.lock:
+            _BombLimit.inside -= 1
+            if _BombLimit.inside == 0:
+                Image.MAX_IMAGE_PIXELS = _BombLimit.saved
+
+
+def explain(error: Exception, source: object = None) -> str:
+    """Say in a person's words why an image cannot be read."""
+    if source == b"" or (isinstance(source, str | Path) and Path(source).is_file() and not Path(source).stat().st_size):
+        return "the file is empty (0 bytes)"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError | IsADirectoryError):
+        return (error.strerror or "cannot be opened").lower()
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in any format that Pillow reads"
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    text = str(error) or type(error).__name__
+    return text if "truncated" not in text.lower() else f"truncated ({text})"
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = _upright(image)
+    if image.mode == "F":
+        return Image.fromarray(_float_to_8bit(np.asarray(image))).convert("RGB")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255 instead of scaling
+        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        white = Image.new("RGBA", colours.size, "white")
+        return Image.alpha_composite(white, colours).convert("RGB")
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken EXIF says nothing about the pixels
+        return image
+
+
+def _float_to_8bit(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    if values.size and values.min() >= 0 and values.max() <= 1:
+        values = values * 255
+    scaled: NDArray[np.uint8] = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return scaled

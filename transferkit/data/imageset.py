@@ -1,0 +1,154 @@
+"""Labelled images, in files or in one array, as a map-style data set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transferkit.data.check import check_file, content_id
+from transferkit.data.images import UnreadableImage, decode, explain
+from transferkit.data.pool import Progress, map_threads
+
+Labels = NDArray[np.int64]
+
+
+class _Files:
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.names = [str(path) for path in paths]
+        self.ids: list[str | None] = [None] * len(self.names)
+
+    def content(self, i: int) -> bytes:
+        try:
+            return Path(self.names[i]).read_bytes()
+        except OSError as error:
+            raise UnreadableImage(self.names[i], explain(error)) from error
+
+    def image(self, i: int) -> Image.Image:
+        return decode(self.names[i])
+
+    def check(self, i: int) -> str | None:
+        checked = check_file(self.names[i])
+        self.ids[i] = checked.id or None
+        return checked.reason
+
+
+class _Arrays:
+    def __init__(self, images: NDArray[np.uint8], names: Sequence[str] | None) -> None:
+        if (
+            images.dtype != np.uint8
+            or images.ndim not in (3, 4)
+            or (images.ndim == 4 and images.shape[3] not in (1, 3))
+        ):
+            raise ValueError(
+                f"images must be uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), not {images.dtype} {images.shape}"
+            )
+        self.images = images if images.ndim == 3 or images.shape[3] == 3 else images[..., 0]
+        self.names = list(names) if names is not None else [str(i) for i in range(len(images))]
+        self.ids: list[str | None] = [None] * len(self.names)
+
+    def content(self, i: int) -> bytes:
+        """The image as a PGM or PPM file, so that shape and channels count in its identity."""
+        pixels = self.images[i]
+        kind = "P5" if pixels.ndim == 2 else "P6"
+        header = f"{kind} {pixels.shape[1]} {pixels.shape[0]} 255\n".encode()
+        return header + bytes(pixels.tobytes())
+
+    def image(self, i: int) -> Image.Image:
+        return Image.fromarray(self.images[i]).convert("RGB")
+
+    def check(self, i: int) -> str | None:
+        return None
+
+
+class ImageSet:
+    """Images with labels: a map-style data set of (RGB image, label) for any DataLoader.
+
+    Made by `from_files` or `from_arrays`. Files are read and decoded when asked for and not kept.
+
+    Attributes:
+        labels: Class index of each image, shape (N,).
+    """
+
+    def __init__(self, store: _Files | _Arrays, labels: Any, rows: Any = None) -> None:
+        self._store = store
+        self._rows: NDArray[np.int64] = (
+            np.arange(len(store.names)) if rows is None else np.asarray(rows, dtype=np.int64)
+        )
+        self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        if self.labels.shape != self._rows.shape:
+            raise ValueError(f"{len(self._rows)} images but labels of shape {self.labels.shape}")
+
+    @classmethod
+    def from_files(cls, paths: Sequence[str | Path], labels: Any) -> "ImageSet":
+        """Images in files; nothing is read yet."""
+        return cls(_Files(paths), labels)
+
+    @classmethod
+    def from_arrays(cls, images: NDArray[np.uint8], labels: Any, names: Sequence[str] | None = None) -> "ImageSet":
+        """Images in one uint8 array of shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); names default to the index."""
+        return cls(_Arrays(images, names), labels)
+
+    @property
+    def names(self) -> list[str]:
+        """Path or index of each image."""
+        return [self._store.names[i] for i in self._rows]
+
+    @property
+    def in_files(self) -> bool:
+        """Whether the names are paths."""
+        return isinstance(self._store, _Files)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one image to RGB.
+
+        Raises:
+            UnreadableImage: The file cannot be decoded.
+        """
+        return self._store.image(int(self._rows[index]))
+
+    def content(self, index: int) -> bytes:
+        """Everything that determines the image: the bytes of its file, or those of a PGM/PPM file with its pixels.
+
+        Raises:
+            UnreadableImage: The file cannot be read.
+        """
+        return self._store.content(int(self._rows[index]))
+
+    def ids(self, progress: Progress | None = None) -> list[str]:
+        """Identities of the contents, 32 hex digits each; computed on first use, or by `unreadable`, and kept.
+
+        Equal contents have equal identities, wherever they lie and whatever they are called.
+
+        Raises:
+            UnreadableImage: A file cannot be read.
+        """
+        kept, store = self._store.ids, self._store
+        missing = [int(i) for i in self._rows if kept[i] is None]
+        for i, identity in zip(
+            missing, map_threads(lambda i: content_id(store.content(i)), missing, progress), strict=True
+        ):
+            kept[i] = identity
+        return [kept[i] or "" for i in self._rows]
+
+    def unreadable(self, progress: Progress | None = None) -> list[tuple[int, str]]:
+        """Check every file (quickly, reading each once) and give the index of, and reason for, each bad one."""
+        reasons = map_threads(self._store.check, [int(i) for i in self._rows], progress)
+        return [(index, reason) for index, reason in enumerate(reasons) if reason is not None]
+
+    def subset(self, indices: Any) -> "ImageSet":
+        """The images at these positions, in this order; shares files, pixels and identities with this set."""
+        indices = np.asarray(indices, dtype=np.int64)
+        return ImageSet(self._store, self.labels[indices], self._rows[indices])
+
+    def relabel(self, labels: Any) -> "ImageSet":
+        """The same images with other labels, shape (N,)."""
+        return ImageSet(self._store, labels, self._rows)
