@@ -1,0 +1,56 @@
+"""The command line: finds the configuration, lets Hydra compose it, then imports and runs the task.
+
+Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion answer in a fraction of a second.
+"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def config_dir() -> Path:
+    """Return the folder of the configuration groups: inside an installed wheel, beside the package in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
+def app(cfg: DictConfig) -> None:
+    """Run the task that `cfg` describes."""
+    from transferkit.job import run_job
+
+    run_job(cfg)
+
+
+def main() -> None:
+    """Run the application; print one message, without a traceback, for whatever a user can mend."""
+    if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+        return app()
+    # Hydra prints its own traceback unless this is set; with it, the exception arrives here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        app()
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        sys.exit(f"{error}{cause}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(f"Cannot use {error.filename!r}: {error.strerror}. The run directory is set with hydra.run.dir=DIR.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit("This is a bug in transferkit, or a case it does not know: please report it with the lines above.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""From the configuration to the function that computes features."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.cache import FeatureCache, default_cache_dir
+from transferkit.data.imageset import ImageSet
+from transferkit.features import extract_features
+
+Extract = Callable[[Backbone, ImageSet, list[str]], Mapping[str, npt.NDArray[np.float32]]]
+
+
+def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
+    """Return the feature cache of the configuration's `cache` node, or None where it is switched off."""
+    if not cache_settings["enabled"]:
+        return None
+    folder = cache_settings["dir"]
+    return FeatureCache(Path(folder).expanduser() if folder else default_cache_dir(), max_gb=cache_settings["max_gb"])
+
+
+def make_extractor(settings: Mapping[str, Any], pool: str) -> Extract:
+    """Return (backbone, images, stages) to features, with the cache and trainer settings of the configuration."""
+    cache, trainer = make_cache(settings["cache"]), settings["trainer"]
+
+    def extract(backbone: Backbone, images: ImageSet, stages: list[str]) -> Mapping[str, npt.NDArray[np.float32]]:
+        return extract_features(
+            backbone,
+            images,
+            stages,
+            cache=cache,
+            pool=pool,
+            batch_size=trainer["batch_size"],
+            num_workers=trainer["num_workers"],
+            device=trainer["device"],
+        )
+
+    return extract

@@ -1,0 +1,87 @@
+"""One job of the command line: dispatches to the task, and records in the run directory how it ended."""
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from transferkit.errors import TransferkitError
+from transferkit.rundir import Status, write_status
+
+log = logging.getLogger(__name__)
+
+TASKS = {
+    "fit": "transferkit.tasks.fit",
+    "evaluate": "transferkit.tasks.evaluate",
+    "predict": "transferkit.tasks.predict",
+    "pretrain": "transferkit.tasks.pretrain",
+}
+
+
+class JobFailed(HydraException):
+    """A job that failed for a reason already told; Hydra prints its message without a traceback."""
+
+
+def run_job(cfg: DictConfig) -> None:
+    """Run the task of `cfg`; write `status.json` when it starts and when it ends, however it ends.
+
+    Raises:
+        SystemExit: the task failed, in a single run (the message has been logged).
+        JobFailed: the task failed, in a multirun, where the remaining jobs go on.
+    """
+    hydra_config = HydraConfig.get()
+    run_dir = Path(hydra_config.runtime.output_dir)
+    write_status(run_dir, Status.RUNNING)
+    try:
+        settings = resolve(cfg)
+        settings["choices"] = named_choices(list(hydra_config.overrides.task))
+        run_task(settings, run_dir)
+    except TransferkitError as error:
+        write_status(run_dir, Status.FAILED, str(error))
+        log.error("%s", error)
+        if hydra_config.mode == RunMode.MULTIRUN:
+            raise JobFailed(str(error)) from None
+        raise SystemExit(1) from None
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        write_status(run_dir, Status.FAILED, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
+        if interrupted:
+            log.error("Interrupted. The same command goes on from what is already computed.")
+        else:
+            logging.getLogger("transferkit.file_only").error("unexpected error", exc_info=True)
+        raise
+    write_status(run_dir, Status.DONE)
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return `cfg` as plain containers, with every interpolation resolved."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        example = " ".join(f"{key}=..." for key in missing)
+        raise TransferkitError(f"Values are missing for {', '.join(missing)}: give them on the command line ({example}).")
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def named_choices(overrides: list[str]) -> list[str]:
+    """Return the top-level groups and keys that were named on the command line, e.g. `["dataset", "seed"]`."""
+    return sorted({override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0] for override in overrides})
+
+
+def run_task(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Import the module of the task and run its `main(settings, run_dir)`."""
+    name = settings["task"]["name"]
+    if name not in TASKS:
+        raise TransferkitError(f"task={name} is not known; the tasks are {', '.join(TASKS)}.")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    import_module(TASKS[name]).main(settings, run_dir)

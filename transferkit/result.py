@@ -1,0 +1,37 @@
+"""What a finished evaluation hands to the files of the run directory and to the report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.data.imageset import ImageSet
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One fitted model, evaluated.
+
+    Attributes:
+        settings: The resolved configuration.
+        command: The command line that gives this result again.
+        metrics: The content of `metrics.json`.
+        class_names: K names.
+        test: The N images of the test split.
+        probabilities: (N, K), of the test images.
+        split_note: One line: how the splits came about.
+        class_counts: Split name to images per class (K,).
+        sweep: Per stage that was probed, one row a value of C: `{"C", "val_top1", "val_nll"}`.
+    """
+
+    settings: Mapping[str, Any]
+    command: str
+    metrics: Mapping[str, Any]
+    class_names: Sequence[str]
+    test: ImageSet
+    probabilities: npt.NDArray[np.float32]
+    split_note: str
+    class_counts: Mapping[str, npt.NDArray[np.int64]]
+    sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)

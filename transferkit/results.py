@@ -1,0 +1,70 @@
+"""The tables of a run directory, and the lines that end a run on the screen."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.data.imagedata import ImageData
+from transferkit.rundir import write_csv
+
+NAMES_SHOWN = 5
+
+
+def write_predictions(
+    path: Path,
+    names: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+) -> None:
+    """Write one row per image: path or index, true label, predicted label, confidence, the five likeliest classes.
+
+    Args:
+        path: The CSV file.
+        names: Path or index of N images.
+        labels: (N,).
+        probabilities: (N, K).
+        class_names: K names; in the column `top5` they are separated by `|`, the likeliest first.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :NAMES_SHOWN]
+    rows = (
+        [
+            name,
+            class_names[label],
+            class_names[best[0]],
+            f"{row[best[0]]:.6f}",
+            "|".join(class_names[index] for index in best),
+        ]
+        for name, label, best, row in zip(names, labels, order, probabilities, strict=True)
+    )
+    write_csv(path, ["image", "label", "predicted", "confidence", "top5"], rows)
+
+
+def write_splits(run_dir: Path, data: ImageData) -> None:
+    """Write `split.csv`, which `dataset=csv` can read again, and `skipped.csv` where images were left out."""
+    write_csv(run_dir / "split.csv", ["path", "label", "split"], data.rows())
+    if data.skipped:
+        write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
+
+
+def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
+    """Return the lines that tell a person how the run ended, and where to look."""
+    test, seconds = metrics["test"], metrics["seconds"]
+    stages = ", ".join(metrics["stages"]) or "all"
+    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    lines = [
+        "",
+        f"{metrics['strategy']} on {metrics['dataset']} ({metrics['num_classes']} classes), "
+        f"{metrics['backbone']} ({metrics['weights']}), stage {stages}",
+        f"  test top-1          {100 * test['top1']:6.2f} %   of {test['n']} images that nothing was chosen on",
+        f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
+        f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   of {metrics['val']['n']} images",
+        f"  took {seconds['total']:.1f} s: "
+        + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
+        f"  report              {shown / 'report.html'}",
+        f"  predict with it     python -m transferkit task=predict run={shown} images=DIR",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,47 @@
+"""Files of the run directory that are written atomically: a reader sees the old file or the new one, never a part."""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Status(StrEnum):
+    """How far a run has come."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def write_status(run_dir: Path, status: Status, reason: str | None = None) -> None:
+    """Write `status.json`: the status, why a run failed, the process and the time (seconds since 1970)."""
+    write_json(run_dir / "status.json", {"status": status, "reason": reason, "pid": os.getpid(), "time": time.time()})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV table with one header row."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) to a temporary file beside `path`, then move it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # surrogateescape: file names that are not valid UTF-8 come back as the bytes they were.
+    temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    os.replace(temporary, path)

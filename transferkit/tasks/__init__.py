@@ -1,0 +1,1 @@
+"""The tasks of the command line, one module each, with a `main(settings, run_dir)`."""
