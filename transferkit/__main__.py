@@ -4,6 +4,7 @@ Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion an
 """
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -30,6 +31,16 @@ def app(cfg: DictConfig) -> None:
     run_job(cfg)
 
 
+def explain(error: Exception) -> str:
+    """Return Hydra's message for a mistake in the configuration, without its internals."""
+    missing = re.search(r"Missing mandatory value: (\S+)", str(error))
+    if missing:
+        return f"A value is missing for {missing[1]}: give it on the command line, {missing[1]}=VALUE."
+    cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+    lines = f"{error}{cause}".splitlines()
+    return "\n".join(line for line in lines if not line.strip().startswith(("full_key:", "object_type=")))
+
+
 def main() -> None:
     """Run the application; print one message, without a traceback, for whatever a user can mend."""
     if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
@@ -39,8 +50,7 @@ def main() -> None:
     try:
         app()
     except (CompactHydraException, OmegaConfBaseException) as error:
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.exit(f"{error}{cause}")
+        sys.exit(explain(error))
     except OSError as error:
         if error.filename is None:
             raise

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferkit.data.folder import find_images
 from transferkit.data.images import UnreadableImage, decode
-from transferkit.data.listing import list_images
 from transferkit.errors import TransferkitError
 from transferkit.model import Prediction, TransferModel, load_model
 from transferkit.progress import progress
@@ -24,7 +24,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     run = required_run(settings)
     if not settings["images"]:
         raise TransferkitError("task=predict needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
-    paths = find_images(settings["images"])
+    paths = images_at(settings["images"])
     model = load_model(run)
     unreadable: list[tuple[str, str]] = []
     rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable))
@@ -40,13 +40,13 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
 
 
-def find_images(images: str | Sequence[str]) -> list[Path]:
+def images_at(images: str | Sequence[str]) -> list[Path]:
     """Return the image files that `images=` names: a folder (searched through), a file, a glob, or a list of such."""
     if not isinstance(images, str):
-        return [path for one in images for path in find_images(one)]
+        return [path for one in images for path in images_at(one)]
     path = Path(images).expanduser()
     if path.is_dir():
-        found = list_images(path)
+        found = list(find_images(path))
     elif path.exists():
         found = [path]
     else:

@@ -1,0 +1,64 @@
+"""What several test modules share: an isolated home, the command line as users start it, and one default run."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep every cache of the suite, ours and those of torch and the hub, inside a temporary folder."""
+    home = tmp_path_factory.mktemp("home")
+    os.environ |= {
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "TORCH_HOME": str(home / "torch"),
+        "HF_HOME": str(home / "huggingface"),
+    }
+    return home
+
+
+@pytest.fixture(scope="session")
+def transferkit(isolated_home: Path) -> RunCommand:
+    """Return a function that runs `python -m transferkit ARGS` in a folder, as a user would."""
+
+    def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "transferkit", *arguments],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+class Run(NamedTuple):
+    """A finished run of the command line."""
+
+    folder: Path
+    output: str
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def default_run(transferkit: RunCommand, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The bare command, once for the whole suite."""
+    cwd = tmp_path_factory.mktemp("default")
+    done = transferkit(cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (status,) = cwd.glob("runs/digits/*/linear_probe/*/status.json")
+    return Run(status.parent, done.stdout)
