@@ -61,7 +61,10 @@ def _jpeg_is_whole(image: Image.Image, content: bytes) -> bool:
 
 
 def _png_is_whole(image: Image.Image, content: bytes) -> bool:
-    image.verify()  # check sums of all chunks; raises
+    try:
+        image.verify()  # the check sums of all chunks
+    except Exception:  # SyntaxError, OSError, EOFError, struct.error, ...
+        return False
     return True
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
+from transferkit.data.messages import listed, shown
 from transferkit.data.pool import Progress
-from transferkit.data.splits import SplitOptions, make_splits, shown
+from transferkit.data.splits import SplitOptions, make_splits
 from transferkit.errors import TransferkitError
 
 KINDS = {
@@ -54,7 +56,7 @@ def load_data(cfg: Mapping[str, Any], seed: int, progress: Progress | None = Non
     _check_classes(raw, cfg["name"])
     labels = {split: images.labels for split, images in raw.splits.items()}
     splits = make_splits(labels, raw.class_names, options, seed)
-    train, val, test = (raw.splits[source].subset(rows) for source, rows in splits.parts.values())
+    train, val, test = (raw.splits[source].subset(rows) for source, rows in (splits.train, splits.val, splits.test))
     left_out = f"{len(skipped)} unreadable images left out" if skipped else ""
     note = "; ".join(part for part in (splits.note, raw.note, left_out) if part)
     return ImageData(cfg["name"], raw.class_names, train, val, test, note, skipped)
@@ -118,20 +120,27 @@ def _expect(condition: bool, cfg: Mapping[str, Any], key: str, what: str) -> Non
 
 def _check_images(raw: RawData, on_error: str, progress: Progress | None) -> tuple[RawData, list[tuple[str, str]]]:
     """Refuse, or leave out, the images that cannot be read."""
+    total = sum(len(images) for images in raw.splits.values())
     bad: list[tuple[str, str]] = []
     kept: dict[str, ImageSet] = {}
+    before = 0
     for split, images in raw.splits.items():
-        unreadable = dict(images.unreadable(progress))
+        report = partial(_report_after, progress, before, total) if progress else None
+        unreadable = dict(images.unreadable(report))
+        before += len(images)
         names = images.names if unreadable else []
         bad += [(names[i], reason) for i, reason in unreadable.items()]
         kept[split] = images.subset(np.setdiff1d(np.arange(len(images)), list(unreadable))) if unreadable else images
     if bad and on_error == "error":
-        total = sum(len(images) for images in raw.splits.values())
         raise TransferkitError(
-            f"{len(bad)} of {total} images cannot be read: {shown([f'{name} ({reason})' for name, reason in bad])}. "
-            "Mend or remove them, or set dataset.on_error=skip to leave them out."
+            f"{len(bad)} of {total} images cannot be read. Mend or remove them, or set dataset.on_error=skip to leave "
+            f"them out:{listed([f'{name}: {reason}' for name, reason in bad])}"
         )
     return RawData(raw.class_names, kept, raw.note), bad
+
+
+def _report_after(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
 
 
 def _check_classes(raw: RawData, name: str) -> None:
@@ -143,7 +152,9 @@ def _check_classes(raw: RawData, name: str) -> None:
     missing = np.setdiff1d(np.arange(len(raw.class_names)), raw.splits["train"].labels)
     if len(missing):
         names = shown([raw.class_names[i] for i in missing])
-        raise TransferkitError(f"dataset {name} has classes without a readable training image: {names}.")
+        raise TransferkitError(
+            f"dataset {name} has classes without a readable training image: {names}. Every class needs some."
+        )
     for split, images in raw.splits.items():
         if len(images) == 0:
             raise TransferkitError(f"dataset {name}: no readable image in the {split} split.")

@@ -8,7 +8,7 @@ from typing import Any
 from transferkit.data.imagedata import RawData
 from transferkit.data.images import IMAGE_EXTENSIONS
 from transferkit.data.imageset import ImageSet
-from transferkit.data.splits import shown
+from transferkit.data.messages import shown
 from transferkit.errors import TransferkitError
 
 DEFAULTS: dict[str, Any] = {"root": None}
@@ -32,10 +32,14 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """
     root = existing_folder(cfg["root"])
     folders = _split_folders(root)
-    class_names = _class_folders(folders["train"])
+    class_names = _sub_folders(folders["train"])
     if not class_names:
         raise _no_classes(folders["train"])
-    return RawData(class_names, {split: _read_split(split, path, class_names) for split, path in folders.items()})
+    splits = {split: _read_split(split, path, class_names) for split, path in folders.items()}
+    others = (
+        [] if folders["train"] == root else sorted({*_sub_folders(root)} - {path.name for path in folders.values()})
+    )
+    return RawData(class_names, splits, f"beside train, not used: {shown(others)}" if others else "")
 
 
 def existing_folder(root: Any) -> Path:
@@ -47,7 +51,7 @@ def existing_folder(root: Any) -> Path:
         raise TransferkitError(f"dataset.root={root}: no such folder (looked for {path.absolute()}).")
     if not path.is_dir():
         raise TransferkitError(f"dataset.root={root} is a file. Give a folder, laid out as {_LAYOUT}.")
-    return path
+    return path.absolute()
 
 
 def find_images(folder: Path) -> Iterator[Path]:
@@ -62,35 +66,40 @@ def _is_image_name(name: str) -> bool:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """The folders of the given splits; the root itself as train if there are none."""
+    """The folders of the given splits, or the root itself as train if there are none."""
     found: dict[str, Path] = {}
-    for split, names in _SPLIT_NAMES.items():
-        present = [root / name for name in names if (root / name).is_dir()]
+    names = _sub_folders(root)
+    for split, aliases in _SPLIT_NAMES.items():
+        present = [name for name in names if name.lower() in aliases]
         if len(present) > 1:
-            raise TransferkitError(
-                f"dataset.root={root} has several folders for {split}: {shown([p.name for p in present])}."
-            )
+            raise TransferkitError(f"dataset.root={root} has several folders for {split}: {shown(present)}. Keep one.")
         if present:
-            found[split] = present[0]
-    if "train" not in found or not _class_folders(found["train"]):
-        return {"train": root}  # or a class that happens to be called "train"
+            found[split] = root / present[0]
+    if not found or (len(found) < len(names) and ("train" not in found or not _sub_folders(found["train"]))):
+        return {"train": root}  # classes, one of which may happen to be called "train"
+    if "train" not in found:
+        raise TransferkitError(f"dataset.root={root} has {shown(names)} but no train folder. Expected: {_LAYOUT}.")
     return found
 
 
-def _class_folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def _sub_folders(folder: Path) -> list[str]:
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
+    )
 
 
 def _read_split(split: str, folder: Path, class_names: list[str]) -> ImageSet:
-    names = _class_folders(folder)
+    names = _sub_folders(folder)
     if not names:
         raise _no_classes(folder)
     files = {name: list(find_images(folder / name)) for name in names}
     unseen = [name for name in names if name not in class_names and files[name]]
     if unseen:
         raise TransferkitError(
-            f"{folder} has classes that have no folder in train: {shown(unseen)}. A class must have training images; "
-            "check for misspelt folder names."
+            f"{folder} has classes that are not in train: {shown(unseen)}. Every class needs training images; look for "
+            "misspelt folder names."
         )
     empty = [name for name in names if not files[name]]
     if empty and split == "train":

@@ -136,14 +136,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         colours = image.convert("RGBA")
         white = Image.new("RGBA", colours.size, "white")
         return Image.alpha_composite(white, colours).convert("RGB")
-    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """A copy, turned as its EXIF orientation says."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # broken EXIF says nothing about the pixels
-        return image
+        return image.copy()
 
 
 def _float_to_8bit(values: NDArray[np.float32]) -> NDArray[np.uint8]:

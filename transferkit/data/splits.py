@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from transferkit.data.messages import shown
+from transferkit.data.stratify import Labels, Rows, cut, take
 from transferkit.errors import TransferkitError
-
-Labels = NDArray[np.int64]
-Rows = NDArray[np.int64]
 
 # One random stream for each purpose: the test cut, say, does not move when per_class is set.
 _TEST, _VAL, _PER_CLASS, _FRACTION, _MAX_TEST = range(5)
+
+Part = tuple[str, Rows]
+"""A given split and the rows to use of it."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class Splits:
     """Which images make each split.
 
     Attributes:
-        parts: For train, val and test: the given split that the images come from, and their rows there, ascending.
+        train: For fitting.
+        val: For choosing.
+        test: For reporting.
         note: How this came about, in one line, with sizes.
     """
 
-    parts: dict[str, tuple[str, Rows]]
+    train: Part
+    val: Part
+    test: Part
     note: str
 
 
@@ -51,8 +56,9 @@ def make_splits(labels: Mapping[str, Labels], class_names: Sequence[str], option
     """Decide which images are for training, for choosing and for reporting.
 
     Train, val and test are used as given. Where only train and val are given, that val is reported as test. What is
-    then missing is cut out of train, in proportion to the classes with the total rounded to the nearest image; every
-    class keeps at least one image in train, so a class of one image is never cut.
+    then missing is cut out of train, in proportion to the classes, the total rounded to the nearest image; every class
+    keeps at least one image in train, so a class of one image is never cut, and a small class may be missing in val or
+    in a test split that was cut.
 
     Args:
         labels: Class indices of each given split: "train", and "val" and "test" if they exist.
@@ -64,139 +70,102 @@ def make_splits(labels: Mapping[str, Labels], class_names: Sequence[str], option
     Raises:
         TransferkitError: Too few images for what is asked.
     """
-    train = labels["train"]
-    rows = np.arange(len(train))
-    given_test = "test" if "test" in labels else "val" if "val" in labels else None
-    if given_test is None:
-        count = _portion(options.test_fraction, len(rows))
-        rows, test = _cut(rows, train, count, keep=1, seed=seed, stream=_TEST)
-        _require(test, "test", len(train))
-        test_part = ("train", test)
-    else:
-        test_part = (given_test, np.arange(len(labels[given_test])))
-    notes = [_given_note(labels, options, seed)]
-
-    given_val = "val" if given_test == "test" and "val" in labels else None
-    val_part: tuple[str, Rows]
+    rows, test = _choose_test(labels, options, seed)
+    note = _given_note(labels, options, seed)
     if options.per_class is not None:
-        rows, val, size = _few(rows, train, class_names, options, seed)
-        val_part = ("train", val)
-        notes.append(f"{options.per_class} labelled images per class, {size} of them for val (seed {seed})")
+        train, val = _few_shot(rows, labels, class_names, options, seed)
     else:
-        part = 1.0 if options.fraction is None else options.fraction
-        rows = _part(rows, train, part, seed)
-        if given_val:
-            val_part = ("val", _part(np.arange(len(labels["val"])), labels["val"], part, seed))
-        else:
-            count = _portion(options.val_fraction * part, len(train))
-            rows, val = _cut(rows, train, count, keep=1, seed=seed, stream=_VAL)
-            _require(val, "val", len(train))
-            val_part = ("train", val)
-        if options.fraction is not None:
-            notes.append(f"{_percent(part)} of train and val (stratified, seed {seed})")
-
-    test_part, test_note = _limit_test(test_part, labels, options.max_test)
-    sizes = f"{len(rows)} train, {len(val_part[1])} val, {len(test_part[1])} test"
-    parts = {"train": ("train", rows), "val": val_part, "test": test_part}
-    return Splits(parts, "; ".join([*notes, *test_note]) + f": {sizes}")
+        train, val = _choose_val(rows, labels, options, seed)
+    if options.fraction is not None:
+        note += f"; {_percent(options.fraction)} of train and val (stratified, seed {seed})"
+    if options.max_test is not None and options.max_test < len(test[1]):
+        note += f"; test reduced from {len(test[1])} to {options.max_test} images (stratified)"
+        # seed 0 whatever the run's seed, so that runs of several seeds report on the same images
+        _, kept = cut(test[1], labels[test[0]], options.max_test, keep=0, seed=0, stream=_MAX_TEST)
+        test = (test[0], kept)
+    note += f": {len(train[1])} train, {len(val[1])} val, {len(test[1])} test"
+    return Splits(train, val, test, note)
 
 
-def apportion(
-    sizes: NDArray[np.int64], total: int, most: NDArray[np.int64], order: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Share `total` among classes in proportion to their sizes by largest remainders, never more than `most` of each.
-
-    `order` (a permutation of the classes) breaks ties.
-    """
-    total = min(total, int(most.sum()))
-    quota = sizes * (total / max(int(sizes.sum()), 1))
-    shares: NDArray[np.int64] = np.minimum(np.floor(quota).astype(np.int64), most)
-    while (missing := total - int(shares.sum())) > 0:
-        open_classes = np.flatnonzero(shares < most)
-        best = np.lexsort((order[open_classes], shares[open_classes] - quota[open_classes]))
-        shares[open_classes[best[:missing]]] += 1
-    return shares
+def _choose_test(labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> tuple[Rows, Part]:
+    """The rows of train that are left for fitting and choosing, and the test split."""
+    rows = np.arange(len(labels["train"]))
+    for given in ("test", "val"):
+        if given in labels:
+            return rows, (given, np.arange(len(labels[given])))
+    total = _portion(options.test_fraction, len(rows))
+    rest, test = cut(rows, labels["train"], total, keep=1, seed=seed, stream=_TEST)
+    return rest, ("train", _some(test, "test", len(rows)))
 
 
-def _cut(rows: Rows, labels: Labels, total: int, keep: int, seed: int, stream: int) -> tuple[Rows, Rows]:
-    """Part rows in (rest, taken), `total` taken, each class keeping at least `keep` in the rest."""
-    classes, sizes = np.unique(labels[rows], return_counts=True)
-    order = np.random.default_rng([seed, stream, 1]).permutation(len(classes))
-    shares = apportion(sizes, total, np.maximum(sizes - keep, 0), order)
-    return _take(rows, labels, dict(zip(classes.tolist(), shares.tolist(), strict=True)), seed, stream)
+def _choose_val(rows: Rows, labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> tuple[Part, Part]:
+    """Train and val: val as given beside a test split, else cut from the rows of train."""
+    fraction = 1.0 if options.fraction is None else options.fraction
+    train = _reduce(rows, labels["train"], fraction, seed)
+    if "val" in labels and "test" in labels:
+        val = _reduce(np.arange(len(labels["val"])), labels["val"], fraction, seed)
+        return ("train", train), ("val", val)
+    total = _portion(options.val_fraction * fraction, len(labels["train"]))
+    train, val = cut(train, labels["train"], total, keep=1, seed=seed, stream=_VAL)
+    return ("train", train), ("train", _some(val, "val", len(labels["train"])))
 
 
-def _take(rows: Rows, labels: Labels, shares: Mapping[int, int], seed: int, stream: int) -> tuple[Rows, Rows]:
-    """Part rows in (rest, taken): the first so many of each class in a seeded order, so that smaller takes nest."""
-    shuffled = np.random.default_rng([seed, stream]).permutation(len(labels))
-    shuffled = shuffled[np.isin(shuffled, rows)]
-    shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    classes, starts, sizes = np.unique(labels[shuffled], return_index=True, return_counts=True)
-    place = np.arange(len(shuffled)) - np.repeat(starts, sizes)
-    taken = place < np.repeat([shares[c] for c in classes.tolist()], sizes)
-    return np.sort(shuffled[~taken]), np.sort(shuffled[taken])
-
-
-def _few(
-    rows: Rows, labels: Labels, class_names: Sequence[str], options: SplitOptions, seed: int
-) -> tuple[Rows, Rows, int]:
-    """Choose `per_class` images of each class and part them in train and val, at least one each per class."""
+def _few_shot(
+    rows: Rows, labels: Mapping[str, Labels], class_names: Sequence[str], options: SplitOptions, seed: int
+) -> tuple[Part, Part]:
+    """`per_class` images of each class, parted in train and val with at least one of each class in both."""
     wanted = options.per_class or 0
-    classes, sizes = np.unique(labels[rows], return_counts=True)
+    classes, sizes = np.unique(labels["train"][rows], return_counts=True)
     short = [f"{class_names[c]} ({n})" for c, n in zip(classes.tolist(), sizes.tolist(), strict=True) if n < wanted]
     if short:
+        unused = "The given val split is not used for it. " if "val" in labels and "test" in labels else ""
         raise TransferkitError(
             f"dataset.per_class={wanted}, but {len(short)} of {len(classes)} classes have fewer training images: "
-            f"{shown(short)}. Images of a given val split are not used for it. Lower dataset.per_class to "
-            f"{int(sizes.min())} or less, or add images."
+            f"{shown(short)}. {unused}Lower dataset.per_class to {int(sizes.min())} or less, or add images."
         )
-    _, chosen = _take(rows, labels, dict.fromkeys(classes.tolist(), wanted), seed, _PER_CLASS)
-    size = min(max(1, _portion(options.val_fraction, wanted)), wanted - 1)
-    train, val = _take(chosen, labels, dict.fromkeys(classes.tolist(), size), seed, _VAL)
-    return train, val, size
+    _, chosen = take(rows, labels["train"], dict.fromkeys(classes.tolist(), wanted), seed, _PER_CLASS)
+    for_val = dict.fromkeys(classes.tolist(), _few_for_val(options))
+    train, val = take(chosen, labels["train"], for_val, seed, _VAL)
+    return ("train", train), ("train", val)
 
 
-def _part(rows: Rows, labels: Labels, fraction: float, seed: int) -> Rows:
+def _few_for_val(options: SplitOptions) -> int:
+    wanted = options.per_class or 0
+    return min(_portion(options.val_fraction, wanted), wanted - 1)
+
+
+def _reduce(rows: Rows, labels: Labels, fraction: float, seed: int) -> Rows:
     """A stratified part of rows, at least one image of each class."""
     if fraction >= 1:
         return rows
-    kept, _ = _cut(rows, labels, len(rows) - max(1, _portion(fraction, len(rows))), keep=1, seed=seed, stream=_FRACTION)
+    kept, _ = cut(rows, labels, len(rows) - _portion(fraction, len(rows)), keep=1, seed=seed, stream=_FRACTION)
     return kept
 
 
-def _limit_test(
-    part: tuple[str, Rows], labels: Mapping[str, Labels], limit: int | None
-) -> tuple[tuple[str, Rows], list[str]]:
-    source, rows = part
-    if limit is None or limit >= len(rows):
-        return part, []
-    # seed 0 whatever the run's seed, so that runs of several seeds report on the same images
-    _, kept = _cut(rows, labels[source], limit, keep=0, seed=0, stream=_MAX_TEST)
-    return (source, kept), [f"test reduced from {len(rows)} to {limit} images (stratified)"]
-
-
 def _given_note(labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> str:
-    cut = f"stratified, seed {seed}"
-    val_cut = f"val cut from train ({_percent(options.val_fraction)}, {cut})"
-    few = options.per_class is not None
-    if "test" in labels:
-        if "val" in labels:
-            return "train and test as given" if few else "train, val and test as given"
-        return "train and test as given" if few else f"train and test as given, {val_cut}"
-    if "val" in labels:
-        return "val as given is reported as test" if few else f"val as given is reported as test, {val_cut}"
-    test_cut = f"{_percent(options.test_fraction)} for test"
-    if few:
-        return f"no split given, {test_cut} cut out ({cut})"
-    return f"no split given, {test_cut} and {_percent(options.val_fraction)} for val cut out ({cut})"
+    seeded = f"(stratified, seed {seed})"
+    given = {
+        ("train",): f"no split given, {_percent(options.test_fraction)} cut out for test {seeded}",
+        ("train", "val"): "val as given is reported as test",
+        ("train", "test"): "train and test as given",
+        ("train", "val", "test"): "train, val and test as given",
+    }[tuple(split for split in ("train", "val", "test") if split in labels)]
+    if options.per_class is not None:
+        size = _few_for_val(options)
+        return f"{given}; {options.per_class} labelled images per class, {size} of them for val (seed {seed})"
+    if "val" in labels and "test" in labels:
+        return given
+    whole = "train" if len(labels) > 1 else "all"
+    return f"{given}; {_percent(options.val_fraction)} of {whole} cut out of train for val {seeded}"
 
 
-def _require(rows: Rows, split: str, images: int) -> None:
+def _some(rows: Rows, split: str, images: int) -> Rows:
     if len(rows) == 0:
         raise TransferkitError(
             f"no image can be set aside for {split}: each class must keep one of the {images} training images. "
             f"Add images, or provide a {split} split."
         )
+    return rows
 
 
 def _portion(fraction: float, count: int) -> int:
@@ -206,9 +175,3 @@ def _portion(fraction: float, count: int) -> int:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:g} %"
-
-
-def shown(items: Sequence[str], limit: int = 20) -> str:
-    """Join the first items for a message, and say how many more there are."""
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
