@@ -1,0 +1,1 @@
+"""Networks as ordered sequences of named stages."""

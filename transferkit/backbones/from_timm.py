@@ -1,0 +1,135 @@
+"""Networks and weights of timm."""
+
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import timm
+import timm.data
+from timm.models.vgg import VGG, ConvMlp
+from torch import Tensor, nn
+
+from transferkit.backbones.download import fetch_hub, fetch_url, url_path
+from transferkit.backbones.original import Original
+from transferkit.backbones.weights import read_state_dict
+from transferkit.errors import TransferkitError
+from transferkit.preprocess import Preprocessing, resize_for
+from transferkit.stage import unknown_name
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The architectures of timm."""
+    return tuple(timm.list_models())
+
+
+def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
+    """A network of timm.
+
+    Args:
+        name: An architecture, with or without ".tag".
+        weights: "imagenet" (the tag in the name, else the default one), a tag, a file, or None for random weights.
+        kwargs: For `timm.create_model`.
+
+    Raises:
+        TransferkitError: If the weights are unknown or cannot be had, or the network refuses the keyword arguments.
+    """
+    architecture, _, tag = name.partition(".")
+    if isinstance(weights, str):
+        return _named(architecture, tag if weights == "imagenet" else weights, kwargs)
+    model = _create(name, kwargs)
+    preprocess = preprocessing(model.pretrained_cfg)
+    if weights is None:
+        return Original(_open_mlp(model), preprocess)
+    state = _converted(read_state_dict(weights), model)
+    return Original(_open_mlp(model), preprocess, weights.name, state, f"backbone.weights: {weights}")
+
+
+def preprocessing(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+    """What timm's own transform for evaluation does, from a pretrained configuration."""
+    config = timm.data.resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
+    size = (config["input_size"][1], config["input_size"][2])
+    return Preprocessing(
+        input_size=size,
+        resize_size=resize_for(size, config["crop_pct"]),
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+    )
+
+
+def _create(name: str, kwargs: Mapping[str, Any], **more: Any) -> nn.Module:
+    try:
+        model: nn.Module = timm.create_model(name, **more, **kwargs)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise TransferkitError(f"backbone.kwargs: timm's {name} refuses {dict(kwargs)}: {error}.") from error
+    return model
+
+
+def _named(architecture: str, tag: str, kwargs: Mapping[str, Any]) -> Original:
+    """Weights that timm lists: timm converts and loads them, from a file that is read here."""
+    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+    tags = [name.partition(".")[2] for name in tagged]
+    if not tags and not tag:
+        raise TransferkitError(f"backbone.weights: timm has no weights for {architecture}. A file or null will do.")
+    if tag and tag not in tags:
+        message = unknown_name("backbone.weights", tag, ["imagenet", *tags], f"weight of {architecture}")
+        raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
+    name = f"{architecture}.{tag}" if tag else architecture
+    config = timm.get_pretrained_cfg(name)
+    path = _fetch(config, name)
+    overlay = {"state_dict": read_state_dict(path)}
+    try:
+        model = _create(name, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
+    except RuntimeError as error:
+        raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
+    return Original(_open_mlp(model), preprocessing(model.pretrained_cfg), config.tag or tag or "imagenet")
+
+
+def _fetch(config: Any, name: str) -> Path:
+    if config.url and url_path(config.url).is_file():
+        return url_path(config.url)
+    if config.hf_hub_id:
+        filenames = [config.hf_hub_filename] if config.hf_hub_filename else ["model.safetensors", "pytorch_model.bin"]
+        return fetch_hub(config.hf_hub_id, filenames, name)
+    return fetch_url(config.url, name)
+
+
+def _converted(state: dict[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """A state dict in the names of timm's network: as it is, or by the family's own converter of other projects' files."""
+    if set(state) == set(model.state_dict()):
+        return state
+    family = sys.modules[type(model).__module__]
+    convert = getattr(family, "checkpoint_filter_fn", None) or getattr(family, "_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted: Mapping[str, Tensor] = convert(state, model)
+    except Exception:  # not made for this file: the error that lists the keys says more
+        return state
+    return converted
+
+
+class _AtLeast(nn.Module):
+    """Pools a map that is smaller than the kernel that follows up to its size."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = (max(self.size, x.shape[-2]), max(self.size, x.shape[-1]))
+        return x if size == x.shape[-2:] else nn.functional.adaptive_avg_pool2d(x, size)
+
+
+def _open_mlp(model: nn.Module) -> nn.Module:
+    """Replace VGG's fc6 and fc7, whose `forward` looks at its input's size, by the same as a sequence that can be cut."""
+    if isinstance(model, VGG) and isinstance(model.pre_logits, ConvMlp):
+        enough = _AtLeast(model.pre_logits.input_kernel_size)
+        model.pre_logits = nn.Sequential(OrderedDict(enough=enough, **dict(model.pre_logits.named_children())))
+    return model

@@ -1,0 +1,47 @@
+"""An original network, as its library builds it, before it is cut."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from transferkit.errors import TransferkitError
+from transferkit.preprocess import Preprocessing
+
+RESERVED = ("pretrained", "weights", "features_only", "in_chans", "checkpoint_path", "pretrained_cfg", "progress")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A network and what its weights say about it.
+
+    Attributes:
+        model: The network; random, or with its weights already in it where `state` is None.
+        preprocess: As the weights define it.
+        weights_name: For reports.
+        state: Weights still to be loaded, under the network's own names.
+        origin: Where `state` comes from, for messages.
+        kwargs: What the weights add to the keyword arguments that build the network.
+    """
+
+    model: nn.Module
+    preprocess: Preprocessing
+    weights_name: str = "random"
+    state: Mapping[str, Tensor] | None = None
+    origin: str = ""
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_kwargs(kwargs: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments that this library sets itself.
+
+    Raises:
+        TransferkitError: Naming them.
+    """
+    reserved = sorted(set(kwargs) & set(RESERVED))
+    if reserved:
+        raise TransferkitError(
+            f"backbone.kwargs: {', '.join(reserved)} cannot be set here. Weights are chosen with backbone.weights, "
+            "stages with the strategy, and images are always RGB."
+        )

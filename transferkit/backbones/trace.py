@@ -1,0 +1,76 @@
+"""A network as a flat graph of operations, with the shape that each one gives."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import get_notrace_functions, get_notrace_modules
+from torch import fx, nn
+from torchvision.models.feature_extraction import NodePathTracer
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the graph.
+
+    Attributes:
+        node: The graph's node.
+        path: Where in the network it happens: "layer1.0.conv1", "layer1.0.add".
+        shape: Of the tensor it gives for one image, None if it gives anything else.
+    """
+
+    node: fx.Node
+    path: str
+    shape: tuple[int, ...] | None
+
+
+class _Tracer(NodePathTracer):  # type: ignore[misc]
+    """Stops at modules without children: what they do in training (dropout, drop-path) must stay switchable."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
+        return next(m.children(), None) is None or bool(super().is_leaf_module(m, module_qualname))
+
+
+def trace(model: nn.Module, input_size: tuple[int, int]) -> tuple[fx.Graph, list[Step]]:
+    """Trace a network and run one image of `input_size` through it, in eval mode.
+
+    Returns:
+        The graph, and its operations in order (without the input and the output).
+
+    Raises:
+        Exception: Of many kinds, from torch.fx or the network, if its `forward` depends on values.
+    """
+    model.eval()
+    tracer = _Tracer(leaf_modules=get_notrace_modules(), autowrap_functions=get_notrace_functions())
+    graph = tracer.trace(model)
+    _make_dropout_switchable(model, graph)
+    shapes = _Shapes(model, graph)
+    with torch.no_grad():
+        shapes.run(torch.zeros(1, 3, *input_size))
+    steps = [
+        Step(node, tracer.node_to_qualname.get(node, node.name), shapes.found.get(node))
+        for node in graph.nodes
+        if node.op not in ("placeholder", "output")
+    ]
+    return graph, steps
+
+
+def _make_dropout_switchable(model: nn.Module, graph: fx.Graph) -> None:
+    """Replace the function dropout, traced as switched off for ever, by modules that `train()` switches on."""
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is nn.functional.dropout:
+            x, p, *_ = *node.args, node.kwargs.get("p", 0.5)
+            model.add_module(node.name, nn.Dropout(p))
+            node.op, node.target, node.args, node.kwargs = "call_module", node.name, (x,), {}
+
+
+class _Shapes(fx.Interpreter):
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(model, graph=graph)
+        self.found: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            self.found[n] = tuple(value.shape)
+        return value
