@@ -24,7 +24,9 @@ def test_agrees_with_scikit_learn_and_torchmetrics(n, k):
     assert got["top5"] == pytest.approx(top_k_accuracy_score(labels, probabilities, k=5))
     assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(axis=1)))
     assert got["nll"] == pytest.approx(log_loss(labels, probabilities))
-    reference = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), num_classes=k, n_bins=15)
+    reference = multiclass_calibration_error(
+        torch.tensor(probabilities), torch.tensor(labels), num_classes=k, n_bins=15
+    )
     assert got["ece"] == pytest.approx(float(reference), abs=1e-6)
 
 

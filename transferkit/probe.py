@@ -1,0 +1,247 @@
+"""Linear probe: multinomial logistic regression on frozen features, its regularisation chosen on validation rows."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from transferkit.errors import TransferkitError
+from transferkit.metrics import compute_metrics
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+C_RANGE = (-6.0, 5.0)
+"""Decimal exponents of the smallest and the largest C when only their number is given."""
+
+_ONE_THREAD = 1e9
+"""Below so many multiplications a pass (rows x features x classes) one BLAS thread serves best: more of them
+gain little when idle, and lose a factor of ten to spinning when something else uses the cores."""
+
+
+class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then refitted on all rows.
+
+    The values of C are tried from the smallest to the largest, each started from the ones before; of equal accuracies
+    the lower negative log-likelihood wins, then the smaller C. The solver is scikit-learn's `LogisticRegression`
+    (L-BFGS, L2 penalty, the sum of the losses weighted by C), on features rotated to as many dimensions as there are
+    rows where these are fewer, which changes nothing but the time (the penalty is invariant under rotation).
+
+    Args:
+        Cs: Inverse regularisation strengths to try: a number of values, spaced evenly in the logarithm from 1e-6 to
+            1e5, or the values. 45, and the warm start, as in Kornblith et al. 2019, Do Better ImageNet Models
+            Transfer Better?, appendix A.
+        C: One value to use, without a sweep. With it no validation rows are cut out; given ones are measured.
+        standardize: Scale every feature to unit variance over the rows that are fitted.
+        max_iter: Most L-BFGS iterations for a value of C. A solution cut short by it in the sweep is compared like
+            the others; in the final fit a warning is logged.
+        tol: Largest entry of the gradient of the mean loss at which a solution counts as found in the sweep; in the
+            final fit a tenth of it.
+        validation_fraction: Part of the rows, stratified, that choose C when none are given for it.
+        random_state: Seed of that choice. Nothing else is random.
+
+    Attributes:
+        classes_: (K,) labels, sorted.
+        C_: The value used.
+        coef_: (K, D) weights for raw features, the standardisation folded in: `softmax(X @ coef_.T + intercept_)`.
+            Of two classes each has a row too, the negative of the other.
+        intercept_: (K,).
+        path_: One dict a value of C, ascending: `C`, `val_top1`, `val_nll`. Empty where nothing was validated.
+        val_probabilities_: (N_val, K) of the chosen model before it saw any validation row; else (0, K).
+        val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
+        n_iter_: (1,) L-BFGS iterations of the final fit.
+        n_features_in_: D.
+    """
+
+    def __init__(
+        self,
+        Cs: int | Sequence[float] | Floats = 45,
+        C: float | None = None,
+        standardize: bool = True,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        validation_fraction: float = 0.2,
+        random_state: int = 0,
+    ) -> None:
+        self.Cs = Cs
+        self.C = C
+        self.standardize = standardize
+        self.max_iter = max_iter
+        self.tol = tol
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LinearProbe":
+        """Choose C and fit.
+
+        Args:
+            X: (N, D) features.
+            y: (N,) labels of any kind that sorts.
+            X_val: (N_val, D). Without it, a stratified part of the rows is used.
+            y_val: (N_val,) labels, all of which occur in `y`.
+
+        Raises:
+            TransferkitError: Fewer than two classes, labels in `y_val` unknown to `y`, a value of C that is not
+                positive, or nothing to validate on.
+            ValueError: NaN or infinity, or shapes that do not fit (from scikit-learn).
+        """
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise TransferkitError(f"Only one class ({self.classes_[0]}) among the {len(y)} labels: a probe needs two.")
+        Cs = _grid(self.Cs if self.C is None else [self.C])
+        self.C_ = float(Cs[0])
+        self.path_: list[dict[str, float]] = []
+        self.val_probabilities_: Floats = np.empty((0, len(self.classes_)))
+        self.val_metrics_: dict[str, float | int] = {}
+        if X_val is not None:
+            X_val, y_val = validate_data(self, X_val, y_val, dtype=(np.float64, np.float32), reset=False)
+            val_labels = self._index(y_val)
+            self._choose(Cs, X, labels, X_val, val_labels)
+            X, labels = np.concatenate([X, X_val]), np.concatenate([labels, val_labels])
+        elif len(Cs) > 1:
+            train, val = _split(labels, self.validation_fraction, self.random_state)
+            self._choose(Cs, X[train], labels[train], X[val], labels[val])
+        reduced = _Reduced(X, self.standardize)
+        model = next(_path(reduced.rows, labels, [self.C_], self.tol / 10, self.max_iter))
+        self.coef_, self.intercept_ = reduced.raw_head(model)
+        self.n_iter_ = model.n_iter_
+        if self.n_iter_[0] >= self.max_iter:
+            log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
+        return self
+
+    def decision_function(self, X: Any) -> Floats:
+        """Logits (N, K) of raw features (N, D); of two classes, (N,): that of the second minus that of the first."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Class probabilities (N, K) of raw features (N, D)."""
+        probabilities: Floats = softmax(self._logits(X), axis=1)
+        return probabilities
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Most probable labels (N,) of raw features (N, D)."""
+        logits = self._logits(X)
+        labels: npt.NDArray[Any] = self.classes_[logits.argmax(axis=1)]
+        return labels
+
+    def _logits(self, X: Any) -> Floats:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        logits: Floats = X @ self.coef_.T + self.intercept_
+        return logits
+
+    def _index(self, y_val: npt.NDArray[Any]) -> Ints:
+        unknown = np.setdiff1d(y_val, self.classes_)
+        if len(unknown):
+            raise TransferkitError(f"y_val has labels that y lacks: {', '.join(map(str, unknown[:10]))}.")
+        return np.searchsorted(self.classes_, y_val)
+
+    def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> None:
+        """Set `C_`, `path_` and what is reported about the validation rows."""
+        reduced = _Reduced(X, self.standardize)
+        rows_val = reduced.rotate(X_val)
+        best: tuple[float, float] | None = None
+        for C, model in zip(Cs, _path(reduced.rows, labels, Cs, self.tol, self.max_iter), strict=True):
+            logits = _two_sided(model.decision_function(rows_val))
+            top1 = float((logits.argmax(axis=1) == val_labels).mean())
+            nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
+            self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
+            if best is None or (top1, -nll) > best:
+                best, self.C_, chosen = (top1, -nll), float(C), logits
+        self.val_probabilities_ = softmax(chosen, axis=1)
+        self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
+
+
+class _Reduced:
+    """Rows centred, scaled, and rotated into the space they span; the way back for a head fitted there."""
+
+    def __init__(self, X: npt.NDArray[Any], standardize: bool) -> None:
+        self._scaler = StandardScaler(with_std=standardize).fit(X.astype(np.float64))
+        rows = self._scaler.transform(X.astype(np.float64))
+        self._basis: Floats | None = None
+        if rows.shape[0] < rows.shape[1]:
+            self._basis, upper = np.linalg.qr(rows.T)
+            rows = np.ascontiguousarray(upper.T)
+        self.rows: Floats = rows
+
+    def rotate(self, X: npt.NDArray[Any]) -> Floats:
+        """Other rows in the same space; what is orthogonal to it meets only zero weights and is dropped."""
+        rows: Floats = self._scaler.transform(X.astype(np.float64))
+        return rows if self._basis is None else rows @ self._basis
+
+    def raw_head(self, model: LogisticRegression) -> tuple[Floats, Floats]:
+        """Weights (K, D) and intercepts (K,) that give the model's logits on raw features."""
+        coef = model.coef_ if self._basis is None else model.coef_ @ self._basis.T
+        if self._scaler.scale_ is not None:
+            coef = coef / self._scaler.scale_
+        intercept = model.intercept_ - coef @ self._scaler.mean_
+        if len(coef) == 1:
+            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+        return coef, intercept
+
+
+def _two_sided(logits: Floats) -> Floats:
+    """Two columns from scikit-learn's one for two classes, with the same probabilities."""
+    return np.stack([-logits, logits], axis=1) / 2 if logits.ndim == 1 else logits
+
+
+def _path(rows: Floats, labels: Ints, Cs: Sequence[float] | Floats, tol: float, max_iter: int) -> Iterator[Any]:
+    """One model, fitted anew for each C and yielded each time.
+
+    A fit starts where the straight line through the last two solutions, over log C, leads: two fifths fewer
+    iterations than from the last solution.
+    """
+    model = LogisticRegression(warm_start=True, tol=tol, max_iter=max_iter)
+    solutions: list[tuple[Floats, Floats]] = []
+    threads = 1 if rows.size * (labels.max() + 1) < _ONE_THREAD else None
+    for i, C in enumerate(Cs):
+        if i >= 2:
+            step = np.log(C / Cs[i - 1]) / np.log(Cs[i - 1] / Cs[i - 2])
+            (coef0, intercept0), (coef1, intercept1) = solutions[-2:]
+            model.coef_, model.intercept_ = (
+                coef1 + step * (coef1 - coef0),
+                intercept1 + step * (intercept1 - intercept0),
+            )
+        with warnings.catch_warnings(), threadpool_limits(threads, user_api="blas"):
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.set_params(C=C).fit(rows, labels)
+        solutions = [*solutions[-1:], (model.coef_, model.intercept_)]
+        yield model
+
+
+def _grid(Cs: int | Sequence[float] | Floats) -> Floats:
+    values = np.logspace(*C_RANGE, Cs) if isinstance(Cs, int | np.integer) else np.unique(np.asarray(Cs, dtype=float))
+    if values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
+        raise TransferkitError(f"Cs={Cs}: needs a number of values of at least 1, or positive values.")
+    return values
+
+
+def _split(labels: Ints, fraction: float, seed: int) -> tuple[Ints, Ints]:
+    """Rows to train on and rows to validate on: of each class its share, at least one of each where it has two."""
+    if not 0 < fraction < 1:
+        raise TransferkitError(f"validation_fraction={fraction}: needs a number between 0 and 1.")
+    rng = np.random.default_rng(seed)
+    val: list[Ints] = []
+    for label in range(labels.max() + 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        val.append(rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)])
+    chosen = np.sort(np.concatenate(val))
+    if len(chosen) == 0:
+        raise TransferkitError("Every class has a single row, so none can choose C: give X_val and y_val, or C.")
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
