@@ -36,9 +36,8 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     if not class_names:
         raise _no_classes(folders["train"])
     splits = {split: _read_split(split, path, class_names) for split, path in folders.items()}
-    others = (
-        [] if folders["train"] == root else sorted({*_sub_folders(root)} - {path.name for path in folders.values()})
-    )
+    used = {path.name for path in folders.values()}
+    others = [name for name in _sub_folders(root) if name not in used] if folders["train"] != root else []
     return RawData(class_names, splits, f"beside train, not used: {shown(others)}" if others else "")
 
 

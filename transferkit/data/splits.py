@@ -145,18 +145,18 @@ def _reduce(rows: Rows, labels: Labels, fraction: float, seed: int) -> Rows:
 def _given_note(labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> str:
     seeded = f"(stratified, seed {seed})"
     given = {
-        ("train",): f"no split given, {_percent(options.test_fraction)} cut out for test {seeded}",
+        ("train",): f"no split given, {_percent(options.test_fraction)} cut out for test",
         ("train", "val"): "val as given is reported as test",
         ("train", "test"): "train and test as given",
         ("train", "val", "test"): "train, val and test as given",
     }[tuple(split for split in ("train", "val", "test") if split in labels)]
     if options.per_class is not None:
         size = _few_for_val(options)
-        return f"{given}; {options.per_class} labelled images per class, {size} of them for val (seed {seed})"
+        return f"{given}; {options.per_class} labelled images per class, {size} of them for val {seeded}"
     if "val" in labels and "test" in labels:
         return given
-    whole = "train" if len(labels) > 1 else "all"
-    return f"{given}; {_percent(options.val_fraction)} of {whole} cut out of train for val {seeded}"
+    whole = " of train" if len(labels) > 1 else ""
+    return f"{given}, {_percent(options.val_fraction)}{whole} cut out for val {seeded}"
 
 
 def _some(rows: Rows, split: str, images: int) -> Rows:
