@@ -1,0 +1,182 @@
+"""What the report says in words and short tables: result, setting, cost, data, versions."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from transferkit import __version__
+from transferkit.report.interval import wilson_interval
+from transferkit.result import RunResult
+
+TOP5_FROM = 6
+"""With fewer classes top-5 accuracy says nothing."""
+
+SCORES = {
+    "top1": ("Top-1 accuracy", "the likeliest class is the true one"),
+    "top5": ("Top-5 accuracy", "the true class is among the five likeliest"),
+    "balanced_accuracy": ("Balanced accuracy", "mean over the classes of the share recognised"),
+    "nll": ("Negative log-likelihood", "nats per image; 0 is perfect, large is confidently wrong"),
+    "ece": ("Calibration error (ECE)", "mean gap between confidence and accuracy; 0 is perfect"),
+    "n": ("Images", ""),
+}
+
+STEPS = {
+    "data": "reading and splitting the data",
+    "extract": "features from the frozen backbone",
+    "fit": "fitting",
+    "evaluate": "evaluation",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The result in a sentence.
+
+    Attributes:
+        correct: Test images classified correctly.
+        n: Test images.
+        low: Lower bound of the 95 % interval of the accuracy.
+        high: Upper bound.
+        guessing: Accuracy of always giving the commonest class of the test images.
+        commonest: Its name.
+    """
+
+    correct: int
+    n: int
+    low: float
+    high: float
+    guessing: float
+    commonest: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of the table of results: `kind` (the key in metrics.json) decides how the `values` per split are shown."""
+
+    kind: str
+    name: str
+    meaning: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split, over all classes and of the smallest and largest class."""
+
+    name: str
+    images: int
+    smallest: int
+    largest: int
+
+
+def headline(result: RunResult) -> Headline:
+    """Count what is right, and compare with guessing."""
+    labels = result.test.labels
+    correct, n = int((result.probabilities.argmax(axis=1) == labels).sum()), len(labels)
+    counts = np.bincount(labels, minlength=len(result.class_names))
+    low, high = wilson_interval(correct, n)
+    return Headline(correct, n, low, high, float(counts.max() / n), result.class_names[int(counts.argmax())])
+
+
+def scores(result: RunResult) -> list[Score]:
+    """Return the rows of the table of results, with the splits that were measured."""
+    few = len(result.class_names) < TOP5_FROM
+    splits = [split for split in ("val", "test") if split in result.metrics]
+    return [
+        Score(kind, name, meaning, {split: result.metrics[split][kind] for split in splits})
+        for kind, (name, meaning) in SCORES.items()
+        if not (few and kind == "top5")
+    ]
+
+
+def chosen_C(result: RunResult) -> dict[str, float]:
+    """Return the value of C that was chosen, per stage with a sweep."""
+    stages = result.metrics.get("stages", {})
+    return {stage: stages[stage]["C"] for stage in result.sweep if "C" in stages.get(stage, {})}
+
+
+def setting(result: RunResult) -> dict[str, str]:
+    """Return what was put together: data set, backbone, strategy, place of the head."""
+    metrics = result.metrics
+    names = {
+        "Data set": f"{metrics['dataset']}, {len(result.class_names)} classes",
+        "Backbone": metrics.get("backbone", ""),
+        "Weights": metrics.get("weights", ""),
+        "Strategy": metrics.get("strategy", ""),
+        "Head": "; ".join(_head(stage, figures) for stage, figures in metrics.get("stages", {}).items()),
+        "Protocol": metrics.get("protocol", ""),
+    }
+    return {name: str(value) for name, value in names.items() if value}
+
+
+def _head(stage: str, figures: Mapping[str, Any]) -> str:
+    features = f" ({figures['features']} features)" if "features" in figures else ""
+    return f"linear, on {stage}{features}"
+
+
+def splits(result: RunResult) -> list[Split]:
+    """Return the sizes of the splits."""
+    return [
+        Split(name, int(counts.sum()), int(counts.min()), int(counts.max()))
+        for name, counts in result.class_counts.items()
+    ]
+
+
+def cost(result: RunResult) -> dict[str, float]:
+    """Return the seconds of each step, in the order they ran, and those of the rest."""
+    seconds: dict[str, float] = dict(result.metrics.get("seconds", {}))
+    total = seconds.pop("total", None)
+    rows = {STEPS.get(step, step): value for step, value in seconds.items()}
+    if total is not None:
+        rows["everything else until this report"] = max(0.0, total - sum(seconds.values()))
+        rows["total"] = total
+    return rows
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a repetition needs."""
+    packages = {name: version(name) for name in ("torch", "torchvision", "timm", "scikit-learn")}
+    return {"transferkit": __version__, **packages, "Python": platform.python_version(), "System": platform.platform()}
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: `3.2 s`, `2 min 05 s`, `1 h 03 min`."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a fraction as `96.1 %`; NaN as a dash."""
+    return "–" if np.isnan(share) else f"{100 * share:.{digits}f}\u202f%"
+
+
+def plain(number: float) -> str:
+    """Write three significant digits without an exponent: 3160, 0.00178."""
+    return np.format_float_positional(float(f"{number:.3g}"), trim="-")
+
+
+def show_score(value: float, kind: str) -> str:
+    """Write a value of `metrics.json`."""
+    if kind == "n":
+        return f"{value:,}"
+    return f"{value:.3f}" if kind == "nll" else percent(value)
+
+
+def plural(n: int, noun: str) -> str:
+    """Write `1 image`, `1,020 images`, `3 classes`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def as_yaml(settings: Mapping[str, Any]) -> str:
+    """Write the resolved configuration as it could stand in a file."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(dict(settings)))

@@ -1,0 +1,120 @@
+"""Figures as inline SVG that take their colours and fonts from the page, so that they follow light and dark."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from transferkit.report.calibration import Bin
+from transferkit.report.classes import Confusion
+from transferkit.report.examples import data_uri
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Colours drawn by matplotlib -> what the page's style sheet calls them.
+INK, MUTED, RULE = "#0a0001", "#0a0002", "#0a0003"
+LINES = ("#0a0004", "#0a0005", "#0a0006", "#0a0007", "#0a0008", "#0a0009", "#0a000a", "#0a000b")
+PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", RULE: "--rule"} | {
+    colour: f"--line{i}" for i, colour in enumerate(LINES, 1)
+}
+HIT, MISS = (15, 140, 128), (214, 90, 20)
+PICTURE_SIDE = 250
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+Sweep = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
+    """Draw top-1 on val (percent) over C, a line a stage; the chosen C of each stage is marked."""
+    with _figure(4.9, 2.8) as (figure, axes):
+        for (stage, rows), colour in zip(sweep.items(), LINES * len(sweep), strict=False):
+            rows = sorted(rows, key=lambda row: row["C"])
+            axes.plot([row["C"] for row in rows], [100 * row["val_top1"] for row in rows], color=colour, label=stage)
+            marked = [row for row in rows if row["C"] == chosen.get(stage)]
+            axes.plot([row["C"] for row in marked], [100 * row["val_top1"] for row in marked], "o", color=colour, ms=7)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda C, _: "10" + f"{round(np.log10(C))}".translate(SUPERSCRIPT))
+        axes.set_xlabel("C (to the right: weaker regularisation)")
+        axes.set_ylabel("top-1 on val, %")
+        if len(sweep) > 1:
+            axes.legend(frameon=False, labelcolor=INK, ncols=2)
+        return _svg(figure, "Top-1 accuracy on val over the regularisation strength C")
+
+
+def reliability_figure(bins: Sequence[Bin]) -> str:
+    """Draw accuracy over confidence, a bar a bin, and how many images lie in each bin beneath."""
+    left, width = [100 * b.lower for b in bins], [100 * (b.upper - b.lower) for b in bins]
+    confidence, accuracy = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
+    with _figure(4.6, 4.6, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
+        axes.plot([0, 100], [0, 100], "--", color=MUTED, lw=1)
+        axes.bar(left, accuracy, width, align="edge", color=LINES[0], alpha=0.35, ec=LINES[0])
+        axes.plot(confidence, accuracy, "o", color=LINES[0], ms=5, clip_on=False)
+        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="of these right, %")
+        below.bar(left, [b.count for b in bins], width, align="edge", color=MUTED, alpha=0.35, ec=MUTED)
+        below.set(xlabel="confidence, %", ylabel="images")
+        below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
+        return _svg(figure, "Reliability diagram: share of correct answers over confidence")
+
+
+def confusion_picture(confusion: Confusion) -> str:
+    """Draw the matrix as a picture, as a `data:` address: for many classes, a pixel a cell or block of cells.
+
+    Transparent where nothing was counted, so that it fits a light and a dark page.
+    """
+    block = cells_per_pixel(len(confusion.names))
+    starts = np.arange(0, len(confusion.names), block)
+    hits = np.diag(np.diag(confusion.shares))
+    # The largest of a block, not its mean: a single mistake must still be seen.
+    hit, miss = (
+        np.maximum.reduceat(np.maximum.reduceat(shares, starts, axis=0), starts, axis=1)
+        for shares in (hits, confusion.shares - hits)
+    )
+    shown = np.where(hit > 0, hit, miss)
+    pixels = np.zeros((*shown.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = np.where((hit > 0)[..., None], HIT, MISS)
+    pixels[..., 3] = np.where(shown > 0, 90 + 165 * shown, 0)
+    return data_uri(Image.fromarray(pixels), "PNG", optimize=True)
+
+
+def cells_per_pixel(num_classes: int) -> int:
+    """Return how many classes share a row of the picture, so that it has at most `PICTURE_SIDE` of them."""
+    return -(-num_classes // PICTURE_SIDE)
+
+
+@contextmanager
+def _figure(width: float, height: float, rows: int = 1, **options: Any) -> Iterator[tuple["Figure", Any]]:
+    """Give a figure (inches) and its axes; inside, matplotlib has its own defaults, not the user's, and our look.
+
+    All of the drawing belongs inside: matplotlib reads some settings only when it draws.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK)
+    rules = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), RULE)
+    rest = {"svg.fonttype": "none", "svg.hashsalt": "transferkit", "font.size": 9, "axes.grid": True}
+    look = {"axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False}
+    with style.context(["default", colours | rules | rest | look]):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.subplots(rows, 1, **options)
+
+
+def _svg(figure: "Figure", title: str) -> str:
+    """Return the figure as an `<svg>` element without fixed size, fonts, global styles and addresses."""
+    with StringIO() as buffer:
+        figure.savefig(buffer, format="svg", transparent=True)
+        svg = buffer.getvalue()
+    view_box = re.search(r'viewBox="[^"]*"', svg)
+    assert view_box is not None
+    body = svg[svg.index("</metadata>") + len("</metadata>") :]
+    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)  # would hold for the whole page
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # not referred to, and not unique in a page with two figures
+    body = re.sub(r" font-family: [^;]*;", "", body)
+    body = re.sub(r"#0a00[0-9a-f]{2}", lambda match: f"var({PAGE_COLOURS[match[0]]})", body)
+    body = re.sub(r"\s+", " ", body)
+    return f'<svg role="img" aria-label="{title}" {view_box[0]}>{body}'

@@ -1,0 +1,104 @@
+"""`report.html`: one self-contained page for people; no network, no script, light and dark, on screen and paper."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from transferkit.report.calibration import reliability_bins
+from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
+from transferkit.report.examples import examples, right_examples, worst_mistakes
+from transferkit.report.facts import (
+    as_yaml,
+    chosen_C,
+    cost,
+    duration,
+    headline,
+    percent,
+    plain,
+    plural,
+    scores,
+    setting,
+    show_score,
+    splits,
+    versions,
+)
+from transferkit.report.figures import cells_per_pixel, confusion_picture, reliability_figure, sweep_figure
+from transferkit.result import RunResult
+from transferkit.rundir import write_text
+
+MISTAKES_SHOWN, RIGHT_SHOWN, PAIRS_SHOWN, CLASSES_SHOWN = 24, 12, 15, 15
+COUNTS_SHOWN_TO = 12
+"""Up to this many classes the cells of the confusion matrix hold their counts."""
+LABELS_SHOWN_TO = 40
+"""Up to this many classes the confusion matrix is a table with labels; beyond it is a picture."""
+
+
+def write_report(path: Path, result: RunResult) -> None:
+    """Write the report of a run as one HTML file, in one step; an older one is replaced."""
+    write_text(path, render_report(result))
+
+
+def render_report(result: RunResult) -> str:
+    """Return the page."""
+    env = Environment(
+        loader=PackageLoader("transferkit", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {"percent": percent, "score": show_score, "duration": duration, "plain": plain, "plural": plural}
+    page = env.get_template("report.html.j2").render(content(result))
+    # File names that are not valid UTF-8 hold lone surrogates, which a page must not.
+    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def content(result: RunResult) -> dict[str, Any]:
+    """Return everything that the template shows."""
+    test, probabilities, names = result.test, result.probabilities, result.class_names
+    predicted = probabilities.argmax(axis=1)
+    mistakes = worst_mistakes(test, probabilities, MISTAKES_SHOWN)
+    right = right_examples(test, probabilities, RIGHT_SHOWN)
+    chosen = chosen_C(result)
+    bins = reliability_bins(probabilities, test.labels)
+    return {
+        "num_classes": len(names),
+        "headline": headline(result),
+        "setting": setting(result),
+        "scores": scores(result),
+        "mistakes": examples(test, probabilities, names, mistakes),
+        "right": examples(test, probabilities, names, right),
+        **_confusion(confuse(test.labels, predicted, names)),
+        "classes": class_rows(test.labels, predicted, names, result.class_counts),
+        "classes_shown": CLASSES_SHOWN,
+        "bins": bins,
+        "reliability": Markup(reliability_figure(bins)),
+        "chosen_C": chosen,
+        "best": {stage: max(row["val_top1"] for row in rows) for stage, rows in result.sweep.items()},
+        "sweep": Markup(sweep_figure(result.sweep, chosen)) if result.sweep else None,
+        "split_note": result.split_note,
+        "splits": splits(result),
+        "cost": cost(result),
+        "trainable_parameters": result.metrics.get("trainable_parameters"),
+        "total_parameters": result.metrics.get("total_parameters"),
+        "command": result.command,
+        "seed": result.settings.get("seed"),
+        "versions": versions(),
+        "settings": as_yaml(result.settings),
+        "time": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
+
+
+def _confusion(confusion: Confusion) -> dict[str, Any]:
+    """Return the matrix in the form that suits its size: a table, or a picture; beside large ones the worst pairs."""
+    size = len(confusion.names)
+    return {
+        "confusion": confusion if size <= LABELS_SHOWN_TO else None,
+        "counts_shown": size <= COUNTS_SHOWN_TO,
+        "confusion_picture": confusion_picture(confusion) if size > LABELS_SHOWN_TO else None,
+        "cells_per_pixel": cells_per_pixel(size),
+        "pairs": confused_pairs(confusion, PAIRS_SHOWN) if size > COUNTS_SHOWN_TO else [],
+    }
