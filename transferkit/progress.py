@@ -1,0 +1,73 @@
+"""Progress of long work: a bar in a terminal, log lines elsewhere, nothing for what is quickly done."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+QUIET_SECONDS = 2.0
+LOG_EVERY_SECONDS = 10.0
+
+Advance = Callable[[int], None]
+"""Called with the number of items done since the last call."""
+
+
+def progress(label: str, total: int) -> AbstractContextManager[Advance]:
+    """Show the progress of the block's work, once it has lasted two seconds.
+
+    Standard error decides: a terminal gets a bar, which leaves with the block; otherwise the log gets a line at most
+    every ten seconds and one at the end.
+
+    Args:
+        label: What is done, for a person: "Extracting stage5".
+        total: How many items there are.
+
+    Returns:
+        A context whose value is called with the number of items just done.
+    """
+    console = Console(stderr=True)
+    return _bar(label, total, console) if console.is_terminal else _lines(label, total)
+
+
+@contextmanager
+def _bar(label: str, total: int, console: Console) -> Iterator[Advance]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(label, total=total)
+    start = time.monotonic()
+
+    def advance(count: int) -> None:
+        bar.advance(task, count)
+        if time.monotonic() - start >= QUIET_SECONDS:
+            bar.start()  # does nothing when it is started already
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
+@contextmanager
+def _lines(label: str, total: int) -> Iterator[Advance]:
+    start = time.monotonic()
+    next_line = start + QUIET_SECONDS
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, next_line
+        done += count
+        now = time.monotonic()
+        if now >= next_line and done < total:
+            left = (now - start) / done * (total - done) if done else float("nan")
+            log.info("%s: %d of %d, about %.0f s left", label, done, total, left)
+            next_line = now + LOG_EVERY_SECONDS
+
+    yield advance
+    seconds = time.monotonic() - start
+    if seconds >= QUIET_SECONDS:
+        log.info("%s: %d of %d in %.0f s", label, done, total, seconds)
