@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from transferkit.data.create import _COMMON, KINDS
+from transferkit.data.create import COMMON, KINDS
 from transferkit.data.torchvision_table import SETS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
@@ -16,7 +16,7 @@ FILES = sorted(path for path in FOLDER.glob("*.yaml") if path != BASE)
 
 def test_base_holds_the_defaults_of_the_code():
     base = OmegaConf.to_container(OmegaConf.load(BASE))
-    assert base == {key: value for key, value in _COMMON.items() if key not in ("name", "kind")}
+    assert base == {key: value for key, value in COMMON.items() if key not in ("name", "kind")}
 
 
 def test_every_torchvision_set_has_a_file():

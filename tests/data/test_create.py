@@ -101,7 +101,7 @@ def test_progress_counts_all_splits_together(photos, make_image):
         ({"kind": "digits", "root": "x", "file": "y"}, ["unknown keys", "dataset.root, dataset.file"]),
         ({"kind": "digits", "val_fraction": 0}, ["dataset.val_fraction=0", "between 0 and 1"]),
         ({"kind": "digits", "test_fraction": "a"}, ["dataset.test_fraction=a"]),
-        ({"kind": "digits", "test_fraction": 0.5, "val_fraction": 0.5}, ["together with dataset.test_fraction"]),
+        ({"kind": "digits", "test_fraction": 0.5, "val_fraction": 0.5}, ["below 1 - dataset.test_fraction"]),
         ({"kind": "digits", "per_class": 1}, ["dataset.per_class=1", "at least 2"]),
         ({"kind": "digits", "per_class": 2.5}, ["dataset.per_class=2.5"]),
         ({"kind": "digits", "per_class": True}, ["dataset.per_class=True"]),

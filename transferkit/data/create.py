@@ -25,7 +25,7 @@ KINDS = {
 }
 """Each kind's module has ``DEFAULTS``, its own keys, and ``load(cfg, seed) -> RawData``."""
 
-_COMMON: dict[str, Any] = {
+COMMON: dict[str, Any] = {
     "name": None,
     "kind": None,
     "on_error": "error",
@@ -64,7 +64,7 @@ def load_data(cfg: Mapping[str, Any], seed: int, progress: Progress | None = Non
 
 def _complete(cfg: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in defaults and refuse keys that nothing would read."""
-    valid = {**_COMMON, **own}
+    valid = {**COMMON, **own}
     unknown = [key for key in cfg if key not in valid]
     if unknown:
         raise TransferkitError(
@@ -76,41 +76,29 @@ def _complete(cfg: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split_options(cfg: Mapping[str, Any]) -> SplitOptions:
+    """Check the values that decide the splits."""
+    options = SplitOptions(**{field.name: cfg[field.name] for field in fields(SplitOptions)})
     for key in ("val_fraction", "test_fraction"):
         _expect(_is_number(cfg[key]) and 0 < cfg[key] < 1, cfg, key, "a number between 0 and 1")
-    _expect(
-        cfg["val_fraction"] + cfg["test_fraction"] < 1,
-        cfg,
-        "val_fraction",
-        "less than 1 together with dataset.test_fraction",
-    )
-    fraction, per_class, max_test = cfg["fraction"], cfg["per_class"], cfg["max_test"]
-    _expect(
-        fraction is None or (_is_number(fraction) and 0 < fraction <= 1),
-        cfg,
-        "fraction",
-        "above 0 and at most 1, or null",
-    )
-    _expect(
-        per_class is None or (_is_count(per_class) and per_class >= 2),
-        cfg,
-        "per_class",
-        "at least 2 (one to fit, one for val), or null",
-    )
-    _expect(
-        max_test is None or (_is_count(max_test) and max_test >= 1), cfg, "max_test", "a positive whole number, or null"
-    )
-    _expect(fraction is None or per_class is None, cfg, "fraction", "null when dataset.per_class is set")
+    _expect(options.val_fraction + options.test_fraction < 1, cfg, "val_fraction", "below 1 - dataset.test_fraction")
+    if options.fraction is not None:
+        _expect(_is_number(options.fraction) and 0 < options.fraction <= 1, cfg, "fraction", "in (0, 1], or null")
+        _expect(options.per_class is None, cfg, "fraction", "null when dataset.per_class is set")
+    if options.per_class is not None:
+        few = "a whole number of at least 2 (one to fit, one for val), or null"
+        _expect(_is_whole(options.per_class) and options.per_class >= 2, cfg, "per_class", few)
+    if options.max_test is not None:
+        _expect(_is_whole(options.max_test) and options.max_test >= 1, cfg, "max_test", "a positive number, or null")
     _expect(cfg["on_error"] in ("error", "skip"), cfg, "on_error", "error or skip")
-    return SplitOptions(**{field.name: cfg[field.name] for field in fields(SplitOptions)})
+    return options
 
 
-def _is_count(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: Any) -> bool:
-    return _is_count(value) or isinstance(value, float)
+    return _is_whole(value) or isinstance(value, float)
 
 
 def _expect(condition: bool, cfg: Mapping[str, Any], key: str, what: str) -> None:
