@@ -9,7 +9,7 @@ import torch
 from transferkit.artifact import is_artifact, read_metadata, read_tensors, write_artifact
 from transferkit.errors import TransferkitError
 
-METADATA = {"backbone": {}, "stage": "stage5", "pool": "avg", "class_names": ["a", "b"], "preprocessing": {}}
+METADATA = {"backbone": {}, "stage": "stage5", "head": {}, "class_names": ["a", "b"], "preprocessing": {}}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from transferkit.rundir import write_json
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
-REQUIRED = ("format", "backbone", "stage", "pool", "class_names", "preprocessing")
+REQUIRED = ("format", "backbone", "stage", "head", "class_names", "preprocessing")
 
 
 def is_artifact(folder: Path) -> bool:

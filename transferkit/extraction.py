@@ -23,7 +23,7 @@ def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
     return FeatureCache(Path(folder).expanduser() if folder else default_cache_dir(), max_gb=cache_settings["max_gb"])
 
 
-def make_extractor(settings: Mapping[str, Any], pool: str) -> Extract:
+def make_extractor(settings: Mapping[str, Any]) -> Extract:
     """Return (backbone, images, stages) to features, with the cache and trainer settings of the configuration."""
     cache, trainer = make_cache(settings["cache"]), settings["trainer"]
 
@@ -33,7 +33,6 @@ def make_extractor(settings: Mapping[str, Any], pool: str) -> Extract:
             images,
             stages,
             cache=cache,
-            pool=pool,
             batch_size=trainer["batch_size"],
             num_workers=trainer["num_workers"],
             device=trainer["device"],

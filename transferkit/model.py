@@ -15,7 +15,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from transferkit import __version__
 from transferkit.artifact import read_metadata, read_tensors, write_artifact
-from transferkit.backbones.backbone import Backbone, pool_features
+from transferkit.backbones.backbone import Backbone, feature, pool_features
 from transferkit.backbones.create import create_backbone
 from transferkit.data.images import decode
 from transferkit.errors import TransferkitError
@@ -33,26 +33,24 @@ class Prediction(NamedTuple):
 
 
 class TransferModel(nn.Module):
-    """A backbone, global pooling and a linear head.
+    """A backbone, global average pooling of its last feature map (where it gives one), and a linear head.
 
     Args:
         backbone: Ends with the stage whose features the head takes.
         head: Maps pooled features (N, D) to logits (N, K).
         class_names: The K names, in the order of the logits.
-        pool: How a feature map is pooled (`avg`); features that are not a map are taken as they are.
 
     Attributes:
         preprocess: Turns a PIL image into the input tensor (3, H, W).
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Linear, class_names: Sequence[str], pool: str = "avg") -> None:
+    def __init__(self, backbone: Backbone, head: nn.Linear, class_names: Sequence[str]) -> None:
         super().__init__()
         if head.out_features != len(class_names):
             raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
         self.backbone = backbone
         self.head = head
         self.class_names = list(class_names)
-        self.pool = pool
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -61,7 +59,7 @@ class TransferModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of preprocessed images (N, 3, H, W)."""
-        logits: Tensor = self.head(pool_features(self.backbone(images), self.pool))
+        logits: Tensor = self.head(pool_features(feature(self.backbone(images))))
         return logits
 
     @torch.inference_mode()
@@ -127,7 +125,6 @@ def save_model(
             "weights": backbone.weights_name,
         },
         "stage": backbone.stage_names[-1],
-        "pool": model.pool,
         "head": {"type": "linear", "in_features": model.head.in_features, "num_classes": model.head.out_features},
         "class_names": model.class_names,
         "preprocessing": backbone.preprocess.to_dict(),
@@ -155,4 +152,4 @@ def load_model(run: str | Path) -> TransferModel:
     tensors = read_tensors(folder, "head.")
     head = nn.Linear(metadata["head"]["in_features"], metadata["head"]["num_classes"])
     head.load_state_dict(tensors)
-    return TransferModel(backbone, head, metadata["class_names"], metadata["pool"]).eval()
+    return TransferModel(backbone, head, metadata["class_names"]).eval()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
+from torchvision.transforms import InterpolationMode, functional
 
 from transferkit.errors import TransferkitError
 from transferkit.stage import unknown_name
@@ -49,7 +49,7 @@ class Preprocessing:
         """The image as a float32 tensor (3, H, W) with (H, W) = `input_size`. Other modes are converted to RGB."""
         image = functional.resize(image.convert("RGB"), self._target(image), INTERPOLATIONS[self.interpolation])
         tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
-        tensor = functional.to_dtype(tensor, torch.float32, scale=True)
+        tensor = functional.convert_image_dtype(tensor, torch.float32)
         normalised: Tensor = functional.normalize(tensor, list(self.mean), list(self.std))
         return normalised
 
@@ -103,28 +103,24 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in self._fields().items()}
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
         """Read what `to_dict` wrote.
 
         Raises:
-            TransferkitError: If a key is missing, unknown or of the wrong type.
+            TransferkitError: If a key is missing or unknown, or a value cannot be used.
         """
-        try:
-            preprocess = cls(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            )
-            checked = preprocess.override(
-                preprocess.mean, preprocess.std, preprocess.input_size, preprocess.interpolation, preprocess.crop_pct
-            )
-        except TypeError as error:
-            raise TransferkitError(f"preprocessing: cannot be read from {dict(values)!r} ({error}).") from error
-        return dataclasses.replace(checked, resize_size=_size(preprocess.resize_size))
+        if set(values) != set(_FIELDS):
+            raise TransferkitError(f"preprocessing: must have the keys {', '.join(_FIELDS)}, not {', '.join(values)}.")
+        chosen = {name: values[name] for name in ("mean", "std", "input_size", "interpolation", "crop_pct")}
+        size, mode = _size(values["resize_size"]), str(values["crop_mode"])
+        return dataclasses.replace(cls().override(**chosen), resize_size=size, crop_mode=mode)
 
-    def _fields(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Preprocessing))
 
 
 def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
@@ -139,17 +135,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _channels(key: str, value: float | Sequence[float]) -> tuple[float, ...]:
-    values = [value] * 3 if _is_number(value) else value
-    if isinstance(values, str) or not isinstance(values, Sequence) or not all(map(_is_number, values)):
-        raise TransferkitError(f"backbone.{key}: must be one number or three, not {value!r}.")
-    if len(values) != 3:
-        raise TransferkitError(f"backbone.{key}: must be one number or three (red, green, blue), not {len(values)}.")
-    return tuple(float(number) for number in values)
+    values = list(value) if isinstance(value, Sequence) else [value] * 3
+    if len(values) != 3 or not all(map(_is_number, values)):
+        raise TransferkitError(f"backbone.{key}: must be one number or three (red, green, blue), not {value!r}.")
+    return tuple(map(float, values))
 
 
 def _size(value: int | Sequence[int]) -> tuple[int, int]:
-    sides = [value] * 2 if isinstance(value, int) else list(value) if isinstance(value, Sequence) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    sides = list(value) if isinstance(value, Sequence) else [value] * 2
+    if len(sides) != 2 or not all(isinstance(side, int) and side is not True and side > 0 for side in sides):
         raise TransferkitError(f"backbone.input_size: must be a positive integer or [height, width], not {value!r}.")
     return sides[0], sides[1]
 

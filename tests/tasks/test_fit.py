@@ -85,7 +85,7 @@ def test_the_artifact_names_everything_that_predicting_needs(default_run: Run) -
     artifact = default_run.json("model.json")
     assert artifact["class_names"] == [str(digit) for digit in range(10)]
     assert artifact["format"] == 1
-    assert {"backbone", "stage", "pool", "head", "preprocessing", "versions", "dataset", "seed"} <= set(artifact)
+    assert {"backbone", "stage", "head", "preprocessing", "versions", "dataset", "seed"} <= set(artifact)
 
 
 def test_the_page_is_complete_and_needs_no_network(default_run: Run) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from transferkit.errors import TransferkitError
@@ -13,6 +12,8 @@ from transferkit.preprocess import Preprocessing
 from transferkit.stage import StageInfo, match_stages
 
 logger = logging.getLogger(__name__)
+
+_LISTED = 8  # keys of each kind in the message about weights that do not fit
 
 State = Tensor | tuple[Tensor, ...]
 """What crosses a cut: one tensor, or (NASNet) several of which the last is the feature."""
@@ -122,9 +123,10 @@ class Backbone(nn.Module):
         return {_original_name(name): value for name, value in self.state_dict().items()}
 
     def load_original_state_dict(self, state: Mapping[str, Tensor], origin: str = "the state dict") -> list[str]:
-        """Load parameters and buffers under the original network's names, all or nothing.
+        """Load parameters and buffers under the original network's names.
 
-        The weights of `head` may be of another class count: they are then left out, and the log says so.
+        The weights of `head` may be for another number of classes: those are left out, the log says so, and the layer
+        starts anew.
 
         Args:
             state: Original name to tensor.
@@ -134,39 +136,34 @@ class Backbone(nn.Module):
             The names left out.
 
         Raises:
-            TransferkitError: If names are missing or unknown, or shapes differ; the message lists them.
+            TransferkitError: If names are missing or unknown or shapes differ; it lists them, and nothing is loaded.
         """
-        own = self.state_dict()
-        differing = [
+        names = {_original_name(name): name for name in self.state_dict()}
+        own = self.original_state_dict()
+        differing = [name for name in own if name in state and state[name].shape != own[name].shape]
+        left_out = [
             name
-            for name, value in own.items()
-            if (given := state.get(_original_name(name))) is not None and given.shape != value.shape
+            for name in differing
+            if names[name].startswith("stages.head.") and state[name].shape[1:] == own[name].shape[1:]
         ]
-        left_out = [name for name in differing if name.startswith("stages.head.")]
-        # Batch counters came with torch 0.4.1; older files lack them, and nothing is computed from them.
-        optional = ".num_batches_tracked"
-        names = {_original_name(name): name for name in own}
         problems = {
-            "missing": [name for name in names if name not in state and not name.endswith(optional)],
-            "unknown": [name for name in state if name not in names],
+            # Batch counters came with torch 0.4.1; older files lack them, and nothing here is computed from them.
+            "missing": [name for name in own if name not in state and not name.endswith(".num_batches_tracked")],
+            "unknown": [name for name in state if name not in own],
             "of another shape": [
-                f"{_original_name(name)} ({list(state[_original_name(name)].shape)}, wanted {list(own[name].shape)})"
+                f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
                 for name in differing
                 if name not in left_out
             ],
         }
         if any(problems.values()):
             raise TransferkitError(_mismatch(origin, f"{self.spec.name} ({self.spec.source})", problems))
-        fitting = {names[key]: value for key, value in state.items() if names[key] not in left_out}
-        self.load_state_dict(fitting, strict=False)
+        self.load_state_dict({names[name]: state[name] for name in state if name not in left_out}, strict=False)
         if left_out:
-            originals = [_original_name(name) for name in left_out]
-            logger.warning(
-                "%s: left out the head's weights, they are for another number of classes: %s",
-                origin,
-                ", ".join(originals),
-            )
-        return [_original_name(name) for name in left_out]
+            logger.warning("%s: left out, as they are for other classes: %s", origin, ", ".join(left_out))
+        for owner in {names[name].rpartition(".")[0] for name in left_out}:
+            self.get_submodule(owner).reset_parameters()  # type: ignore[operator]
+        return left_out
 
     def _after(self, stage: str) -> int:
         """The position after a stage."""
@@ -185,9 +182,9 @@ def _original_name(name: str) -> str:
 
 
 def _mismatch(origin: str, network: str, problems: Mapping[str, list[str]]) -> str:
-    lines = [f"{origin}: these weights are not for {network}."]
+    message = f"{origin}: these weights are not for {network}."
     for kind, keys in problems.items():
         if keys:
-            more = f" and {len(keys) - 12} more" if len(keys) > 12 else ""
-            lines.append(f"{len(keys)} {kind}: {', '.join(keys[:12])}{more}.")
-    return " ".join(lines)
+            more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+            message += f" {len(keys)} {kind}: {', '.join(keys[:_LISTED])}{more}."
+    return message

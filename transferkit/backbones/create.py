@@ -1,6 +1,6 @@
 """From a name to a backbone."""
 
-import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,9 @@ def create_backbone(
     Args:
         name: The network, as its source calls it ("resnet50", "convnext_tiny").
         weights: "imagenet" (the source's default), a weight's name of that source ("IMAGENET1K_V1", "a1_in1k"), a file
-            (.safetensors, or .pth with nothing but tensors), a run directory, the name of a folder of embedded weights, or
-            None for random weights.
-        source: "torchvision", "timm", "embedded", or "auto" for the first of embedded, torchvision and timm that has it.
+            (.safetensors, or .pth with nothing but tensors), a run directory, the name of embedded weights, or None
+            for random ones.
+        source: "torchvision", "timm", "embedded", or "auto" for the first of embedded, torchvision, timm that has it.
         kwargs: For the function that builds the network.
         mean: Replaces what the weights define, as do all that follow (`Preprocessing.override`).
         std: Per channel.
@@ -79,9 +79,7 @@ def create_backbone_from_config(config: Mapping[str, Any]) -> Backbone:
     Raises:
         TransferkitError: As `create_backbone`, and for an unknown or missing key.
     """
-    valid = [
-        "name", "weights", "source", "kwargs", "mean", "std", "input_size", "interpolation", "crop_pct",
-    ]  # fmt: skip
+    valid = list(inspect.signature(create_backbone).parameters)
     for key in config:
         if key not in valid:
             raise TransferkitError(unknown_name("backbone", str(key), valid, "key"))
@@ -110,14 +108,16 @@ def _source(source: str, name: str) -> str:
 
 def _locate(name: str, weights: str | Path | None) -> str | Path | None:
     """A file, a run directory, a weight's name, or None for random."""
-    if weights is None or weights in ("null", "random"):
-        return None
+    if weights is None or weights == "imagenet":  # a folder may be called so, too
+        return weights
     path = Path(weights).expanduser()
-    if path.exists():
+    if path.is_file() or is_artifact(path):
         return path
     shipped = EMBEDDED / (name if str(weights) == "embedded" else str(weights))
     if is_artifact(shipped):
         return shipped
+    if path.is_dir():
+        read_metadata(path)  # says what is missing
     if isinstance(weights, Path) or path.suffix in SUFFIXES or "/" in weights:
         raise TransferkitError(f"backbone.weights: there is no file or run directory {path.absolute()}.")
     return weights
@@ -133,9 +133,10 @@ def _build(source: str, name: str, weights: str | Path | None, kwargs: Mapping[s
 
 def _build_embedded(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
     if isinstance(weights, str):
+        known = ", ".join(embedded_weights())
         raise TransferkitError(
-            f"backbone.weights: {name} has no weights called {weights!r}. Valid: {', '.join(embedded_weights())}, a file, a run "
-            "directory, or null."
+            f"backbone.weights: {name} has no weights called {weights!r}. Embedded ones: {known}; a file, a run "
+            "directory or null will do as well."
         )
     try:
         model = NARROW[name](**kwargs)

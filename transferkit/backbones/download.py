@@ -94,7 +94,7 @@ def _unreachable(url: str) -> str | None:
 def _not_here(what: str, filename: str, path: str, variable: str, url: str, reason: str) -> TransferkitError:
     return TransferkitError(
         f"backbone.weights: the weights of {what} are not on this machine and cannot be downloaded ({reason}). Wanted: "
-        f"{filename} from {url}; it would be looked for as {path} ({variable} moves that folder). What works offline: put the "
-        "file there; backbone.weights=/path/to/file; backbone.weights=null (random); or an embedded backbone "
+        f"{filename} from {url}; it would be looked for as {path} ({variable} moves that folder). What works offline: "
+        "put the file there; backbone.weights=/path/to/file; backbone.weights=null (random); or an embedded backbone "
         "(backbone=resnet_glyphs, backbone=vgg_glyphs)."
     )

@@ -1,5 +1,6 @@
 """Networks and weights of timm."""
 
+import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from timm.models.vgg import VGG, ConvMlp
 from torch import Tensor, nn
 
 from transferkit.backbones.download import fetch_hub, fetch_url, url_path
-from transferkit.backbones.original import Original
+from transferkit.backbones.original import Original, no_init
 from transferkit.backbones.weights import read_state_dict
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing, resize_for
 from transferkit.stage import unknown_name
+
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -40,17 +43,20 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
     architecture, _, tag = name.partition(".")
     if isinstance(weights, str):
         return _named(architecture, tag if weights == "imagenet" else weights, kwargs)
-    model = _create(name, kwargs)
-    preprocess = preprocessing(model.pretrained_cfg)
     if weights is None:
-        return Original(_open_mlp(model), preprocess)
-    state = _converted(read_state_dict(weights), model)
+        model = _create(name, kwargs)
+        return Original(_open_mlp(model), preprocessing(_config(model)))
+    state = read_state_dict(weights)
+    with no_init():
+        model = _create(name, kwargs)
+    preprocess = preprocessing(_config(model))
+    state = _converted(state, model)
     return Original(_open_mlp(model), preprocess, weights.name, state, f"backbone.weights: {weights}")
 
 
-def preprocessing(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+def preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
     """What timm's own transform for evaluation does, from a pretrained configuration."""
-    config = timm.data.resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
+    config = timm.data.resolve_data_config(pretrained_cfg=pretrained_cfg)
     size = (config["input_size"][1], config["input_size"][2])
     return Preprocessing(
         input_size=size,
@@ -63,6 +69,11 @@ def preprocessing(pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
     )
 
 
+def _config(model: nn.Module) -> dict[str, Any]:
+    config: Any = model.pretrained_cfg
+    return dict(config)
+
+
 def _create(name: str, kwargs: Mapping[str, Any], **more: Any) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, **more, **kwargs)
@@ -72,23 +83,24 @@ def _create(name: str, kwargs: Mapping[str, Any], **more: Any) -> nn.Module:
 
 
 def _named(architecture: str, tag: str, kwargs: Mapping[str, Any]) -> Original:
-    """Weights that timm lists: timm converts and loads them, from a file that is read here."""
-    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
-    tags = [name.partition(".")[2] for name in tagged]
-    if not tags and not tag:
-        raise TransferkitError(f"backbone.weights: timm has no weights for {architecture}. A file or null will do.")
+    """Weights that timm lists, the default ones if no tag is given: timm converts and loads what is read here."""
+    tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag and tag not in tags:
-        message = unknown_name("backbone.weights", tag, ["imagenet", *tags], f"weight of {architecture}")
+        message = unknown_name("backbone.weights", tag, ["imagenet", *tags], f"weight of {architecture} called")
         raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
     name = f"{architecture}.{tag}" if tag else architecture
     config = timm.get_pretrained_cfg(name)
+    if not config.has_weights:
+        raise TransferkitError(f"backbone.weights: timm has no weights for {name}; a file or null will do.")
     path = _fetch(config, name)
     overlay = {"state_dict": read_state_dict(path)}
     try:
         model = _create(name, kwargs, pretrained=True, pretrained_cfg_overlay=overlay)
     except RuntimeError as error:
         raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
-    return Original(_open_mlp(model), preprocessing(model.pretrained_cfg), config.tag or tag or "imagenet")
+    if kwargs.get("num_classes", config.num_classes) != config.num_classes:
+        logger.warning("backbone.weights: %s: left out %s, for other classes", path, config.classifier)
+    return Original(_open_mlp(model), preprocessing(_config(model)), config.tag or name)
 
 
 def _fetch(config: Any, name: str) -> Path:
@@ -100,8 +112,8 @@ def _fetch(config: Any, name: str) -> Path:
     return fetch_url(config.url, name)
 
 
-def _converted(state: dict[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """A state dict in the names of timm's network: as it is, or by the family's own converter of other projects' files."""
+def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict in the names of timm's network: as it is, or by the family's converter of other projects' files."""
     if set(state) == set(model.state_dict()):
         return state
     family = sys.modules[type(model).__module__]
@@ -109,7 +121,7 @@ def _converted(state: dict[str, Tensor], model: nn.Module) -> Mapping[str, Tenso
     if convert is None:
         return state
     try:
-        converted: Mapping[str, Tensor] = convert(state, model)
+        converted: dict[str, Tensor] = convert(state, model)
     except Exception:  # not made for this file: the error that lists the keys says more
         return state
     return converted
@@ -128,7 +140,7 @@ class _AtLeast(nn.Module):
 
 
 def _open_mlp(model: nn.Module) -> nn.Module:
-    """Replace VGG's fc6 and fc7, whose `forward` looks at its input's size, by the same as a sequence that can be cut."""
+    """Replace VGG's fc6 and fc7, whose `forward` looks at its input's size, by a sequence that can be cut."""
     if isinstance(model, VGG) and isinstance(model.pre_logits, ConvMlp):
         enough = _AtLeast(model.pre_logits.input_kernel_size)
         model.pre_logits = nn.Sequential(OrderedDict(enough=enough, **dict(model.pre_logits.named_children())))

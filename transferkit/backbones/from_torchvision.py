@@ -1,22 +1,24 @@
 """Networks and weights of torchvision."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torchvision
+from torch import nn
 
 from transferkit.backbones.download import fetch_url
-from transferkit.backbones.original import Original
+from transferkit.backbones.original import Original, no_init
 from transferkit.backbones.weights import read_state_dict
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
 from transferkit.stage import unknown_name
 
 # Auxiliary classifiers work in training only, and their outputs have no place in a sequence of stages.
-_NO_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-_INITIALISES = ("vgg", "googlenet", "inception")
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+_FIXED = {name: {"aux_logits": False, "init_weights": True} for name in _AUXILIARY}  # the latter only stops a warning
 
 
 @cache
@@ -31,51 +33,53 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
     Args:
         name: As in `names()`.
         weights: "imagenet", a weight's name, a file, or None for random weights.
-        kwargs: For the network.
+        kwargs: For the function that builds the network.
 
     Raises:
         TransferkitError: If the weights are unknown or cannot be had, or the network refuses the keyword arguments.
     """
     entries = torchvision.models.get_model_weights(name)
-    entry = _entry(name, entries, weights)
-    added: dict[str, Any] = {}
-    if name in _NO_AUXILIARY and entry is not None:
-        added["transform_input"] = True  # the weights come from a TensorFlow model with another normalisation
-    state = None
-    if weights is not None:
-        path = weights if isinstance(weights, Path) else fetch_url(entry.url, f"{name} ({entry.name})")
-        state = read_state_dict(path)
-        state = {key: value for key, value in state.items() if not key.startswith(_NO_AUXILIARY.get(name, ()) or "\0")}
-    fixed: dict[str, Any] = {"aux_logits": False} if name in _NO_AUXILIARY else {}
-    if name.startswith(_INITIALISES):
-        fixed["init_weights"] = weights is None  # slow, and for nothing where weights follow
-    try:
-        model = torchvision.models.get_model(name, weights=None, **fixed | added | dict(kwargs))
-    except (TypeError, ValueError) as error:
-        raise TransferkitError(f"backbone.kwargs: torchvision's {name} refuses {dict(kwargs)}: {error}.") from error
+    usual = next(iter(entries), None)
+    if weights is None:
+        return Original(_create(name, kwargs), _preprocessing(usual))
+    if isinstance(weights, Path):
+        entry = next((entry for entry in entries if entry.url.endswith(f"/{weights.name}")), None)
+        path, weights_name = weights, entry.name if entry is not None else weights.name
+    else:
+        entry = _entry(name, entries, weights)
+        path, weights_name = fetch_url(entry.url, f"{name} ({entry.name})"), entry.name
+    # These two were converted from TensorFlow, with another normalisation that the network itself applies.
+    added = {"transform_input": True} if name in _AUXILIARY and entry is not None else {}
+    state = read_state_dict(path)
+    for key in [key for key in state if key.startswith(_AUXILIARY.get(name, ()))]:
+        del state[key]
     return Original(
-        model=model,
-        preprocess=_preprocessing(entry or next(iter(entries), None)),
-        weights_name=entry.name if entry is not None else path.name if state is not None else "random",
+        model=_create(name, added | dict(kwargs), init=False),
+        preprocess=_preprocessing(entry or usual),
+        weights_name=weights_name,
         state=state,
-        origin=f"backbone.weights: {path}" if state is not None else "",
+        origin=f"backbone.weights: {path}",
         kwargs=added,
     )
 
 
-def _entry(name: str, entries: Any, weights: str | Path | None) -> Any:
-    """The weight that torchvision knows under this name, or under this file name; None for others and for random."""
-    if weights is None:
-        return None
-    if isinstance(weights, Path):
-        return next((entry for entry in entries if entry.url.endswith(f"/{weights.name}")), None)
+def _create(name: str, kwargs: Mapping[str, Any], init: bool = True) -> nn.Module:
+    try:
+        with nullcontext() if init else no_init():
+            model: nn.Module = torchvision.models.get_model(name, weights=None, **_FIXED.get(name, {}) | dict(kwargs))
+    except (TypeError, ValueError) as error:
+        raise TransferkitError(f"backbone.kwargs: torchvision's {name} refuses {dict(kwargs)}: {error}.") from error
+    return model
+
+
+def _entry(name: str, entries: Any, weights: str) -> Any:
+    """The weight that torchvision lists under this name."""
     if weights == "imagenet" and len(entries):
         return entries.DEFAULT
     if weights in entries.__members__:
         return entries[weights]
-    message = unknown_name(
-        "backbone.weights", weights, ["imagenet", *(entry.name for entry in entries)], f"weight of {name}"
-    )
+    valid = ["imagenet", *(entry.name for entry in entries)]
+    message = unknown_name("backbone.weights", weights, valid, f"weight of {name} called")
     raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
@@ -45,3 +46,13 @@ def check_kwargs(kwargs: Mapping[str, Any]) -> None:
             f"backbone.kwargs: {', '.join(reserved)} cannot be set here. Weights are chosen with backbone.weights, "
             "stages with the strategy, and images are always RGB."
         )
+
+
+class no_init(TorchFunctionMode):
+    """Inside, networks are built without initialising their parameters: two seconds less for a VGG with weights."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func.__module__ == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)

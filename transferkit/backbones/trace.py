@@ -1,5 +1,6 @@
 """A network as a flat graph of operations, with the shape that each one gives."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,8 @@ def trace(model: nn.Module, input_size: tuple[int, int]) -> tuple[fx.Graph, list
     model.eval()
     tracer = _Tracer(leaf_modules=get_notrace_modules(), autowrap_functions=get_notrace_functions())
     graph = tracer.trace(model)
+    if not isinstance(next(iter(graph.find_nodes(op="output"))).args[0], fx.Node):
+        raise TypeError("it returns more than one tensor")
     _make_dropout_switchable(model, graph)
     shapes = _Shapes(model, graph)
     with torch.no_grad():
@@ -59,9 +62,9 @@ def _make_dropout_switchable(model: nn.Module, graph: fx.Graph) -> None:
     """Replace the function dropout, traced as switched off for ever, by modules that `train()` switches on."""
     for node in graph.nodes:
         if node.op == "call_function" and node.target is nn.functional.dropout:
-            x, p, *_ = *node.args, node.kwargs.get("p", 0.5)
-            model.add_module(node.name, nn.Dropout(p))
-            node.op, node.target, node.args, node.kwargs = "call_module", node.name, (x,), {}
+            given = inspect.signature(nn.functional.dropout).bind(*node.args, **node.kwargs).arguments
+            model.add_module(node.name, nn.Dropout(given.get("p", 0.5)))
+            node.op, node.target, node.args, node.kwargs = "call_module", node.name, (given["input"],), {}
 
 
 class _Shapes(fx.Interpreter):

@@ -20,8 +20,8 @@ _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.co
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict, on the CPU.
 
-    A dict nested under "state_dict_ema", "model_ema", "state_dict" or "model" is taken out (an average of weights first, as timm
-    does), and a prefix "module." or "_orig_mod." of all names is removed.
+    A dict nested under "state_dict_ema", "model_ema", "state_dict" or "model" is taken out (the averaged weights first,
+    as timm does), and a prefix "module." or "_orig_mod." of all names is removed.
 
     Args:
         path: A .safetensors file, or one that `torch.save` wrote.
@@ -58,8 +58,8 @@ def _read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "not allowed" in str(error):
             raise TransferkitError(
-                f"backbone.weights: {path} holds Python objects besides tensors, which loading would execute; it was not "
-                "loaded. Save the plain state dict, best as .safetensors."
+                f"backbone.weights: {path} holds Python objects besides tensors, whose code loading would run; it was "
+                "not loaded. Save the plain state dict, best as .safetensors."
             ) from error
         raise _damaged(path, error) from error
     except Exception as error:  # a damaged pickle can raise anything
@@ -69,6 +69,6 @@ def _read_pickle(path: Path) -> Any:
 def _damaged(path: Path, error: Exception) -> TransferkitError:
     reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
     return TransferkitError(
-        f"backbone.weights: {path} is truncated or is no weights file ({reason}). If it was downloaded or copied, delete it and "
-        "get it again."
+        f"backbone.weights: {path} is truncated or is no weights file ({reason}). If it was downloaded or copied, "
+        "delete it and get it again."
     )

@@ -30,7 +30,7 @@ def fit_linear_probe(
     Args:
         backbone: Frozen; only read.
         data: The splits.
-        probe_settings: The strategy's `probe` node: `stages`, `pool`, `Cs`.
+        probe_settings: The strategy's `probe` node: `stages`, `Cs`.
         extract: Computes features, (N, D) a stage.
         timer: Gets the steps `extract` and `fit`.
         seed: Of the solver's random choices, where it makes any.
@@ -43,7 +43,7 @@ def fit_linear_probe(
         probe = LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=seed)
         probe.fit(features["train"], data.train.labels, features["val"], data.val.labels)
         head = probe_head(probe, len(data.class_names))
-    model = TransferModel(backbone.truncate(stage), head, data.class_names, probe_settings["pool"]).eval()
+    model = TransferModel(backbone.truncate(stage), head, data.class_names).eval()
     sweep = [{key: float(value) for key, value in row.items()} for row in probe.path_]
     best = next(row for row in sweep if row["C"] == probe.C_)
     log.info("Chosen on val: C = %.3g, top-1 %.1f %%.", probe.C_, 100 * best["val_top1"])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from transferkit.artifact import read_metadata
 from transferkit.data.create import load_data
@@ -13,7 +14,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.protocols import get_protocol
 from transferkit.extraction import make_extractor
-from transferkit.metrics import classification_metrics
+from transferkit.metrics import compute_metrics
 from transferkit.model import load_model
 from transferkit.results import write_predictions
 from transferkit.rundir import write_json
@@ -32,8 +33,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         data = data_to_evaluate(settings, read_metadata(fitted_run))
         labels = labels_of_model(data, model.class_names)
     with timer.step("evaluate"):
-        probabilities = protocol(model, data.test, make_extractor(settings, pool=model.pool))
-        scores = classification_metrics(probabilities, labels)
+        probabilities = protocol(model, data.test, make_extractor(settings))
+        scores = compute_metrics(probabilities, labels)
     write_predictions(run_dir / "predictions.csv", data.test.names, labels, probabilities, model.class_names)
     metrics = {
         "test": scores,
@@ -71,7 +72,7 @@ def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -
     return load_data(metadata["dataset"], metadata["seed"])
 
 
-def labels_of_model(data: ImageData, class_names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+def labels_of_model(data: ImageData, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the labels of the test images as indices into the model's classes (N,).
 
     Raises:

@@ -1,12 +1,14 @@
 """task=fit: configuration, data, backbone, strategy, evaluation, run directory; one straight path."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone_from_config
@@ -14,7 +16,7 @@ from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.extraction import make_extractor
-from transferkit.metrics import classification_metrics
+from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
 from transferkit.report.page import write_report
 from transferkit.result import RunResult
@@ -35,6 +37,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir: Where every file of the run goes.
     """
     timer = StepTimer()
+    torch.manual_seed(settings["seed"])
     with timer.step("data"):
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
@@ -44,13 +47,13 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     fitted = fit(backbone, data, settings, timer)
     with timer.step("evaluate"):
         scores = {
-            "test": classification_metrics(fitted.test, data.test.labels),
-            "val": classification_metrics(fitted.val, data.val.labels),
+            "test": compute_metrics(fitted.test, data.test.labels),
+            "val": compute_metrics(fitted.val, data.val.labels),
         }
     metrics = {**scores, **describe(backbone, data, settings, fitted), "seconds": timer.seconds()}
     result = RunResult(
         settings=settings,
-        command=" ".join(["python -m transferkit", *sys.argv[1:]]),
+        command=shlex.join(["python", "-m", "transferkit", *sys.argv[1:]]),
         metrics=metrics,
         class_names=data.class_names,
         test=data.test,
@@ -73,8 +76,7 @@ def fit(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], timer:
     strategy = settings["strategy"]
     if "probe" not in strategy:
         raise TransferkitError(f"strategy={strategy['name']} has no `probe`: see conf/strategy/linear_probe.yaml.")
-    extract = make_extractor(settings, pool=strategy["probe"]["pool"])
-    return fit_linear_probe(backbone, data, strategy["probe"], extract, timer, settings["seed"])
+    return fit_linear_probe(backbone, data, strategy["probe"], make_extractor(settings), timer, settings["seed"])
 
 
 def describe(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], fitted: Fitted) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""A run killed in the middle goes on from the features already written, and ends with the same figures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+IMAGES_PER_CLASS = 200
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four classes of noise around different colours: learnable, but not perfectly."""
+    rng = np.random.default_rng(0)
+    for label in range(4):
+        folder = tmp_path / "photos" / f"class{label}"
+        folder.mkdir(parents=True)
+        for i in range(IMAGES_PER_CLASS):
+            pixels = rng.normal(100 + 10 * label, 40, (96, 128, 3)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    return tmp_path / "photos"
+
+
+def command(photos: Path, cache: Path, out: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "transferkit", "dataset=folder", f"dataset.root={photos}", f"hydra.run.dir={out}"),
+        *("backbone=resnet18", "backbone.weights=null", f"cache.dir={cache}", "seed=3"),
+    ]
+
+
+def chunks(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*.json") if path.name != "entry.json"]
+
+
+def figures(out: Path) -> dict[str, dict[str, float]]:
+    metrics = json.loads((out / "metrics.json").read_text())
+    return {key: metrics[key] for key in ("test", "val", "stages")}
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(photos: Path, tmp_path: Path) -> None:
+    # Random weights differ from process to process unless the run's seed governs them: the cache would never hit.
+    process = subprocess.Popen(command(photos, tmp_path / "cache", tmp_path / "killed"), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not chunks(tmp_path / "cache") and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert process.poll() is None, "it ended before anything could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads((tmp_path / "killed/status.json").read_text())["status"] == "running"
+    kept = {path: path.stat().st_mtime_ns for path in chunks(tmp_path / "cache")}
+    assert kept
+
+    subprocess.run(command(photos, tmp_path / "cache", tmp_path / "resumed"), check=True)
+    subprocess.run(command(photos, tmp_path / "other", tmp_path / "uninterrupted"), check=True)
+    resumed, uninterrupted = figures(tmp_path / "resumed"), figures(tmp_path / "uninterrupted")
+    for part in ("test", "val"):
+        assert resumed[part] == pytest.approx(uninterrupted[part], abs=1e-4)
+    assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in kept.items())
+    log = (tmp_path / "resumed/transferkit.log").read_text()
+    assert "from the cache" in log
