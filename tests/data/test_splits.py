@@ -161,6 +161,12 @@ def test_a_class_of_one_image_stays_in_train():
         assert counts(labels, splits.train)[0] == 1
 
 
+def test_every_class_keeps_a_train_image_when_val_is_cut():
+    labels = {"train": labelled(1, 1, 1, 40), "test": labelled(1, 1, 1, 1)}
+    splits = make_splits(labels, NAMES, SplitOptions(val_fraction=0.5), seed=0)
+    assert counts(labels, splits.train) == [1, 1, 1, 18]
+
+
 def test_small_sets_give_one_image_each_rather_than_none():
     labels = {"train": labelled(3, 3)}
     splits = make_splits(labels, NAMES, SplitOptions(val_fraction=0.05, test_fraction=0.05), seed=0)
