@@ -63,8 +63,9 @@ def _make_dropout_switchable(model: nn.Module, graph: fx.Graph) -> None:
     for node in graph.nodes:
         if node.op == "call_function" and node.target is nn.functional.dropout:
             given = inspect.signature(nn.functional.dropout).bind(*node.args, **node.kwargs).arguments
-            model.add_module(node.name, nn.Dropout(given.get("p", 0.5)))
-            node.op, node.target, node.args, node.kwargs = "call_module", node.name, (given["input"],), {}
+            name = f"functional_{node.name}"
+            model.add_module(name, nn.Dropout(given.get("p", 0.5)))
+            node.op, node.target, node.args, node.kwargs = "call_module", name, (given["input"],), {}
 
 
 class _Shapes(fx.Interpreter):

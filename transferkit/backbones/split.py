@@ -1,0 +1,98 @@
+"""Split a traced graph into stages. What crosses a cut is every value that is made before it and used after it."""
+
+import operator
+from collections.abc import Mapping, Sequence
+
+from torch import fx, nn
+
+from transferkit.backbones.trace import Step
+
+_IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+
+
+def crossing(graph: fx.Graph, steps: Sequence[Step]) -> list[int]:
+    """For every step the number of values that are made up to it and used after it."""
+    change = [0] * (len(steps) + 2)
+    position = {step.node: i for i, step in enumerate(steps)}
+    for node, last in _last_uses(graph, steps).items():
+        change[max(position.get(node, -1), 0)] += 1
+        change[last] -= 1
+    counts = [0]
+    for delta in change:
+        counts.append(counts[-1] + delta)
+    return counts[1 : len(steps) + 1]
+
+
+def split(
+    model: nn.Module, graph: fx.Graph, steps: Sequence[Step], ends: Mapping[str, int]
+) -> dict[str, fx.GraphModule]:
+    """The stages between the cuts, as graphs that share the network's modules.
+
+    Args:
+        model: The network that was traced.
+        graph: All of it.
+        steps: The operations of the graph, in order.
+        ends: Stage name to the index of its last step, in order; the last stage ends with the last step.
+    """
+    last_use = _last_uses(graph, steps)
+    position = {step.node: i for i, step in enumerate(steps)}
+    stages: dict[str, fx.GraphModule] = {}
+    inputs = list(graph.find_nodes(op="placeholder"))[:1]  # further arguments of `forward` keep their defaults
+    begin = 0
+    for name, end in ends.items():
+        result = steps[end].node
+        if name == list(ends)[-1]:
+            outputs = [next(iter(graph.find_nodes(op="output"))).args[0]]
+        else:
+            alive = [n for n, last in last_use.items() if position.get(n, -1) <= end < last and n is not result]
+            outputs = [*alive, result]
+        stages[name] = _stage(model, name, inputs, [step.node for step in steps[begin : end + 1]], outputs)
+        inputs, begin = outputs, end + 1
+    return stages
+
+
+def _last_uses(graph: fx.Graph, steps: Sequence[Step]) -> dict[fx.Node, int]:
+    """Every value (parameters excepted, each stage gets its own) to the last step that uses it."""
+    position = {step.node: i for i, step in enumerate(steps)}
+    return {
+        node: max(position.get(user, len(steps)) for user in node.users)
+        for node in graph.nodes
+        if node.users and node.op != "get_attr"
+    }
+
+
+def _stage(
+    model: nn.Module, name: str, inputs: Sequence[fx.Node], nodes: Sequence[fx.Node], outputs: Sequence[fx.Node]
+) -> fx.GraphModule:
+    """The part of the graph between two cuts."""
+    part = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {node: part.placeholder(node.name) for node in inputs}
+    inside = set(nodes)
+    for node in inputs:
+        if any(user in inside and _overwrites(model, user) for user in node.users):
+            # The caller keeps the state (features of several stages, a cache), so it must not change under them.
+            copies[node] = part.call_method("clone", (copies[node],))
+    for node in nodes:
+        for used in node.all_input_nodes:
+            if used not in copies:  # a parameter read in an earlier stage
+                copies[used] = part.node_copy(used)
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    result = tuple(copies[node] for node in outputs)
+    part.output(result if len(result) > 1 else result[0])
+    part.lint()
+    stage = fx.GraphModule(model, part, class_name=name.capitalize())
+    saved = model.state_dict().keys()
+    for path, buffer in list(stage.named_buffers()):
+        if path not in saved:  # fx makes every tensor it reads a buffer that is saved
+            owner, _, attribute = path.rpartition(".")
+            stage.get_submodule(owner).register_buffer(attribute, buffer, persistent=False)
+    return stage
+
+
+def _overwrites(model: nn.Module, node: fx.Node) -> bool:
+    """Whether an operation works in place on its input."""
+    if node.op == "call_module":
+        return bool(getattr(model.get_submodule(str(node.target)), "inplace", False))
+    if node.op == "call_function":
+        return node.target in _IN_PLACE or bool(node.kwargs.get("inplace", False))
+    return node.op == "call_method" and str(node.target).endswith("_")
