@@ -14,7 +14,11 @@ METADATA = {"backbone": {}, "stage": "stage5", "head": {}, "class_names": ["a", 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    tensors = {"backbone.w": torch.eye(2, dtype=torch.float16), "backbone.n": torch.tensor(3), "head.bias": torch.ones(2)}
+    tensors = {
+        "backbone.w": torch.eye(2, dtype=torch.float16),
+        "backbone.n": torch.tensor(3),
+        "head.bias": torch.ones(2),
+    }
     write_artifact(tmp_path / "run", METADATA, tensors)
     return tmp_path / "run"
 

@@ -44,7 +44,8 @@ def explain(error: Exception) -> str:
 def main() -> None:
     """Run the application; print one message, without a traceback, for whatever a user can mend."""
     if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
-        return app()
+        app()
+        return
     # Hydra prints its own traceback unless this is set; with it, the exception arrives here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

@@ -52,7 +52,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
             f"{folder} holds no {METADATA_FILE}, so it is not the run directory of a finished fit or pretraining."
         )
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TransferkitError(f"{path} is damaged ({error}): fit again, or restore the file.") from None
     missing = [key for key in REQUIRED if not isinstance(metadata, dict) or key not in metadata]

@@ -65,8 +65,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Return `cfg` as plain containers, with every interpolation resolved."""
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
-        example = " ".join(f"{key}=..." for key in missing)
-        raise TransferkitError(f"Values are missing for {', '.join(missing)}: give them on the command line ({example}).")
+        raise TransferkitError(f"Values are missing; give them on the command line: {'=... '.join(missing)}=...")
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}

@@ -25,7 +25,7 @@ ImageLike = str | Path | Image.Image | Tensor
 
 
 class Prediction(NamedTuple):
-    """What a model says of one image: the likeliest class, its probability, and the probabilities of all classes (K,)."""
+    """What a model says of one image: the likeliest class, its probability, and those of all classes (K,)."""
 
     label: str
     confidence: float
@@ -89,11 +89,9 @@ class TransferModel(nn.Module):
         return predictions
 
     def _input(self, image: ImageLike) -> Tensor:
-        if isinstance(image, Tensor):
-            if image.is_floating_point():
-                return image
-            image = to_pil_image(image)
-        return self.preprocess(decode(image))
+        if isinstance(image, Tensor) and image.is_floating_point():
+            return image
+        return self.preprocess(decode(to_pil_image(image) if isinstance(image, Tensor) else image))
 
 
 def _batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:

@@ -92,8 +92,8 @@ def test_the_page_is_complete_and_needs_no_network(default_run: Run) -> None:
     page = (default_run.folder / "report.html").read_text(encoding="utf-8")
     assert "digits" in page
     assert "linear_probe" in page
-    assert "src=\"http" not in page
-    assert "href=\"http" not in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
 
 
 def test_predictions_do_not_depend_on_the_batch(default_run: Run) -> None:

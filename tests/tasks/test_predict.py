@@ -48,7 +48,9 @@ def test_a_folder(default_run: Run, transferkit: RunCommand, photos: Path, tmp_p
     assert "broken.jpg" in done.stdout
 
 
-def test_only_broken_images_is_an_error(default_run: Run, transferkit: RunCommand, photos: Path, tmp_path: Path) -> None:
+def test_only_broken_images_is_an_error(
+    default_run: Run, transferkit: RunCommand, photos: Path, tmp_path: Path
+) -> None:
     done = transferkit("task=predict", f"run={default_run.folder}", f"images={photos / 'broken.jpg'}", cwd=tmp_path)
     assert done.returncode == 1
     assert "broken.jpg" in done.stdout + done.stderr

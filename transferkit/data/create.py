@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import listed, shown
-from transferkit.data.pool import Progress
 from transferkit.data.splits import SplitOptions, make_splits
 from transferkit.errors import TransferkitError
+from transferkit.progress import progress
 
 KINDS = {
     "folder": "transferkit.data.folder",
@@ -33,14 +32,13 @@ COMMON: dict[str, Any] = {
 }
 
 
-def load_data(cfg: Mapping[str, Any], seed: int, progress: Progress | None = None) -> ImageData:
+def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     """Find the images of a data set, check that all can be read, and split them.
 
     Args:
         cfg: The `dataset` group as a plain mapping: ``kind``, the kind's own keys, and optionally ``name``,
             ``val_fraction``, ``test_fraction``, ``per_class``, ``fraction``, ``max_test`` and ``on_error``.
         seed: Decides cuts and samples.
-        progress: Called with (files checked, files in all).
 
     Raises:
         TransferkitError: Whatever is wrong with the configuration or the data; all unreadable images in one message.
@@ -52,7 +50,7 @@ def load_data(cfg: Mapping[str, Any], seed: int, progress: Progress | None = Non
     cfg = _complete(cfg, module.DEFAULTS)
     options = _split_options(cfg)
     raw = module.load(cfg, seed)
-    raw, skipped = _check_images(raw, cfg["on_error"], progress)
+    raw, skipped = _check_images(raw, cfg["on_error"])
     _check_classes(raw, cfg["name"])
     labels = {split: images.labels for split, images in raw.splits.items()}
     splits = make_splits(labels, raw.class_names, options, seed)
@@ -106,29 +104,24 @@ def _expect(condition: bool, cfg: Mapping[str, Any], key: str, what: str) -> Non
         raise TransferkitError(f"dataset.{key}={cfg[key]} must be {what}.")
 
 
-def _check_images(raw: RawData, on_error: str, progress: Progress | None) -> tuple[RawData, list[tuple[str, str]]]:
+def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str, str]]]:
     """Refuse, or leave out, the images that cannot be read."""
     total = sum(len(images) for images in raw.splits.values())
     bad: list[tuple[str, str]] = []
     kept: dict[str, ImageSet] = {}
-    before = 0
-    for split, images in raw.splits.items():
-        report = partial(_report_after, progress, before, total) if progress else None
-        unreadable = dict(images.unreadable(report))
-        before += len(images)
-        names = images.names if unreadable else []
-        bad += [(names[i], reason) for i, reason in unreadable.items()]
-        kept[split] = images.subset(np.setdiff1d(np.arange(len(images)), list(unreadable))) if unreadable else images
+    with progress("Checking images", total) as advance:
+        for split, images in raw.splits.items():
+            unreadable = dict(images.unreadable(advance))
+            names = images.names if unreadable else []
+            bad += [(names[i], reason) for i, reason in unreadable.items()]
+            whole = np.setdiff1d(np.arange(len(images)), list(unreadable))
+            kept[split] = images.subset(whole) if unreadable else images
     if bad and on_error == "error":
         raise TransferkitError(
             f"{len(bad)} of {total} images cannot be read. Mend or remove them, or set dataset.on_error=skip to leave "
             f"them out:{listed([f'{name}: {reason}' for name, reason in bad])}"
         )
     return RawData(raw.class_names, kept, raw.note), bad
-
-
-def _report_after(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
 
 
 def _check_classes(raw: RawData, name: str) -> None:

@@ -42,10 +42,15 @@ class ImageData:
     split_note: str
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def splits(self) -> dict[str, ImageSet]:
+        """The three splits by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
     def rows(self) -> list[tuple[str, str, str]]:
         """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""
         return [
             (name, self.class_names[label], split)
-            for split, images in (("train", self.train), ("val", self.val), ("test", self.test))
+            for split, images in self.splits.items()
             for name, label in zip(images.names, images.labels.tolist(), strict=True)
         ]

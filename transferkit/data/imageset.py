@@ -10,7 +10,8 @@ from PIL import Image
 
 from transferkit.data.check import check_file, content_id
 from transferkit.data.images import UnreadableImage, decode, explain
-from transferkit.data.pool import Progress, map_threads
+from transferkit.data.pool import map_threads
+from transferkit.progress import Advance
 
 Labels = NDArray[np.int64]
 
@@ -123,7 +124,7 @@ class ImageSet:
         """
         return self._store.content(int(self._rows[index]))
 
-    def ids(self, progress: Progress | None = None) -> list[str]:
+    def ids(self, progress: Advance | None = None) -> list[str]:
         """Identities of the contents, 32 hex digits each; computed on first use, or by `unreadable`, and kept.
 
         Equal contents have equal identities, wherever they lie and whatever they are called.
@@ -139,7 +140,7 @@ class ImageSet:
             kept[i] = identity
         return [kept[i] or "" for i in self._rows]
 
-    def unreadable(self, progress: Progress | None = None) -> list[tuple[int, str]]:
+    def unreadable(self, progress: Advance | None = None) -> list[tuple[int, str]]:
         """Check every file (quickly, reading each once) and give the index of, and reason for, each bad one."""
         reasons = map_threads(self._store.check, [int(i) for i in self._rows], progress)
         return [(index, reason) for index, reason in enumerate(reasons) if reason is not None]

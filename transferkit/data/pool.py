@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TypeVar
 
+from transferkit.progress import Advance
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Progress = Callable[[int, int], object]
-"""Called with (files done, files in all)."""
-
 _BATCH = 32  # a future per file would need more memory than the result when there are millions
 
 
-def map_threads(function: Callable[[Item], Result], items: Sequence[Item], progress: Progress | None) -> list[Result]:
+def map_threads(function: Callable[[Item], Result], items: Sequence[Item], progress: Advance | None) -> list[Result]:
     """Apply a function that mostly reads, hashes or decodes (all of which release the GIL) to many items, in order."""
 
     def run(batch: Sequence[Item]) -> list[Result]:
@@ -22,13 +21,11 @@ def map_threads(function: Callable[[Item], Result], items: Sequence[Item], progr
 
     batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
     with ThreadPoolExecutor(max_workers=min(32, 2 * (os.cpu_count() or 1))) as pool:
-        return list(chain.from_iterable(_report(pool.map(run, batches), len(items), progress)))
+        return list(chain.from_iterable(_report(pool.map(run, batches), progress)))
 
 
-def _report(results: Iterable[list[Result]], total: int, progress: Progress | None) -> Iterator[list[Result]]:
-    done = 0
+def _report(results: Iterable[list[Result]], progress: Advance | None) -> Iterator[list[Result]]:
     for result in results:
-        done += len(result)
         if progress is not None:
-            progress(done, total)
+            progress(len(result))
         yield result

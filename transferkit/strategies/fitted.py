@@ -1,6 +1,6 @@
 """What every strategy returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,4 +30,4 @@ class Fitted:
     test: Probabilities
     trainable_parameters: int
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sweep: Mapping[str, list[Mapping[str, float]]] = field(default_factory=dict)
+    sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)

@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 
 def fit_linear_probe(
-    backbone: Backbone, data: ImageData, probe_settings: Mapping[str, Any], extract: Extract, timer: StepTimer, seed: int
+    backbone: Backbone,
+    data: ImageData,
+    probe_settings: Mapping[str, Any],
+    extract: Extract,
+    timer: StepTimer,
+    seed: int,
 ) -> Fitted:
     """Fit the head on the features of one stage, with C chosen on val, and refit on train and val.
 
@@ -37,7 +42,7 @@ def fit_linear_probe(
     """
     stage = probe_stage(backbone, probe_settings["stages"])
     with timer.step("extract"):
-        features = {name: extract(backbone, images, [stage])[stage] for name, images in data.splits().items()}
+        features = {name: extract(backbone, images, [stage])[stage] for name, images in data.splits.items()}
     with timer.step("fit"):
         Cs = probe_settings["Cs"]
         probe = LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=seed)
@@ -49,7 +54,7 @@ def fit_linear_probe(
     log.info("Chosen on val: C = %.3g, top-1 %.1f %%.", probe.C_, 100 * best["val_top1"])
     return Fitted(
         model=model,
-        val=probe.val_probabilities_,
+        val=np.asarray(probe.val_probabilities_, dtype=np.float32),
         test=head_probabilities(head, features["test"]),
         trainable_parameters=sum(p.numel() for p in head.parameters()),
         stages={stage: {**best, "features": int(features["train"].shape[1])}},
@@ -63,7 +68,8 @@ def probe_stage(backbone: Backbone, patterns: list[str]) -> str:
     stages = match_stages(names, backbone.feature_stages)
     if len(stages) != 1:
         raise TransferkitError(
-            f"strategy.probe.stages={patterns} names {len(stages)} stages ({', '.join(stages)}); a linear probe takes one."
+            f"strategy.probe.stages={patterns} names {len(stages)} stages ({', '.join(stages)}); "
+            "a linear probe takes one."
         )
     return stages[0]
 

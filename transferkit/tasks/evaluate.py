@@ -59,12 +59,14 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 def required_run(settings: Mapping[str, Any]) -> Path:
     """Return the folder that `run=` names."""
     if not settings["run"]:
-        raise TransferkitError(f"task={settings['task']['name']} needs run=RUN_DIR, the run directory of a finished fit.")
+        raise TransferkitError(
+            f"task={settings['task']['name']} needs run=RUN_DIR, the run directory of a finished fit."
+        )
     return Path(settings["run"]).expanduser()
 
 
 def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -> ImageData:
-    """Return the data set named on the command line, else the one that the model was fitted to, split as it was then."""
+    """Return the data set named on the command line, else the one fitted to, split as it was then."""
     if "dataset" in settings["choices"]:
         return load_data(settings["dataset"], settings["seed"])
     if "dataset" not in metadata:

@@ -60,7 +60,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         probabilities=fitted.test,
         split_note=data.split_note,
         class_counts={
-            name: np.bincount(images.labels, minlength=len(data.class_names)) for name, images in data.splits().items()
+            name: np.bincount(images.labels, minlength=len(data.class_names)) for name, images in data.splits.items()
         },
         sweep=fitted.sweep,
     )

@@ -81,5 +81,7 @@ def format_prediction(prediction: Prediction) -> list[str]:
 
 def table(rows: Sequence[tuple[str, Prediction]], shown: int = 10) -> str:
     """Return the first predictions as lines for the screen."""
-    lines = [f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}" for path, prediction in rows[:shown]]
+    lines = [
+        f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}" for path, prediction in rows[:shown]
+    ]
     return "\n".join([*lines, "  ..."] if len(rows) > shown else lines)
