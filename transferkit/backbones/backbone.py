@@ -13,6 +13,7 @@ from transferkit.stage import StageInfo, match_stages
 
 logger = logging.getLogger(__name__)
 
+_COUNTER = ".num_batches_tracked"
 _LISTED = 8  # keys of each kind in the message about weights that do not fit
 
 State = Tensor | tuple[Tensor, ...]
@@ -148,7 +149,7 @@ class Backbone(nn.Module):
         ]
         problems = {
             # Batch counters came with torch 0.4.1; older files lack them, and nothing here is computed from them.
-            "missing": [name for name in own if name not in state and not name.endswith(".num_batches_tracked")],
+            "missing": [name for name in own if name not in state and not name.endswith(_COUNTER)],
             "unknown": [name for name in state if name not in own],
             "of another shape": [
                 f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
@@ -185,6 +186,7 @@ def _mismatch(origin: str, network: str, problems: Mapping[str, list[str]]) -> s
     message = f"{origin}: these weights are not for {network}."
     for kind, keys in problems.items():
         if keys:
+            keys = sorted(keys, key=lambda key: key.endswith(_COUNTER))  # the telling names first
             more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
             message += f" {len(keys)} {kind}: {', '.join(keys[:_LISTED])}{more}."
     return message

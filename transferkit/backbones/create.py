@@ -6,22 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.artifact import is_artifact, read_metadata, read_tensors
-from transferkit.backbones import from_timm, from_torchvision
+from transferkit.backbones import from_embedded, from_timm, from_torchvision
 from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
-from transferkit.backbones.original import Original, check_kwargs
-from transferkit.backbones.weights import SUFFIXES, read_state_dict
+from transferkit.backbones.original import check_kwargs
+from transferkit.backbones.weights import SUFFIXES
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
 from transferkit.stage import unknown_name
 
-try:
-    from transferkit.backbones.narrow import NARROW
-except ModuleNotFoundError:
-    NARROW = {}
-
-EMBEDDED = Path(__file__).parents[1] / "embedded"
-SOURCES = ("auto", "embedded", "torchvision", "timm")
+SOURCES: dict[str, Any] = {"embedded": from_embedded, "torchvision": from_torchvision, "timm": from_timm}
+"""Name to the module with its `names()` and `build(name, weights, kwargs)`, in the order in which "auto" looks."""
 
 
 def create_backbone(
@@ -61,7 +56,7 @@ def create_backbone(
     run = found if isinstance(found, Path) and found.is_dir() else None
     if run is not None:
         kwargs = _same_architecture(run, source, name, kwargs)
-    original = _build(source, name, None if run is not None else found, kwargs)
+    original = SOURCES[source].build(name, None if run is not None else found, kwargs)
     stages, infos = cut(original.model, original.preprocess.input_size, f"{name} ({source})")
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))
     backbone = Backbone(stages, infos, original.preprocess, spec, original.weights_name)
@@ -90,20 +85,16 @@ def create_backbone_from_config(config: Mapping[str, Any]) -> Backbone:
 
 def _source(source: str, name: str) -> str:
     """Where the network comes from."""
-    known = {
-        "embedded": tuple(NARROW),
-        "torchvision": from_torchvision.names(),
-        "timm": from_timm.names(),
-    }
-    if source not in SOURCES:
-        raise TransferkitError(unknown_name("backbone.source", source, SOURCES, "source"))
-    searched = known if source == "auto" else {source: known[source]}
-    for place, names in searched.items():
-        if name in names or (place == "timm" and name.partition(".")[0] in names):
+    if source != "auto" and source not in SOURCES:
+        raise TransferkitError(unknown_name("backbone.source", source, ["auto", *SOURCES], "source"))
+    searched = list(SOURCES) if source == "auto" else [source]
+    known = {place: SOURCES[place].names() for place in searched}
+    for place in searched:
+        if name in known[place] or (place == "timm" and name.partition(".")[0] in known[place]):
             return place
-    everything = list(dict.fromkeys(name for names in searched.values() for name in names))
-    where = " or ".join(searched)
-    raise TransferkitError(unknown_name("backbone.name", name, everything, f"network in {where} called"))
+    everything = list(dict.fromkeys(known_name for place in searched for known_name in known[place]))
+    kind = f"network of {', '.join(searched)} called"
+    raise TransferkitError(unknown_name("backbone.name", name, everything, kind))
 
 
 def _locate(name: str, weights: str | Path | None) -> str | Path | None:
@@ -113,54 +104,21 @@ def _locate(name: str, weights: str | Path | None) -> str | Path | None:
     path = Path(weights).expanduser()
     if path.is_file() or is_artifact(path):
         return path
-    shipped = EMBEDDED / (name if str(weights) == "embedded" else str(weights))
+    shipped = from_embedded.FOLDER / (name if str(weights) == "embedded" else str(weights))
     if is_artifact(shipped):
         return shipped
     if path.is_dir():
-        read_metadata(path)  # says what is missing
+        raise TransferkitError(f"backbone.weights: the folder {path.absolute()} is no run directory (no model.json).")
     if isinstance(weights, Path) or path.suffix in SUFFIXES or "/" in weights:
         raise TransferkitError(f"backbone.weights: there is no file or run directory {path.absolute()}.")
     return weights
 
 
-def _build(source: str, name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
-    if source == "torchvision":
-        return from_torchvision.build(name, weights, kwargs)
-    if source == "timm":
-        return from_timm.build(name, weights, kwargs)
-    return _build_embedded(name, weights, kwargs)
-
-
-def _build_embedded(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
-    if isinstance(weights, str):
-        known = ", ".join(embedded_weights())
-        raise TransferkitError(
-            f"backbone.weights: {name} has no weights called {weights!r}. Embedded ones: {known}; a file, a run "
-            "directory or null will do as well."
-        )
-    try:
-        model = NARROW[name](**kwargs)
-    except TypeError as error:
-        raise TransferkitError(f"backbone.kwargs: {name} refuses {dict(kwargs)}: {error}.") from error
-    if weights is None:
-        return Original(model, Preprocessing())
-    return Original(model, Preprocessing(), weights.name, read_state_dict(weights), f"backbone.weights: {weights}")
-
-
-def embedded_weights() -> list[str]:
-    """The names of the weights that are part of the package."""
-    return sorted(folder.parent.name for folder in EMBEDDED.glob("*/model.json"))
-
-
 def _same_architecture(run: Path, source: str, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of the network in a run directory, once it is clear that it is the wanted one."""
     stored = read_metadata(run)["backbone"]
-    differing = {
-        key: value
-        for key, value in kwargs.items()
-        if stored["kwargs"].get(key, value) != value or key not in stored["kwargs"]
-    }
-    if (stored["source"], stored["name"]) != (source, name) or differing:
+    agree = all(key in stored["kwargs"] and stored["kwargs"][key] == value for key, value in kwargs.items())
+    if (stored["source"], stored["name"]) != (source, name) or not agree:
         raise TransferkitError(
             f"backbone.weights: {run} holds {stored['name']} of {stored['source']} with kwargs {stored['kwargs']}, not "
             f"{name} of {source} with kwargs {dict(kwargs)}. Choose the same backbone as that run did."

@@ -1,5 +1,6 @@
 """Networks and weights of timm."""
 
+import inspect
 import logging
 import sys
 from collections import OrderedDict
@@ -41,17 +42,20 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         TransferkitError: If the weights are unknown or cannot be had, or the network refuses the keyword arguments.
     """
     architecture, _, tag = name.partition(".")
+    if isinstance(weights, str) and weights != "imagenet":
+        tag = weights
+    name = _with_tag(architecture, tag)
     if isinstance(weights, str):
-        return _named(architecture, tag if weights == "imagenet" else weights, kwargs)
+        return _named(name, kwargs)
     if weights is None:
         model = _create(name, kwargs)
         return Original(_open_mlp(model), preprocessing(_config(model)))
     state = read_state_dict(weights)
     with no_init():
         model = _create(name, kwargs)
-    preprocess = preprocessing(_config(model))
     state = _converted(state, model)
-    return Original(_open_mlp(model), preprocess, weights.name, state, f"backbone.weights: {weights}")
+    origin = f"backbone.weights: {weights}"
+    return Original(_open_mlp(model), preprocessing(_config(model)), weights.name, state, origin)
 
 
 def preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
@@ -82,13 +86,18 @@ def _create(name: str, kwargs: Mapping[str, Any], **more: Any) -> nn.Module:
     return model
 
 
-def _named(architecture: str, tag: str, kwargs: Mapping[str, Any]) -> Original:
-    """Weights that timm lists, the default ones if no tag is given: timm converts and loads what is read here."""
+def _with_tag(architecture: str, tag: str) -> str:
+    if not tag:
+        return architecture
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
-    if tag and tag not in tags:
+    if tag not in tags:
         message = unknown_name("backbone.weights", tag, ["imagenet", *tags], f"weight of {architecture} called")
         raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
-    name = f"{architecture}.{tag}" if tag else architecture
+    return f"{architecture}.{tag}"
+
+
+def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
+    """Weights that timm lists (the default ones where the name has no tag): timm converts and loads what is read."""
     config = timm.get_pretrained_cfg(name)
     if not config.has_weights:
         raise TransferkitError(f"backbone.weights: timm has no weights for {name}; a file or null will do.")
@@ -120,8 +129,9 @@ def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     convert = getattr(family, "checkpoint_filter_fn", None) or getattr(family, "_filter_fn", None)
     if convert is None:
         return state
+    takes_model = len(inspect.signature(convert).parameters) > 1
     try:
-        converted: dict[str, Tensor] = convert(state, model)
+        converted: dict[str, Tensor] = convert(dict(state), model) if takes_model else convert(dict(state))
     except Exception:  # not made for this file: the error that lists the keys says more
         return state
     return converted

@@ -21,7 +21,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict, on the CPU.
 
     A dict nested under "state_dict_ema", "model_ema", "state_dict" or "model" is taken out (the averaged weights first,
-    as timm does), and a prefix "module." or "_orig_mod." of all names is removed.
+    as timm does), and prefixes "module." and "_orig_mod." of all names are removed.
 
     Args:
         path: A .safetensors file, or one that `torch.save` wrote.
@@ -39,9 +39,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise TransferkitError(f"backbone.weights: {path} holds no state dict (a mapping from names to tensors).")
     state = {str(name): value for name, value in content.items()}
-    for prefix in _PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    while prefix := next((prefix for prefix in _PREFIXES if state and all(n.startswith(prefix) for n in state)), ""):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 
 
@@ -56,7 +55,7 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "not allowed" in str(error):
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
             raise TransferkitError(
                 f"backbone.weights: {path} holds Python objects besides tensors, whose code loading would run; it was "
                 "not loaded. Save the plain state dict, best as .safetensors."
@@ -67,7 +66,9 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> TransferkitError:
-    reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    # Of torch's long text only the cause: the rest advises to load without protection.
+    cause = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    reason = cause.split("\n")[0][:200] or type(error).__name__
     return TransferkitError(
         f"backbone.weights: {path} is truncated or is no weights file ({reason}). If it was downloaded or copied, "
         "delete it and get it again."

@@ -1,0 +1,49 @@
+"""The small networks that are part of this package, and the weights shipped with them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.backbones.narrow import NARROW
+from transferkit.backbones.original import Original
+from transferkit.backbones.weights import read_state_dict
+from transferkit.errors import TransferkitError
+from transferkit.preprocess import Preprocessing
+
+FOLDER = Path(__file__).parents[1] / "embedded"
+
+
+def names() -> tuple[str, ...]:
+    """The networks of this package."""
+    return tuple(NARROW)
+
+
+def shipped_weights() -> list[str]:
+    """The weights of this package, each an artifact in `FOLDER`."""
+    return sorted(file.parent.name for file in FOLDER.glob("*/model.json"))
+
+
+def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
+    """A network of this package.
+
+    Args:
+        name: As in `names()`.
+        weights: A file, or None for random weights; artifacts are loaded by `create_backbone`.
+        kwargs: For the function that builds the network.
+
+    Raises:
+        TransferkitError: If the weights are a name, or the network refuses the keyword arguments.
+    """
+    if isinstance(weights, str):
+        shipped = ", ".join(shipped_weights())
+        raise TransferkitError(
+            f"backbone.weights: {name} has no weights called {weights!r}. Embedded ones: {shipped}; a file, a run "
+            "directory or null will do as well."
+        )
+    try:
+        model = NARROW[name](**kwargs)
+    except TypeError as error:
+        raise TransferkitError(f"backbone.kwargs: {name} refuses {dict(kwargs)}: {error}.") from error
+    if weights is None:
+        return Original(model, Preprocessing())
+    return Original(model, Preprocessing(), weights.name, read_state_dict(weights), f"backbone.weights: {weights}")
