@@ -3,6 +3,7 @@
 Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion answer in a fraction of a second.
 """
 
+import errno
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -52,13 +54,12 @@ def main() -> None:
         app()
     except (CompactHydraException, OmegaConfBaseException) as error:
         sys.exit(explain(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.exit(f"Cannot use {error.filename!r}: {error.strerror}. The run directory is set with hydra.run.dir=DIR.")
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MENDABLE:
+            where = f" ({error.filename})" if error.filename else ""
+            sys.exit(f"{error.strerror}{where}. hydra.run.dir=DIR sets where a run is written.")
         traceback.print_exc()
         sys.exit("This is a bug in transferkit, or a case it does not know: please report it with the lines above.")
 

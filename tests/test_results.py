@@ -1,0 +1,42 @@
+"""The tables of a run directory."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.results import summary, write_predictions
+
+
+def test_predictions_name_the_five_likeliest(tmp_path: Path) -> None:
+    classes = [f"class {letter}" for letter in "abcdefg"]
+    probabilities = np.array([[0.01, 0.4, 0.09, 0.3, 0.1, 0.05, 0.05]], dtype=np.float32)
+    write_predictions(tmp_path / "p.csv", ["a, b.jpg"], np.array([3]), probabilities, classes)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "image": "a, b.jpg",
+        "label": "class d",
+        "predicted": "class b",
+        "confidence": "0.400000",
+        "top5": "class b|class d|class e|class c|class f",
+    }
+
+
+def test_the_summary_shows_paths_that_can_be_copied(tmp_path: Path) -> None:
+    scores = {"top1": 0.9, "balanced_accuracy": 0.8, "n": 10}
+    metrics = {
+        "test": scores,
+        "val": scores,
+        "strategy": "linear_probe",
+        "dataset": "digits",
+        "num_classes": 10,
+        "backbone": "resnet50",
+        "weights": "IMAGENET1K_V2",
+        "stages": {"stage5": {}},
+        "seconds": {"total": 3.0, "data": 1.0},
+    }
+    text = summary(metrics, tmp_path)
+    assert f"run={tmp_path}" in text
+    assert " 90.00 %" in text
+    assert "IMAGENET1K_V2" in text
