@@ -10,8 +10,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from transferkit.backbones.from_timm import preprocessing
-from transferkit.backbones.from_torchvision import _preprocessing
+from transferkit.backbones import from_timm, from_torchvision
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
 
@@ -42,7 +41,7 @@ TORCHVISION = [
 @pytest.mark.parametrize(("name", "weight"), TORCHVISION)
 def test_equals_torchvisions_own_transform(photo, name, weight):
     entry = torchvision.models.get_model_weights(name)[weight]
-    assert torch.equal(_preprocessing(entry)(photo), entry.transforms()(photo))
+    assert torch.equal(from_torchvision.preprocessing(entry)(photo), entry.transforms()(photo))
 
 
 TIMM = [
@@ -59,7 +58,7 @@ TIMM = [
 def test_equals_timms_own_transform(photo, name):
     config = timm.get_pretrained_cfg(name).to_dict()
     reference = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=config))
-    assert torch.equal(preprocessing(config)(photo), reference(photo))
+    assert torch.equal(from_timm.preprocessing(config)(photo), reference(photo))
 
 
 def test_overrides_equal_timms_own_transform(photo):
@@ -72,7 +71,7 @@ def test_overrides_equal_timms_own_transform(photo):
     }
     for height, width in [(160, 160), (192, 160)]:
         reference = timm.data.create_transform((3, height, width), **changes)
-        ours = preprocessing(config).override(**changes, input_size=[height, width])
+        ours = from_timm.preprocessing(config).override(**changes, input_size=[height, width])
         assert torch.equal(ours(photo), reference(photo))
 
 

@@ -19,7 +19,8 @@ class StageInfo:
         name: One of `CANONICAL`.
         channels: Channels of the feature that leaves the stage (for `head`: the number of outputs).
         stride: Input pixels per feature pixel; for `fc6`, `fc7` and `head` that of the last feature map.
-        spatial: Whether the feature is a map (N, C, H, W); otherwise it is pooled again before use or already (N, C).
+        spatial: Whether the feature is a map (N, C, H, W). `fc6`, `fc7` and `head` give (N, C); timm's VGGs give
+            (N, C, 1, 1) for the first two.
     """
 
     name: str

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
-from transferkit.stage import StageInfo, match_stages
+from transferkit.stage import StageInfo, match_stages, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,13 @@ def feature(state: State) -> Tensor:
 
 
 def pool_features(h: Tensor, pool: str = "avg") -> Tensor:
-    """Pool a map (N, C, H, W) over its area to (N, C), by "avg" or "max"; (N, C) is returned as it is."""
+    """Pool a map (N, C, H, W) over its area to (N, C), by "avg" or "max"; (N, C) is returned as it is.
+
+    Raises:
+        TransferkitError: If `pool` is neither.
+    """
+    if pool not in ("avg", "max"):
+        raise TransferkitError(unknown_name("pool", pool, ["avg", "max"], "pooling"))
     if h.ndim != 4:
         return h
     return h.amax(dim=(2, 3)) if pool == "max" else h.mean(dim=(2, 3))

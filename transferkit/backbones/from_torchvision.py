@@ -41,7 +41,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
     entries = torchvision.models.get_model_weights(name)
     usual = next(iter(entries), None)
     if weights is None:
-        return Original(_create(name, kwargs), _preprocessing(usual))
+        return Original(_create(name, kwargs), preprocessing(usual))
     if isinstance(weights, Path):
         entry = next((entry for entry in entries if entry.url.endswith(f"/{weights.name}")), None)
         path, weights_name = weights, entry.name if entry is not None else weights.name
@@ -55,7 +55,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         del state[key]
     return Original(
         model=_create(name, added | dict(kwargs), init=False),
-        preprocess=_preprocessing(entry or usual),
+        preprocess=preprocessing(entry or usual),
         weights_name=weights_name,
         state=state,
         origin=f"backbone.weights: {path}",
@@ -83,7 +83,8 @@ def _entry(name: str, entries: Any, weights: str) -> Any:
     raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
 
 
-def _preprocessing(entry: Any) -> Preprocessing:
+def preprocessing(entry: Any) -> Preprocessing:
+    """What the transform that belongs to a weight does; ImageNet's usual one for None."""
     if entry is None:
         return Preprocessing()
     preset = entry.transforms()
