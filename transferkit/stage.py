@@ -29,11 +29,6 @@ class StageInfo:
     spatial: bool
 
 
-def stage_for_stride(stride: int) -> str:
-    """The canonical name of the stage that ends at a stride of 2, 4, 8, 16 or 32 pixels."""
-    return f"stage{stride.bit_length() - 1}"
-
-
 def match_stages(patterns: Iterable[str], names: Sequence[str], where: str = "stages") -> list[str]:
     """The stages that any of the patterns names, in the order of `names`.
 
