@@ -19,7 +19,7 @@ LAYERS = [
     ["data"],
     ["optim", "augment"],
     ["backbones"],
-    ["cache"],
+    ["cache", "loading"],
     ["features", "probe"],
     ["model"],
     ["extraction", "result", "results"],

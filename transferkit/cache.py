@@ -1,0 +1,235 @@
+"""Features on disk: content-addressed, memory-mapped, safe to kill and to share, bounded in size.
+
+    <root>/features/<key[:2]>/<key>/      one entry: all that determines the values but the image
+        entry.json                        the same for people; its time stamp is the last use
+        <uuid>.npy                        rows, float32 (n, D)
+        <uuid>.json                       the identity of the image of each row, and a checksum; written last
+    <root>/features/<key[:2]>/<key>.lock  held by the job that computes rows of the entry
+
+Files never change once they have their names, so readers need no lock. Rows are found by the content of the image:
+another split, seed, folder or added images find what is there already.
+"""
+
+import json
+import logging
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from transferkit.errors import TransferkitError
+
+log = logging.getLogger(__name__)
+
+Rows = npt.NDArray[np.float32]
+Chunk = tuple[Sequence[str], Rows]
+"""Identities of n images, and their rows (n, D)."""
+
+GIGABYTE = 10**9
+
+
+def default_cache_dir() -> Path:
+    """`transferkit` in the user's cache folder: XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"
+
+
+class CacheEntry:
+    """Rows that were computed in one way, each for one image."""
+
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self._description = description
+
+    def read(self) -> list[Chunk]:
+        """All intact chunks, memory-mapped; others do not exist. Counts as a use."""
+        with suppress(OSError):
+            os.utime(self.folder / "entry.json")
+        return [chunk for _, chunk in self._chunks()]
+
+    def clean(self) -> list[Chunk]:
+        """Like `read`, and remove damaged chunks and what a killed writer left; needs the lock."""
+        intact = dict(self._chunks())
+        for path in self.folder.glob("*"):
+            if path.name != "entry.json" and path.name.split(".")[0] not in intact:
+                if path.suffix == ".json":
+                    log.warning("Feature cache: %s is damaged; its rows are computed anew.", path.with_suffix(".npy"))
+                path.unlink(missing_ok=True)
+        return list(intact.values())
+
+    def write(self, ids: Sequence[str], rows: Rows) -> Chunk:
+        """Keep n rows; needs the lock.
+
+        Returns:
+            The same chunk, memory-mapped.
+
+        Raises:
+            TransferkitError: It cannot be written.
+        """
+        name = self.folder / uuid.uuid4().hex
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        index = {"crc32": zlib.crc32(rows.data), "width": rows.shape[1], "ids": list(ids)}
+        with _needs_writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "entry.json").exists():
+                _write(self.folder / "entry.json", json.dumps(self._description, indent=1).encode())
+            with _new_file(name.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+                np.save(file, rows)
+            _write(name.with_suffix(".json"), json.dumps(index).encode())
+        return ids, np.load(name.with_suffix(".npy"), mmap_mode="r")
+
+    def _chunks(self) -> Iterator[tuple[str, Chunk]]:
+        for path in sorted(self.folder.glob("*.json")):
+            # It may be damaged in any way, so that reading it may fail in any way; or another job has just removed it.
+            with suppress(Exception):
+                index = json.loads(path.read_bytes())
+                rows = np.load(path.with_suffix(".npy"), mmap_mode="r")
+                whole = (rows.dtype, rows.shape) == (np.float32, (len(index["ids"]), index["width"]))
+                if whole and zlib.crc32(rows.data) == index["crc32"]:
+                    yield path.stem, (index["ids"], rows)
+
+
+class FeatureCache:
+    """A folder of entries.
+
+    Args:
+        root: Where; made when something is first kept.
+        max_gb: Size in gigabytes (10^9 bytes) beyond which the entries used least recently leave. Entries that this
+            process used, or any process computes, stay.
+    """
+
+    def __init__(self, root: Path | str, max_gb: float = 20) -> None:
+        self.root = Path(root)
+        self.max_gb = max_gb
+        self._used: set[Path] = set()
+
+    def entry(self, description: Mapping[str, Any]) -> CacheEntry:
+        """The entry for rows computed as `description` (plain values) says."""
+        key = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+        folder = self.root / "features" / key[:2] / key
+        self._used.add(folder)
+        return CacheEntry(folder, description)
+
+    @contextmanager
+    def locked(self, entries: Iterable[CacheEntry]) -> Iterator[None]:
+        """Be the only job that computes rows of these entries; waits, and says so, while another one does.
+
+        Raises:
+            TransferkitError: The folder cannot be written.
+        """
+        with ExitStack() as stack:
+            for folder in sorted(entry.folder for entry in entries):  # one order for all jobs, so none wait in a circle
+                with _needs_writing(self.root):
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    lock = _lock(folder)
+                    try:
+                        lock.acquire(timeout=0)
+                    except Timeout:
+                        log.info("Waiting for another job, which computes the same features.")
+                        lock.acquire()
+                stack.callback(lock.release)
+            yield
+
+    def shrink(self) -> None:
+        """Remove the entries used least recently until the size is within `max_gb`."""
+        entries = [(_last_use(folder), _size(folder), folder) for folder in (self.root / "features").glob("??/*/")]
+        excess = sum(size for _, size, _ in entries) - self.max_gb * GIGABYTE
+        for _, size, folder in sorted(entries):
+            if excess <= 0:
+                return
+            if folder not in self._used and _remove(folder):
+                log.info("Feature cache: removed %s, used least recently (cache.max_gb=%g).", folder, self.max_gb)
+                excess -= size
+
+
+class RowIndex:
+    """Where the row of each image lies, over many chunks."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Rows] = []
+        self._places: dict[str, tuple[int, int]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        """Know n more rows."""
+        ids, rows = chunk
+        self._places.update((identity, (len(self._chunks), i)) for i, identity in enumerate(ids))
+        self._chunks.append(rows)
+
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._places
+
+    def gather(self, ids: Sequence[str], width: int) -> Rows:
+        """The rows (N, width) of these images, in this order."""
+        out = np.empty((len(ids), width), dtype=np.float32)
+        places = np.array([self._places[identity] for identity in ids], dtype=np.int64).reshape(-1, 2)
+        for number in np.unique(places[:, 0]):
+            mine = np.flatnonzero(places[:, 0] == number)
+            out[mine] = self._chunks[number][places[mine, 1]]
+        return out
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(folder.name + ".lock"))
+
+
+def _last_use(folder: Path) -> float:
+    try:
+        return (folder / "entry.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for path in folder.glob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
+def _remove(folder: Path) -> bool:
+    lock = _lock(folder)
+    try:
+        lock.acquire(timeout=0)
+    except OSError:  # held by another job (Timeout is an OSError), or not ours to remove
+        return False
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()
+    return True
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with _new_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _needs_writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransferkitError(
+            f"The feature cache {folder} cannot be written: {error.strerror or error}. "
+            "Choose another folder with cache.dir=..., or keep features in memory with cache.enabled=false."
+        ) from error

@@ -1,0 +1,313 @@
+"""Extract features: one pass over the images, each computed once, kept in a cache."""
+
+import copy
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from importlib.metadata import version
+from operator import itemgetter
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.cache import CacheEntry, FeatureCache, RowIndex, default_cache_dir
+from transferkit.data.images import DECODE_VERSION, UnreadableImage
+from transferkit.errors import TransferkitError
+from transferkit.loading import Batch, Source, damaged, open_source
+from transferkit.progress import progress as show_progress
+from transferkit.stage import match_stages
+
+log = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+
+KEEP_ROWS = 1024
+KEEP_SECONDS = 5.0
+"""Computed rows are written when there are so many, or after so long: no more is lost with a killed process."""
+
+_FORMAT = 1
+"""Raised whenever features are computed otherwise than before, so that cached ones are computed anew."""
+
+
+@dataclass
+class ExtractionStats:
+    """What an extraction did, counted.
+
+    Attributes:
+        images: Asked for.
+        loaded: Decoded.
+        forwarded: For every stage of the backbone that ran, the images it ran on.
+        reused: For every stage asked for, the distinct images whose row was there before.
+        computed: For every stage asked for, the rows computed: distinct images that had none.
+        bytes_written: To the cache.
+        seconds: In all.
+    """
+
+    images: int = 0
+    loaded: int = 0
+    forwarded: dict[str, int] = field(default_factory=dict)
+    reused: dict[str, int] = field(default_factory=dict)
+    computed: dict[str, int] = field(default_factory=dict)
+    bytes_written: int = 0
+    seconds: float = 0.0
+
+
+def extract_features(
+    backbone: Backbone,
+    dataset: Any,
+    stages: Sequence[str] | None = None,
+    *,
+    cache: FeatureCache | Literal["default"] | None = "default",
+    batch_size: int = 32,
+    num_workers: int | str = "auto",
+    device: str | torch.device = "auto",
+    progress: bool = True,
+    stats: ExtractionStats | None = None,
+) -> dict[str, Features]:
+    """Compute what leaves some stages, averaged over the positions of a map, for every image.
+
+    Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
+    read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results
+    depend on neither `batch_size` nor `num_workers` (to about 1e-5). The backbone is not changed; it runs in eval mode.
+
+    Args:
+        backbone: The network.
+        dataset: An `ImageSet`; or any map-style data set of PIL images or preprocessed floating-point tensors
+            (3, H, W), alone or with labels; or a `DataLoader` of such tensors in batches that does not shuffle. Data
+            other than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
+        stages: Names or patterns; by default the top feature stage.
+        cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
+        batch_size: Images that go through the network together.
+        num_workers: Processes that decode images; "auto" chooses by the number of images and of cores.
+        device: "auto" for the first of cuda, mps and cpu that there is.
+        progress: Whether to show it.
+        stats: A new one, to be filled.
+
+    Returns:
+        Stage to array (N, D), D channels of the stage, rows in the order of `dataset`.
+
+    Raises:
+        TransferkitError: An unknown stage, data of another kind, images that cannot be read (all are listed, after the
+            others are computed and kept), features that are not finite, or a cache that cannot be written.
+    """
+    start = time.perf_counter()
+    names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
+    stats = ExtractionStats() if stats is None else stats
+    store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
+    source = open_source(
+        dataset,
+        backbone.preprocess,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        hashed=store is not None,
+        progress=progress,
+    )
+    ids, rows = _complete_rows(backbone, names, source, store, find_device(device), stats, progress)
+    features = {name: rows[name].index.gather(ids, backbone.infos[name].channels) for name in names}
+    stats.images = len(ids)
+    stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
+    stats.seconds = time.perf_counter() - start
+    for name in names:
+        counts = len(ids), stats.reused[name], stats.computed.get(name, 0), stats.seconds
+        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", name, *counts)
+    return features
+
+
+def describe(backbone: Backbone, stages: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """For each of the stages (in order) all that determines its features but the image, in plain values."""
+    common = {
+        "format": _FORMAT,
+        "decode": DECODE_VERSION,
+        "network": asdict(backbone.spec),
+        "preprocessing": backbone.preprocess.to_dict(),
+        "precision": str(_dtype(backbone)),
+        "pool": "avg",
+        "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
+    }
+    digest = sha256()
+    described = {}
+    for name, stage in backbone.stages.items():
+        for key, tensor in stage.state_dict().items():
+            digest.update(f"{name} {key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        if name in stages:
+            described[name] = {**common, "stage": name, "weights": digest.hexdigest()}
+    return described
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name; for "auto" the first of cuda, mps and cpu that there is.
+
+    Raises:
+        TransferkitError: There is none of that name.
+    """
+    try:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        reason = str(error).splitlines()[0]
+        raise TransferkitError(f"trainer.device={device} cannot be used here ({reason}); try auto or cpu.") from error
+
+
+class _StageRows:
+    """Rows of one stage: those that are kept, in the cache or in memory, and those computed since."""
+
+    def __init__(self, entry: CacheEntry | None) -> None:
+        self.entry = entry
+        self.index = RowIndex()
+        self._new: dict[str, Features] = {}
+
+    def __contains__(self, identity: str) -> bool:
+        return identity in self.index or identity in self._new
+
+    def read(self, clean: bool = False) -> None:
+        """Know what is in the cache; `clean` (under its lock) also mends it."""
+        self.index = RowIndex()
+        if self.entry:
+            for chunk in self.entry.clean() if clean else self.entry.read():
+                self.index.add(chunk)
+
+    def add(self, ids: Sequence[str], rows: Features) -> None:
+        self._new.update(zip(ids, rows, strict=True))
+
+    def __len__(self) -> int:
+        """How many rows wait to be kept."""
+        return len(self._new)
+
+    def keep(self) -> int:
+        """Keep what was computed; returns the bytes written."""
+        if not self._new:
+            return 0
+        ids, rows = list(self._new), np.stack(list(self._new.values()))
+        self._new = {}
+        self.index.add(self.entry.write(ids, rows) if self.entry else (ids, rows))
+        return rows.nbytes if self.entry else 0
+
+
+class _Network:
+    """The backbone as it computes fastest: a copy, so that nothing about the caller's changes."""
+
+    def __init__(self, backbone: Backbone, device: torch.device) -> None:
+        self.names = backbone.stage_names
+        self.device = device
+        self._dtype = _dtype(backbone)
+        self._backbone = copy.deepcopy(backbone).eval().to(device).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor, stages: Sequence[str]) -> dict[str, Features]:
+        """Pooled features (n, D) of these stages for images (n, 3, H, W); runs no further than the last of them."""
+        inputs = inputs.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last)
+        states = self._backbone.forward_stages(inputs, stages)
+        return {name: pool_features(feature(state)).float().cpu().numpy() for name, state in states.items()}
+
+
+def _dtype(backbone: Backbone) -> torch.dtype:
+    return next((p.dtype for p in backbone.parameters()), torch.float32)
+
+
+def _complete_rows(
+    backbone: Backbone,
+    names: Sequence[str],
+    source: Source,
+    cache: FeatureCache | None,
+    device: torch.device,
+    stats: ExtractionStats,
+    progress: bool,
+) -> tuple[list[str], dict[str, _StageRows]]:
+    """The identity of every image, and for every stage the rows of all of them."""
+    keys = describe(backbone, names) if cache else {}
+    rows = {name: _StageRows(cache.entry(keys[name]) if cache else None) for name in names}
+    for stage_rows in rows.values():
+        stage_rows.read()
+    if source.ids is not None and all(
+        identity in stage_rows for stage_rows in rows.values() for identity in source.ids
+    ):
+        return source.ids, rows
+    with cache.locked([r.entry for r in rows.values() if r.entry]) if cache else nullcontext():
+        for stage_rows in rows.values():
+            stage_rows.read(clean=True)
+        ids = _compute(source, rows, _Network(backbone.truncate(names[-1]), device), stats, progress)
+    if cache:
+        cache.shrink()
+    return ids, rows
+
+
+def _compute(
+    source: Source, rows: Mapping[str, _StageRows], network: _Network, stats: ExtractionStats, progress: bool
+) -> list[str]:
+    """Compute and keep what is missing; returns the identity of every image."""
+    positions = _missing(source.ids, rows)
+    total = source.size if source.ids is None else len(positions)
+    found: list[str] = []
+    unreadable: list[tuple[int, TransferkitError]] = []
+    kept_at = time.monotonic()
+    with (
+        show_progress(f"Extracting {', '.join(rows)}", total)
+        if progress
+        else nullcontext(lambda count: None) as advance
+    ):
+        try:
+            for batch in source.load(positions):
+                found += batch.ids
+                for position, error in batch.errors:
+                    if not isinstance(error, UnreadableImage):
+                        raise error
+                    unreadable.append((position, error))
+                stats.loaded += len(batch.ids)
+                if len(batch.ids):
+                    _forward(batch, source, rows, network, stats)
+                if max(map(len, rows.values())) >= KEEP_ROWS or time.monotonic() - kept_at >= KEEP_SECONDS:
+                    stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())
+                    kept_at = time.monotonic()
+                advance(len(batch.ids) + len(batch.errors))
+        finally:
+            stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())
+    if unreadable:
+        raise damaged([str(error) for _, error in sorted(unreadable, key=itemgetter(0))])
+    return source.ids if source.ids is not None else found
+
+
+def _missing(ids: list[str] | None, rows: Mapping[str, _StageRows]) -> list[int]:
+    """One position of each image that lacks a row, those first that need not go as deep."""
+    first = {identity: i for i, identity in reversed(list(enumerate(ids or [])))}
+    depth = {
+        i: max((d for d, stage_rows in enumerate(rows.values()) if identity not in stage_rows), default=-1)
+        for identity, i in first.items()
+    }
+    return sorted((i for i in first.values() if depth[i] >= 0), key=lambda i: (depth[i], i))
+
+
+def _forward(
+    batch: Batch, source: Source, rows: Mapping[str, _StageRows], network: _Network, stats: ExtractionStats
+) -> None:
+    """Compute the rows that a batch lacks."""
+    wanted = {}  # stage to places in the batch, one for each image
+    for name, stage_rows in rows.items():
+        new = {identity: i for i, identity in enumerate(batch.ids) if identity not in stage_rows}
+        if new:
+            wanted[name] = sorted(new.values())
+    places = sorted(set().union(*wanted.values()))
+    if not places:
+        return
+    features = network(batch.inputs[places], list(wanted))
+    for name in network.names[: network.names.index(list(wanted)[-1]) + 1]:
+        stats.forwarded[name] = stats.forwarded.get(name, 0) + len(places)
+    for name, mine in wanted.items():
+        values = features[name][np.searchsorted(places, mine)]
+        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(bad):
+            image = source.names(batch.positions[mine[bad[0]]])
+            raise TransferkitError(
+                f"The features of {name} are not finite for {image}: the weights are broken, or the preprocessing "
+                "(backbone.mean, backbone.std) does not fit them."
+            )
+        rows[name].add([batch.ids[i] for i in mine], values)
+        stats.computed[name] = stats.computed.get(name, 0) + len(mine)
