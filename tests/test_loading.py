@@ -31,8 +31,12 @@ def test_identity_is_the_content():
     image, x = Image.fromarray(pixels), torch.rand(3, 4, 5)
     assert identify(image) == identify(image.copy())
     assert identify(x) == identify(x.clone())
-    others = [image.convert("L"), Image.fromarray(pixels.reshape(6, 5, 3)), Image.fromarray(255 - pixels)]
-    others += [x.reshape(3, 5, 4), x.double(), x + 1]  # type: ignore[list-item]
+    others: list[Image.Image | torch.Tensor] = [
+        image.convert("L"),
+        Image.fromarray(pixels.reshape(6, 5, 3)),
+        Image.fromarray(255 - pixels),
+    ]
+    others += [x.reshape(3, 5, 4), x.double(), x + 1]
     assert len({identify(other) for other in [image, x, *others]}) == 8
 
 
