@@ -10,7 +10,7 @@ import transferkit as tk
 def main() -> float:
     """Fit a probe on the bundled digits and return its accuracy on the test images."""
     data = tk.load_data({"kind": "digits", "name": "digits"}, seed=0)
-    backbone = tk.create_backbone("resnet10_narrow", weights="resnet_glyphs")
+    backbone = tk.create_backbone("narrow_resnet10", weights="resnet_glyphs")
     print("stages:", ", ".join(f"{name} ({info.channels} channels)" for name, info in backbone.infos.items()))
 
     stage = backbone.top

@@ -14,14 +14,12 @@ PACKAGE = REPOSITORY / "transferkit"
 
 # From the bottom to the top: a module imports only from lines above its own.
 LAYERS = [
-    ["errors", "stage", "timing", "rundir", "progress"],
-    ["artifact", "preprocess", "metrics"],
-    ["data"],
-    ["optim", "augment"],
-    ["backbones"],
-    ["cache", "loading"],
-    ["features", "probe"],
-    ["model"],
+    ["errors", "timing", "progress", "rundir"],
+    ["stage", "artifact", "metrics"],
+    ["preprocess", "data"],
+    ["augment", "optim", "backbones", "cache", "probe"],
+    ["loading"],
+    ["features", "model"],
     ["extraction", "result", "results"],
     ["evaluate", "report"],
     ["strategies", "pretrain"],

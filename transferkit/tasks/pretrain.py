@@ -1,0 +1,98 @@
+"""task=pretrain: train a backbone on a source set, and keep it as weights for others to start from."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.backbones.create import create_backbone_from_config
+from transferkit.data.create import load_data
+from transferkit.errors import TransferkitError
+from transferkit.evaluate.protocols import get_protocol
+from transferkit.extraction import make_extractor
+from transferkit.loading import count_workers
+from transferkit.metrics import compute_metrics
+from transferkit.model import save_model
+from transferkit.pretrain.recipe import Recipe
+from transferkit.pretrain.train import pretrain
+from transferkit.results import write_predictions, write_splits
+from transferkit.rundir import write_csv, write_json
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Pretrain, evaluate on the source set's own test split, and write the artifact."""
+    task, timer = settings["task"], StepTimer()
+    if task["dtype"] not in DTYPES:
+        raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
+    torch.manual_seed(settings["seed"])
+    with timer.step("data"):
+        data = load_data(settings["dataset"], settings["seed"])
+        write_splits(run_dir, data)
+    log.info("Data: %s, %d classes. %s", data.name, len(data.class_names), data.split_note)
+    backbone = create_backbone_from_config(settings["backbone"])
+    log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
+    with timer.step("fit"):
+        trained = pretrain(backbone, data, make_recipe(settings, len(data.train)), run_dir)
+    # The weights are new, so features of theirs will not be asked for again: they are not kept.
+    extract = make_extractor({**settings, "cache": {**settings["cache"], "enabled": False}})
+    protocol = get_protocol(settings["protocol"]["name"])
+    with timer.step("evaluate"):
+        probabilities = {name: protocol(trained.model, getattr(data, name), extract) for name in ("val", "test")}
+    metrics = {
+        **{name: compute_metrics(values, data.splits[name].labels) for name, values in probabilities.items()},
+        "backbone": backbone.spec.name,
+        "weights": backbone.weights_name,
+        "dataset": data.name,
+        "protocol": settings["protocol"]["name"],
+        "seed": settings["seed"],
+        "num_classes": len(data.class_names),
+        "best_epoch": trained.best_epoch,
+        "trainable_parameters": sum(p.numel() for p in trained.model.parameters()),
+        "total_parameters": sum(p.numel() for p in trained.model.parameters()),
+    }
+    if settings["logger"]["name"] == "csv":
+        header = list(trained.history[0])
+        write_csv(run_dir / "history.csv", header, ([row[key] for key in header] for row in trained.history))
+    write_predictions(
+        run_dir / "predictions.csv", data.test.names, data.test.labels, probabilities["test"], data.class_names
+    )
+    save_model(
+        run_dir,
+        trained.model,
+        dtype=DTYPES[task["dtype"]],
+        dataset=settings["dataset"],
+        seed=settings["seed"],
+        task=task,
+    )
+    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    log.info(
+        "Best epoch %d: test top-1 %.2f %% on the source set.\nUse these weights: backbone=... backbone.weights=%s",
+        trained.best_epoch,
+        100 * metrics["test"]["top1"],
+        run_dir,
+    )
+
+
+def make_recipe(settings: Mapping[str, Any], train_images: int) -> Recipe:
+    """Return what the configuration says about the training."""
+    task, trainer = settings["task"], settings["trainer"]
+    workers = trainer["num_workers"]
+    return Recipe(
+        epochs=task["epochs"],
+        optimizer=settings["optimizer"],
+        schedule=settings["schedule"],
+        augment=settings["augment"],
+        batch_size=trainer["batch_size"],
+        label_smoothing=task["label_smoothing"],
+        seed=settings["seed"],
+        device=trainer["device"],
+        num_workers=count_workers(train_images) if workers == "auto" else workers,
+        source={"dataset": settings["dataset"], "backbone": settings["backbone"]},
+    )
