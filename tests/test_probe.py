@@ -100,8 +100,9 @@ def test_val_figures_come_from_before_the_refit():
     assert (probe.predict(X[300:500]) == y_val).mean() > 0.9
 
 
-def test_refit_is_a_fit_on_train_and_val_with_new_statistics():
-    X, y = digits_features(100)
+@pytest.mark.parametrize("dimensions", [100, 600])
+def test_refit_is_a_fit_on_train_and_val_with_new_statistics(dimensions):
+    X, y = digits_features(dimensions)
     X[300:500] += 5 * np.abs(X[300:500])  # so that the statistics of train alone would be wrong
     probe = LinearProbe(C=0.1, tol=1e-6).fit(X[:300], y[:300], X[300:500], y[300:500])
     expected = reference(0.1).fit(X[:500], y[:500])

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Head = tuple[Floats, Floats]
+"""Weights and intercepts, (K, D) and (K,); of two classes (1, D) and (1,), as scikit-learn has them."""
 
 C_RANGE = (-6.0, 5.0)
 """Decimal exponents of the smallest and the largest C when only their number is given."""
@@ -62,7 +64,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         path_: One dict a value of C, ascending: `C`, `val_top1`, `val_nll`. Empty where nothing was validated.
         val_probabilities_: (N_val, K) of the chosen model before it saw any validation row; else (0, K).
         val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
-        n_iter_: (1,) L-BFGS iterations of the final fit.
+        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen.
         n_features_in_: D.
     """
 
@@ -103,23 +105,13 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise TransferkitError(f"Only one class ({self.classes_[0]}) among the {len(y)} labels: a probe needs two.")
-        Cs = _grid(self.Cs if self.C is None else [self.C])
-        self.C_ = float(Cs[0])
-        self.path_: list[dict[str, float]] = []
-        self.val_probabilities_: Floats = np.empty((0, len(self.classes_)))
-        self.val_metrics_: dict[str, float | int] = {}
+        val_labels = None
         if X_val is not None:
             X_val, y_val = validate_data(self, X_val, y_val, dtype=(np.float64, np.float32), reset=False)
             val_labels = self._index(y_val)
-            self._choose(Cs, X, labels, X_val, val_labels)
-            X, labels = np.concatenate([X, X_val]), np.concatenate([labels, val_labels])
-        elif len(Cs) > 1:
-            train, val = _split(labels, self.validation_fraction, self.random_state)
-            self._choose(Cs, X[train], labels[train], X[val], labels[val])
-        reduced = _Reduced(X, self.standardize)
-        model = next(_path(reduced.rows, labels, [self.C_], self.tol / 10, self.max_iter))
-        self.coef_, self.intercept_ = reduced.raw_head(model)
-        self.n_iter_ = model.n_iter_
+        threads = 1 if X.size * len(self.classes_) < _ONE_THREAD else None
+        with threadpool_limits(threads, user_api="blas"):
+            self._fit(X, labels, X_val, val_labels)
         if self.n_iter_[0] >= self.max_iter:
             log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
         return self
@@ -152,8 +144,31 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise TransferkitError(f"y_val has labels that y lacks: {', '.join(map(str, unknown[:10]))}.")
         return np.searchsorted(self.classes_, y_val)
 
-    def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> None:
-        """Set `C_`, `path_` and what is reported about the validation rows."""
+    def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
+        """Choose C where there is a choice, and fit all rows with it."""
+        Cs = _grid(self.Cs if self.C is None else [self.C])
+        self.C_ = float(Cs[0])
+        self.path_: list[dict[str, float]] = []
+        self.val_probabilities_: Floats = np.empty((0, len(self.classes_)))
+        self.val_metrics_: dict[str, float | int] = {}
+        start = None
+        if val_labels is not None:
+            start = self._choose(Cs, X, labels, X_val, val_labels)
+            X, labels = np.concatenate([X, X_val]), np.concatenate([labels, val_labels])
+        elif len(Cs) > 1:
+            train, val = _split(labels, self.validation_fraction, self.random_state)
+            start = self._choose(Cs, X[train], labels[train], X[val], labels[val])
+        reduced = _Reduced(X, self.standardize)
+        start = reduced.head_inside(start) if start else None
+        model = next(_path(reduced.rows, labels, [self.C_], self.tol / 10, self.max_iter, start))
+        coef, intercept = reduced.head_outside((model.coef_, model.intercept_))
+        if len(coef) == 1:
+            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+        self.coef_, self.intercept_ = coef, intercept
+        self.n_iter_ = model.n_iter_
+
+    def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
+        """Set `C_`, `path_` and what is reported about the validation rows; returns the chosen head."""
         reduced = _Reduced(X, self.standardize)
         rows_val = reduced.rotate(X_val)
         best: tuple[float, float] | None = None
@@ -163,17 +178,19 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
             self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
             if best is None or (top1, -nll) > best:
-                best, self.C_, chosen = (top1, -nll), float(C), logits
+                best, self.C_, chosen, head = (top1, -nll), float(C), logits, (model.coef_, model.intercept_)
         self.val_probabilities_ = softmax(chosen, axis=1)
         self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
+        return reduced.head_outside(head)
 
 
 class _Reduced:
     """Rows centred, scaled, and rotated into the space they span; the way back for a head fitted there."""
 
     def __init__(self, X: npt.NDArray[Any], standardize: bool) -> None:
-        self._scaler = StandardScaler(with_std=standardize).fit(X.astype(np.float64))
-        rows = self._scaler.transform(X.astype(np.float64))
+        X = X.astype(np.float64)
+        self._scaler = StandardScaler(with_std=standardize).fit(X)
+        rows = self._scaler.transform(X)
         self._basis: Floats | None = None
         if rows.shape[0] < rows.shape[1]:
             self._basis, upper = np.linalg.qr(rows.T)
@@ -185,15 +202,19 @@ class _Reduced:
         rows: Floats = self._scaler.transform(X.astype(np.float64))
         return rows if self._basis is None else rows @ self._basis
 
-    def raw_head(self, model: LogisticRegression) -> tuple[Floats, Floats]:
-        """Weights (K, D) and intercepts (K,) that give the model's logits on raw features."""
-        coef = model.coef_ if self._basis is None else model.coef_ @ self._basis.T
-        if self._scaler.scale_ is not None:
-            coef = coef / self._scaler.scale_
-        intercept = model.intercept_ - coef @ self._scaler.mean_
-        if len(coef) == 1:
-            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-        return coef, intercept
+    def head_outside(self, head: Head) -> Head:
+        """The head that gives on raw features the logits of this one on rows."""
+        coef, intercept = head
+        coef = coef if self._basis is None else coef @ self._basis.T
+        coef = coef if self._scaler.scale_ is None else coef / self._scaler.scale_
+        return coef, intercept - coef @ self._scaler.mean_
+
+    def head_inside(self, head: Head) -> Head:
+        """The head that gives on rows the logits of this one on raw features."""
+        coef, intercept = head
+        intercept = intercept + coef @ self._scaler.mean_
+        coef = coef if self._scaler.scale_ is None else coef * self._scaler.scale_
+        return (coef if self._basis is None else coef @ self._basis), intercept
 
 
 def _two_sided(logits: Floats) -> Floats:
@@ -201,24 +222,25 @@ def _two_sided(logits: Floats) -> Floats:
     return np.stack([-logits, logits], axis=1) / 2 if logits.ndim == 1 else logits
 
 
-def _path(rows: Floats, labels: Ints, Cs: Sequence[float] | Floats, tol: float, max_iter: int) -> Iterator[Any]:
+def _path(
+    rows: Floats, labels: Ints, Cs: Sequence[float] | Floats, tol: float, max_iter: int, start: Head | None = None
+) -> Iterator[Any]:
     """One model, fitted anew for each C and yielded each time.
 
     A fit starts where the straight line through the last two solutions, over log C, leads: two fifths fewer
     iterations than from the last solution.
     """
     model = LogisticRegression(warm_start=True, tol=tol, max_iter=max_iter)
-    solutions: list[tuple[Floats, Floats]] = []
-    threads = 1 if rows.size * (labels.max() + 1) < _ONE_THREAD else None
+    if start is not None:
+        model.coef_, model.intercept_ = start
+    solutions: list[Head] = []
     for i, C in enumerate(Cs):
         if i >= 2:
             step = np.log(C / Cs[i - 1]) / np.log(Cs[i - 1] / Cs[i - 2])
-            (coef0, intercept0), (coef1, intercept1) = solutions[-2:]
-            model.coef_, model.intercept_ = (
-                coef1 + step * (coef1 - coef0),
-                intercept1 + step * (intercept1 - intercept0),
-            )
-        with warnings.catch_warnings(), threadpool_limits(threads, user_api="blas"):
+            (coef, intercept), (last_coef, last_intercept) = solutions
+            model.coef_ = last_coef + step * (last_coef - coef)
+            model.intercept_ = last_intercept + step * (last_intercept - intercept)
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.set_params(C=C).fit(rows, labels)
         solutions = [*solutions[-1:], (model.coef_, model.intercept_)]
