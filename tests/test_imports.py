@@ -42,7 +42,7 @@ def imported_names(path: Path) -> set[str]:
     """Return the first component below `transferkit` of every import, at module level or inside a function."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("transferkit."):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("transferkit."):
             names.add(node.module.split(".")[1])
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("transferkit.")}

@@ -87,6 +87,15 @@ def test_one_number_stands_for_all_channels_and_other_modes_become_rgb():
     assert torch.equal(preprocess(gray), torch.full((3, 224, 224), 2.0))
 
 
+def test_an_extremely_long_image_costs_no_more_than_its_middle():
+    strip = np.zeros((2, 100_000, 3), dtype=np.uint8)
+    strip[:, 50_000:] = 255
+    tensor = Preprocessing(mean=(0, 0, 0), std=(1, 1, 1))(Image.fromarray(strip))
+    assert tensor.shape == (3, 224, 224)
+    assert tensor[:, :, 0].max() == 0
+    assert tensor[:, :, -1].min() == 1
+
+
 def test_pickles_and_survives_json(photo):
     preprocess = Preprocessing().override(input_size=[64, 96], interpolation="bicubic", mean=0.5)
     assert pickle.loads(pickle.dumps(preprocess)) == preprocess

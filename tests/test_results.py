@@ -4,8 +4,9 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from transferkit.results import summary, write_predictions
+from transferkit.results import absolute_paths, summary, write_predictions
 
 
 def test_predictions_name_the_five_likeliest(tmp_path: Path) -> None:
@@ -20,6 +21,15 @@ def test_predictions_name_the_five_likeliest(tmp_path: Path) -> None:
         "predicted": "class b",
         "confidence": "0.400000",
         "top5": "class b|class d|class e|class c|class f",
+    }
+
+
+def test_recorded_paths_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_paths({"kind": "folder", "root": "photos", "seed": 0}) == {
+        "kind": "folder",
+        "root": str(tmp_path / "photos"),
+        "seed": 0,
     }
 
 

@@ -1,6 +1,6 @@
 """A fitted model: a backbone cut after a stage, pooling, and a linear head; a plain `nn.Module` that can predict."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -100,9 +100,7 @@ def _batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]
         yield batch
 
 
-def save_model(
-    folder: Path, model: TransferModel, *, dtype: torch.dtype = torch.float32, **notes: Mapping[str, Any] | str | None
-) -> None:
+def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch.float32, **notes: Any) -> None:
     """Write `model` as an artifact.
 
     Args:

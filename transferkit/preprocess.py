@@ -16,6 +16,7 @@ from transferkit.stage import unknown_name
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_LONGEST_RATIO = 32
 INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
 
 
@@ -47,6 +48,8 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The image as a float32 tensor (3, H, W) with (H, W) = `input_size`. Other modes are converted to RGB."""
+        if self.crop_mode == "center":
+            image = _without_far_ends(image)
         image = functional.resize(image.convert("RGB"), self._target(image), INTERPOLATIONS[self.interpolation])
         tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
         tensor = functional.convert_image_dtype(tensor, torch.float32)
@@ -121,6 +124,18 @@ class Preprocessing:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Preprocessing))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of an extremely long image, which is all that a center crop sees.
+
+    Resized whole, a strip of 1 x 100,000 pixels would take 20 GB.
+    """
+    longest = _LONGEST_RATIO * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    middle: Image.Image = functional.center_crop(image, [min(image.height, longest), min(image.width, longest)])
+    return middle
 
 
 def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:

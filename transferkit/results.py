@@ -1,5 +1,6 @@
 """The tables of a run directory, and the lines that end a run on the screen."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def write_splits(run_dir: Path, data: ImageData) -> None:
     write_csv(run_dir / "split.csv", ["path", "label", "split"], data.rows())
     if data.skipped:
         write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
+
+
+def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `dataset` settings with `root` and `file` absolute, to find the data again from any directory."""
+    paths = {key: os.path.abspath(os.path.expanduser(dataset[key])) for key in ("root", "file") if dataset.get(key)}
+    return {**dataset, **paths}
 
 
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:

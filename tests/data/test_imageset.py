@@ -87,7 +87,7 @@ def test_subset_of_a_subset(files):
 
 
 def test_progress_reaches_the_end(files):
-    seen = []
+    seen: list[int] = []
     ImageSet.from_files(files * 20, [0] * 120).ids(seen.append)
     assert sum(seen) == 120
     assert len(seen) > 1

@@ -20,7 +20,7 @@ from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
 from transferkit.report.page import write_report
 from transferkit.result import RunResult
-from transferkit.results import summary, write_predictions, write_splits
+from transferkit.results import absolute_paths, summary, write_predictions, write_splits
 from transferkit.rundir import write_json
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.linear_probe import fit_linear_probe
@@ -64,7 +64,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         },
         sweep=fitted.sweep,
     )
-    save_model(run_dir, fitted.model, dataset=settings["dataset"], strategy=settings["strategy"], seed=settings["seed"])
+    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
+    save_model(run_dir, fitted.model, **notes)
     write_predictions(run_dir / "predictions.csv", data.test.names, data.test.labels, fitted.test, data.class_names)
     write_report(run_dir / "report.html", result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})

@@ -17,7 +17,7 @@ from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
 from transferkit.pretrain.recipe import Recipe
 from transferkit.pretrain.train import pretrain
-from transferkit.results import write_predictions, write_splits
+from transferkit.results import absolute_paths, write_predictions, write_splits
 from transferkit.rundir import write_csv, write_json
 from transferkit.timing import StepTimer
 
@@ -67,7 +67,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir,
         trained.model,
         dtype=DTYPES[task["dtype"]],
-        dataset=settings["dataset"],
+        dataset=absolute_paths(settings["dataset"]),
         seed=settings["seed"],
         task=task,
     )
