@@ -53,7 +53,7 @@ def test_metrics_have_the_keys_of_the_contract(default_run: Run) -> None:
 
 def test_the_default_is_worth_its_time(default_run: Run) -> None:
     assert default_run.json("metrics.json")["test"]["top1"] >= 0.98
-    assert default_run.json("metrics.json")["backbone"] == "resnet_glyphs"
+    assert default_run.json("metrics.json")["weights"] == "resnet_glyphs"
 
 
 def test_the_saved_model_gives_what_the_run_reported(default_run: Run) -> None:

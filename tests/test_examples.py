@@ -1,0 +1,32 @@
+"""Every program in examples/ runs as it stands, in an empty folder."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+
+
+def run_example(path: Path, cwd: Path) -> str:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, str(path)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_it_says_what_it_is_and_its_command(path: Path) -> None:
+    assert f"Command: python examples/{path.name}" in path.read_text(encoding="utf-8")
+
+
+def test_the_probe_example_reaches_what_it_claims(tmp_path: Path) -> None:
+    output = run_example(REPOSITORY / "examples/probe_in_your_code.py", tmp_path)
+    accuracy = re.search(r"test accuracy (\S+)", output)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 0.97
