@@ -10,9 +10,6 @@ from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 from torchvision.models.vgg import VGG, make_layers
 
-VGG_A: tuple[int | str, ...] = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
-"""VGG's configuration A (Simonyan & Zisserman 2015, table 1): output channels of each convolution, M a max-pool."""
-
 
 def narrow_resnet10(num_classes: int = 1000, channels: Sequence[int] = (24, 48, 96, 192)) -> nn.Module:
     """ResNet with one basic block a stage (10 weight layers; He et al. 2016, section 4.1).
@@ -23,28 +20,30 @@ def narrow_resnet10(num_classes: int = 1000, channels: Sequence[int] = (24, 48, 
     """
     # A residual branch that starts at zero leaves a random network little but 1x1 convolutions with stride, which look
     # at every 32nd pixel: a straw man for the pretrained one, and slower to train in few epochs.
-    network: nn.Module = ResNet(
-        BasicBlock, (1, 1, 1, 1), num_classes, stem_width=16, channels=tuple(channels), zero_init_last=False
-    )
+    network: nn.Module = ResNet(BasicBlock, (1, 1, 1, 1), num_classes, channels=tuple(channels), zero_init_last=False)
     return network
 
 
-def narrow_vgg11(num_classes: int = 1000, divisor: int = 4, hidden: int = 256, dropout: float = 0.2) -> nn.Module:
-    """VGG-11 with batch norm and a fraction of the channels; the last map is averaged before fc6.
+def narrow_vgg8(
+    num_classes: int = 1000,
+    channels: Sequence[int] = (32, 64, 128, 192, 192),
+    hidden: int = 256,
+    dropout: float = 0.2,
+) -> nn.Module:
+    """VGG with batch norm and one convolution a block (8 weight layers); the last map is averaged before fc6.
 
     Args:
         num_classes: Outputs of the classifier.
-        divisor: Of the paper's channel counts.
+        channels: Of the five blocks; the paper's networks (Simonyan & Zisserman 2015) have 64, 128, 256, 512, 512.
         hidden: Features of fc6 and fc7; the paper's networks have 4,096.
         dropout: After fc6 and fc7.
     """
-    widths = [width if isinstance(width, str) else width // divisor for width in VGG_A]
     with torch.device("meta"):  # torchvision's own classifier, 120 million parameters, is replaced
         network: nn.Module = VGG(nn.Identity(), num_classes, init_weights=False)
-    network.features = make_layers(widths, batch_norm=True)
+    network.features = make_layers([layer for width in channels for layer in (width, "M")], batch_norm=True)
     network.avgpool = nn.AdaptiveAvgPool2d(1)
     network.classifier = nn.Sequential(
-        *(nn.Linear(int(widths[-2]), hidden), nn.ReLU(True), nn.Dropout(dropout)),
+        *(nn.Linear(channels[-1], hidden), nn.ReLU(True), nn.Dropout(dropout)),
         *(nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(dropout)),
         nn.Linear(hidden, num_classes),
     )
@@ -54,5 +53,5 @@ def narrow_vgg11(num_classes: int = 1000, divisor: int = 4, hidden: int = 256, d
     return network
 
 
-NARROW: dict[str, Callable[..., nn.Module]] = {"narrow_resnet10": narrow_resnet10, "narrow_vgg11": narrow_vgg11}
+NARROW: dict[str, Callable[..., nn.Module]] = {"narrow_resnet10": narrow_resnet10, "narrow_vgg8": narrow_vgg8}
 """Name to the function that builds the network."""

@@ -1,0 +1,1 @@
+"""Training a backbone from scratch on a source set."""
