@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
+FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -30,7 +31,7 @@ def app(cfg: DictConfig) -> None:
     """Run the task that `cfg` describes."""
     from transferkit.job import run_job
 
-    run_job(cfg)
+    run_job(cfg, FULL_ERROR)
 
 
 def explain(error: Exception) -> str:
@@ -45,7 +46,7 @@ def explain(error: Exception) -> str:
 
 def main() -> None:
     """Run the application; print one message, without a traceback, for whatever a user can mend."""
-    if os.environ.get("HYDRA_FULL_ERROR", "0") != "0":
+    if FULL_ERROR:
         app()
         return
     # Hydra prints its own traceback unless this is set; with it, the exception arrives here.

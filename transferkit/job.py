@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,12 +26,16 @@ TASKS = {
 }
 
 
-class JobFailed(HydraException):
+class JobFailed(CompactHydraException):
     """A job that failed for a reason already told; Hydra prints its message without a traceback."""
 
 
-def run_job(cfg: DictConfig) -> None:
+def run_job(cfg: DictConfig, full_error: bool = False) -> None:
     """Run the task of `cfg`; write `status.json` when it starts and when it ends, however it ends.
+
+    Args:
+        cfg: The composed configuration.
+        full_error: Whether what a user can mend is raised as it is, for its traceback.
 
     Raises:
         SystemExit: the task failed, in a single run (the message has been logged).
@@ -47,6 +51,8 @@ def run_job(cfg: DictConfig) -> None:
     except TransferkitError as error:
         write_status(run_dir, Status.FAILED, str(error))
         log.error("%s", error)
+        if full_error:
+            raise
         if hydra_config.mode == RunMode.MULTIRUN:
             raise JobFailed(str(error)) from None
         raise SystemExit(1) from None
