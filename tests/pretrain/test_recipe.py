@@ -30,3 +30,14 @@ def test_where_it_runs_is_no_part_of_it() -> None:
 def test_values_that_cannot_be_used(values: dict[str, Any], message: str) -> None:
     with pytest.raises(TransferkitError, match=message):
         Recipe(**values, **PARTS)
+
+
+def test_differences_are_told_by_key() -> None:
+    recipe = Recipe(epochs=2, **PARTS, source={"dataset": {"name": "glyphs"}})
+    other = Recipe(epochs=3, **{**PARTS, "optimizer": {"name": "sgd"}}, source={"dataset": {"name": "fractals"}})
+    assert other.differences(recipe.to_json()) == [
+        "epochs 2 there and 3 here",
+        "optimizer.lr 0.1 there and None here",
+        "source.dataset.name glyphs there and fractals here",
+    ]
+    assert recipe.differences(recipe.to_json()) == []

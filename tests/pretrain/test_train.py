@@ -119,7 +119,10 @@ def test_checkpoints_hold_plain_containers_only(whole: Any) -> None:
 
 
 def test_another_recipe_does_not_go_on_from_it(whole: Any, letters: ImageData) -> None:
-    with pytest.raises(TransferkitError, match=r"checkpoints of another pretraining.*choose another hydra\.run\.dir"):
+    with pytest.raises(
+        TransferkitError,
+        match=r"checkpoints of another pretraining: seed 0 there and 7 here\. .*another hydra\.run\.dir",
+    ):
         pretrain(network(), letters, Recipe(**{**RECIPE, "seed": 7}), whole[1])
 
 

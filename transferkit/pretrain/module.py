@@ -109,9 +109,10 @@ class PretrainModule(pl.LightningModule):  # type: ignore[misc]
         Raises:
             TransferkitError: The checkpoint was made with another recipe.
         """
-        if checkpoint["recipe"] != self.recipe.to_json():
+        differences = self.recipe.differences(checkpoint["recipe"])
+        if differences:
             raise TransferkitError(
-                f"The run directory holds checkpoints of another pretraining ({checkpoint['recipe']}), this one is "
-                f"{self.recipe.to_json()}. Repeat that command to go on with it, or choose another hydra.run.dir."
+                f"The run directory holds checkpoints of another pretraining: {'; '.join(differences)}. "
+                "Repeat that command to go on with it, or choose another hydra.run.dir."
             )
         self.history = list(checkpoint["history"])

@@ -50,3 +50,19 @@ class Recipe:
         """All that decides the weights, to compare with."""
         values = dataclasses.asdict(self)
         return json.dumps({k: v for k, v in values.items() if k not in ("device", "num_workers")}, sort_keys=True)
+
+    def differences(self, stored: str) -> list[str]:
+        """What another recipe's `to_json` says otherwise, for people."""
+        theirs, ours = _flat(json.loads(stored)), _flat(json.loads(self.to_json()))
+        return [
+            f"{key} {theirs.get(key)} there and {ours.get(key)} here"
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
