@@ -78,6 +78,7 @@ def test_every_task_has_a_file() -> None:
 def test_the_run_directory_names_what_was_run() -> None:
     cfg = composed("dataset=flowers", "backbone=vgg16")
     pattern = OmegaConf.to_container(cfg.hydra.run, resolve=False)
+    assert isinstance(pattern, dict)
     assert pattern["dir"].startswith("runs/${dataset.name}/${backbone.name}/${strategy.name}/${now:")
     assert cfg.hydra.job.name == "transferkit"
 

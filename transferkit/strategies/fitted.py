@@ -14,12 +14,11 @@ Probabilities = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, and what was seen on the way.
+    """A fitted model, and what was seen on the way. No strategy looks at test.
 
     Attributes:
         model: Ready to predict.
         val: Probabilities (N_val, K) of the model as it was chosen, before anything of val was trained on.
-        test: Probabilities (N_test, K) of the final model.
         trainable_parameters: How many parameters were trained.
         stages: Per stage that was probed, its figures (`C`, `val_top1`, ...).
         sweep: Per stage that was probed, one row a value of C.
@@ -27,7 +26,6 @@ class Fitted:
 
     model: TransferModel
     val: Probabilities
-    test: Probabilities
     trainable_parameters: int
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from torch import nn
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import head_probabilities
 from transferkit.extraction import Extract
 from transferkit.model import TransferModel
 from transferkit.probe import LinearProbe
@@ -42,11 +41,11 @@ def fit_linear_probe(
     """
     stage = probe_stage(backbone, probe_settings["stages"])
     with timer.step("extract"):
-        features = {name: extract(backbone, images, [stage])[stage] for name, images in data.splits.items()}
+        train, val = (extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
     with timer.step("fit"):
         Cs = probe_settings["Cs"]
         probe = LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=seed)
-        probe.fit(features["train"], data.train.labels, features["val"], data.val.labels)
+        probe.fit(train, data.train.labels, val, data.val.labels)
         head = probe_head(probe, len(data.class_names))
     model = TransferModel(backbone.truncate(stage), head, data.class_names).eval()
     sweep = [{key: float(value) for key, value in row.items()} for row in probe.path_]
@@ -55,9 +54,8 @@ def fit_linear_probe(
     return Fitted(
         model=model,
         val=np.asarray(probe.val_probabilities_, dtype=np.float32),
-        test=head_probabilities(head, features["test"]),
         trainable_parameters=sum(p.numel() for p in head.parameters()),
-        stages={stage: {**best, "features": int(features["train"].shape[1])}},
+        stages={stage: {**best, "features": int(train.shape[1])}},
         sweep={stage: sweep},
     )
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 
-from transferkit.backbones.create import create_backbone_from_config
-from transferkit.data.create import load_data
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.protocols import get_protocol
 from transferkit.extraction import make_extractor
@@ -17,8 +15,9 @@ from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
 from transferkit.pretrain.recipe import Recipe
 from transferkit.pretrain.train import pretrain
-from transferkit.results import absolute_paths, write_predictions, write_splits
+from transferkit.results import absolute_paths, write_predictions
 from transferkit.rundir import write_csv, write_json
+from transferkit.tasks.prepare import describe, prepare
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -31,13 +30,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     task, timer = settings["task"], StepTimer()
     if task["dtype"] not in DTYPES:
         raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
-    torch.manual_seed(settings["seed"])
-    with timer.step("data"):
-        data = load_data(settings["dataset"], settings["seed"])
-        write_splits(run_dir, data)
-    log.info("Data: %s, %d classes. %s", data.name, len(data.class_names), data.split_note)
-    backbone = create_backbone_from_config(settings["backbone"])
-    log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
+    data, backbone = prepare(settings, run_dir, timer)
     with timer.step("fit"):
         trained = pretrain(backbone, data, make_recipe(settings, len(data.train)), run_dir)
     # The weights are new, so features of theirs will not be asked for again: they are not kept.
@@ -47,15 +40,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         probabilities = {name: protocol(trained.model, getattr(data, name), extract) for name in ("val", "test")}
     metrics = {
         **{name: compute_metrics(values, data.splits[name].labels) for name, values in probabilities.items()},
-        "backbone": backbone.spec.name,
-        "weights": backbone.weights_name,
-        "dataset": data.name,
-        "protocol": settings["protocol"]["name"],
-        "seed": settings["seed"],
-        "num_classes": len(data.class_names),
+        **describe(settings, data, backbone, trained.model),
         "best_epoch": trained.best_epoch,
         "trainable_parameters": sum(p.numel() for p in trained.model.parameters()),
-        "total_parameters": sum(p.numel() for p in trained.model.parameters()),
     }
     if settings["logger"]["name"] == "csv":
         header = list(trained.history[0])
