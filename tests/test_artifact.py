@@ -35,6 +35,7 @@ def test_it_comes_back(artifact: Path) -> None:
 
 def test_nothing_but_the_two_files_is_left(artifact: Path) -> None:
     assert {path.name for path in artifact.iterdir()} == {"model.safetensors", "model.json"}
+    assert len({path.stat().st_mode for path in artifact.iterdir()}) == 1
 
 
 def damage(folder: Path, name: str, content: str | None) -> None:

@@ -36,6 +36,8 @@ def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[s
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
     os.replace(temporary, folder / WEIGHTS_FILE)
     write_json(folder / METADATA_FILE, {"format": FORMAT, **metadata})
+    # safetensors makes its files readable by their owner alone; whoever may read one of the two may read the other.
+    (folder / WEIGHTS_FILE).chmod((folder / METADATA_FILE).stat().st_mode)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
