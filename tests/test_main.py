@@ -26,6 +26,7 @@ def test_default_run_says_what_a_person_needs(default_run: Run) -> None:
         (["backbone=timm"], ["backbone.name"]),
         (["backbone=resnet5000"], ["resnet5000", "resnet50"]),
         (["sed=1"], ["sed", "not in struct"]),
+        (["task=predict", "images=my photos (1)"], ["images=my photos (1)", "quotes"]),
         (["strategy=nothing"], ["nothing", "linear_probe"]),
         (["dataset=folder"], ["dataset.root"]),
         (["dataset=folder", "dataset.root=nowhere"], ["dataset.root", "nowhere"]),

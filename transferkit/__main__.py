@@ -11,11 +11,12 @@ import traceback
 from pathlib import Path
 
 import hydra
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
+QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 PACKAGE = Path(__file__).resolve().parent
 
@@ -39,6 +40,8 @@ def explain(error: Exception) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))
     if missing:
         return f"A value is missing for {missing[1]}: give it on the command line, {missing[1]}=VALUE."
+    if isinstance(error, OverrideParseException):
+        return f"{str(error).splitlines()[0]}\nCannot be read: {error.override}\n{QUOTING}"
     cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
     lines = f"{error}{cause}".splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith(("full_key:", "object_type=")))
