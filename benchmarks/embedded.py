@@ -65,6 +65,7 @@ def rows() -> dict[str, Callable[[ImageData, int], float]]:
         "vgg_glyphs, stage5": describe_network("narrow_vgg8", "vgg_glyphs", "stage5"),
         "narrow_resnet10, random weights": describe_network("narrow_resnet10", None),
         "narrow_vgg8, random weights": describe_network("narrow_vgg8", None),
+        "narrow_vgg8, random weights, stage5": describe_network("narrow_vgg8", None, "stage5"),
         "raw pixels, logistic regression": describe_pixels,
     }
     probes = {name: partial(probe, describe) for name, describe in networks.items()}

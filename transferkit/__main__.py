@@ -4,6 +4,7 @@ Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion an
 """
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -49,6 +50,7 @@ def explain(error: Exception) -> str:
 
 def main() -> None:
     """Run the application; print one message, without a traceback, for whatever a user can mend."""
+    logging.raiseExceptions = False  # a reader of the output that has gone (`| head`) is no reason for tracebacks
     if FULL_ERROR:
         app()
         return
