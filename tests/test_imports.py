@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "transferkit"
 # From the bottom to the top: a module imports only from lines above its own.
 LAYERS = [
     ["errors", "timing", "progress", "rundir"],
-    ["stage", "artifact", "metrics"],
+    ["stage", "artifact", "metrics", "settings"],
     ["preprocess", "data"],
     ["augment", "optim", "backbones", "cache", "probe"],
     ["loading"],

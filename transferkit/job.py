@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transferkit.errors import TransferkitError
 from transferkit.rundir import Status, write_status
+from transferkit.settings import check_settings
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
     write_status(run_dir, Status.RUNNING)
     try:
         settings = resolve(cfg)
+        check_settings(settings)
         settings["choices"] = named_choices(list(hydra_config.overrides.task))
         run_task(settings, run_dir)
     except TransferkitError as error:

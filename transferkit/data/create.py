@@ -13,6 +13,7 @@ from transferkit.data.messages import listed, shown
 from transferkit.data.splits import SplitOptions, make_splits
 from transferkit.errors import TransferkitError
 from transferkit.progress import progress
+from transferkit.settings import is_number, is_whole
 
 KINDS = {
     "folder": "transferkit.data.folder",
@@ -77,26 +78,18 @@ def _split_options(cfg: Mapping[str, Any]) -> SplitOptions:
     """Check the values that decide the splits."""
     options = SplitOptions(**{field.name: cfg[field.name] for field in fields(SplitOptions)})
     for key in ("val_fraction", "test_fraction"):
-        _expect(_is_number(cfg[key]) and 0 < cfg[key] < 1, cfg, key, "a number between 0 and 1")
+        _expect(is_number(cfg[key]) and 0 < cfg[key] < 1, cfg, key, "a number between 0 and 1")
     _expect(options.val_fraction + options.test_fraction < 1, cfg, "val_fraction", "below 1 - dataset.test_fraction")
     if options.fraction is not None:
-        _expect(_is_number(options.fraction) and 0 < options.fraction <= 1, cfg, "fraction", "in (0, 1], or null")
+        _expect(is_number(options.fraction) and 0 < options.fraction <= 1, cfg, "fraction", "in (0, 1], or null")
         _expect(options.per_class is None, cfg, "fraction", "null when dataset.per_class is set")
     if options.per_class is not None:
         few = "a whole number of at least 2 (one to fit, one for val), or null"
-        _expect(_is_whole(options.per_class) and options.per_class >= 2, cfg, "per_class", few)
+        _expect(is_whole(options.per_class) and options.per_class >= 2, cfg, "per_class", few)
     if options.max_test is not None:
-        _expect(_is_whole(options.max_test) and options.max_test >= 1, cfg, "max_test", "a positive number, or null")
+        _expect(is_whole(options.max_test) and options.max_test >= 1, cfg, "max_test", "a positive number, or null")
     _expect(cfg["on_error"] in ("error", "skip"), cfg, "on_error", "error or skip")
     return options
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_whole(value) or isinstance(value, float)
 
 
 def _expect(condition: bool, cfg: Mapping[str, Any], key: str, what: str) -> None:
