@@ -62,7 +62,11 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
         interrupted = isinstance(error, KeyboardInterrupt)
         write_status(run_dir, Status.FAILED, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
         if interrupted:
-            log.error("Interrupted. The same command goes on from what is already computed.")
+            log.error(
+                "Interrupted. The same command goes on from what is already computed; a pretraining needs "
+                "hydra.run.dir=%s for that.",
+                run_dir,
+            )
         else:
             logging.getLogger("transferkit.file_only").error("unexpected error", exc_info=True)
         raise

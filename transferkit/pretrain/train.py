@@ -3,15 +3,14 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from rich.console import Console
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import nn
 
 from transferkit.backbones.backbone import Backbone
@@ -19,6 +18,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.model import TransferModel
 from transferkit.pretrain.module import PretrainModule
 from transferkit.pretrain.recipe import Recipe
+from transferkit.progress import Advance, progress
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +74,40 @@ def pretrain(backbone: Backbone, data: ImageData, recipe: Recipe, run_dir: Path)
     if last.is_file():
         log.info("Going on from %s.", last)
     with _quiet_lightning():
-        trainer = _trainer(recipe, run_dir, [keeper, EpochLines()])
-        trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer = _trainer(recipe, run_dir, [keeper, EpochProgress()])
+        try:
+            trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
     best = torch.load(run_dir / "checkpoints" / "best.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
     trained: Any = model.cpu().to(memory_format=torch.contiguous_format)
     return Pretrained(trained.eval(), module.history, int(best["history"][-1]["epoch"]))
 
 
-class EpochLines(Callback):  # type: ignore[misc]
-    """One line in the log after each epoch."""
+class EpochProgress(Callback):  # type: ignore[misc]
+    """The progress of each epoch, and one line in the log after it."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._advance: Advance = lambda count: None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to show the progress."""
+        label = f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        self._advance = self._open.enter_context(progress(label, int(trainer.num_training_batches)))
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Show one more step."""
+        self._advance(1)
+
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Give the terminal back."""
+        self._open.close()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the figures of the epoch."""
+        self._open.close()
         figures = trainer.callback_metrics
         log.info(
             "Epoch %d of %d: training loss %.3f, val loss %.3f, val top-1 %.1f %%",
@@ -99,14 +120,13 @@ class EpochLines(Callback):  # type: ignore[misc]
 
 
 def _trainer(recipe: Recipe, run_dir: Path, callbacks: list[Callback]) -> pl.Trainer:
-    in_terminal = Console(stderr=True).is_terminal
     return pl.Trainer(
         default_root_dir=run_dir,
         accelerator=recipe.device,
         devices=1,
         max_epochs=recipe.epochs,
-        callbacks=[*callbacks, RichProgressBar(leave=False)] if in_terminal else callbacks,
-        enable_progress_bar=in_terminal,
+        callbacks=callbacks,
+        enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,
         num_sanity_val_steps=0,

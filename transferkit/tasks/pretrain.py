@@ -60,7 +60,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     )
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info(
-        "Best epoch %d: test top-1 %.2f %% on the source set.\nUse these weights: backbone=... backbone.weights=%s",
+        "Best epoch %d: test top-1 %.2f %% on the source set.\nFor the same backbone these are now backbone.weights=%s",
         trained.best_epoch,
         100 * metrics["test"]["top1"],
         run_dir,
