@@ -158,3 +158,12 @@ def test_the_task_writes_weights_that_another_run_takes(transferkit: RunCommand,
     fit = transferkit("backbone.weights=source", "dataset.per_class=5", "hydra.run.dir=target", cwd=tmp_path)
     assert fit.returncode == 0, fit.stderr
     assert json.loads((tmp_path / "target" / "metrics.json").read_text())["test"]["top1"] > 0.3
+
+
+def test_an_interruption_arrives_as_one(letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self, batch: Any, index: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PretrainModule, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(network(), letters, Recipe(**RECIPE), tmp_path)
