@@ -71,3 +71,21 @@ def test_the_id_is_that_of_b2sum(tmp_path):
 def test_missing_file_and_folder(tmp_path):
     assert check_file(str(tmp_path / "none.jpg")).reason == "no such file"
     assert check_file(str(tmp_path)).reason == "is a directory"
+
+
+def damaged_in_the_middle(content: bytes) -> bytes:
+    """A JPEG whose Huffman table makes no sense, between a header and an ending that are whole."""
+    table = content.index(b"\xff\xc4")
+    return content[: table + 5] + b"\xff" * 16 + content[table + 21 :]
+
+
+def test_damage_in_the_middle_is_found_by_the_thorough_check(contents):
+    content = damaged_in_the_middle(contents["jpg"])
+    assert not decodes(content)
+    assert check_content(content) is None
+    assert "broken data stream" in (check_content(content, thorough=True) or "")
+
+
+@pytest.mark.parametrize("extension", FORMATS)
+def test_whole_files_pass_the_thorough_check(contents, extension):
+    assert check_content(contents[extension], thorough=True) is None

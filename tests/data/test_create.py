@@ -144,3 +144,13 @@ def test_digits_differ_by_seed_and_agree_by_seed():
     assert rows[0] != rows[2]
     fitted = [label for _, label, split in rows[0] if split != "test"]
     assert [fitted.count(str(digit)) for digit in range(10)] == [5] * 10
+
+
+def test_skipping_finds_damage_in_the_middle_too(photos):
+    path = photos / "ant/05.jpg"
+    content = path.read_bytes()
+    table = content.index(b"\xff\xc4")
+    path.write_bytes(content[: table + 5] + b"\xff" * 16 + content[table + 21 :])
+    data = load_data({"kind": "folder", "root": photos, "on_error": "skip"}, seed=0)
+    assert [name for name, _ in data.skipped] == [str(path)]
+    assert all(len(images) == len([images.image(i) for i in range(len(images))]) for images in data.splits.values())

@@ -28,24 +28,25 @@ def content_id(content: bytes) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-def check_file(path: str) -> Checked:
-    """Read a file once; decide from header and ending whether it is whole, and decode it only when that is in doubt."""
+def check_file(path: str, thorough: bool = False) -> Checked:
+    """Read a file once and see whether it can be decoded; see `check_content`."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         return Checked("", explain(error))
-    return Checked(content_id(content), check_content(content))
+    return Checked(content_id(content), check_content(content, thorough))
 
 
-def check_content(content: bytes) -> str | None:
+def check_content(content: bytes, thorough: bool = False) -> str | None:
     """Say why the content of an image file cannot be decoded, or None.
 
-    Damage in the middle of a file whose header and end are whole may pass, and is then found when it is decoded.
+    Header and ending decide whether it is whole, and it is decoded only when that is in doubt. Damage in the middle may
+    then pass, and is found when the image is used; unless the check is `thorough`, which decodes in any case.
     """
     try:
         with big_images_allowed(), open_image(content) as image:
             whole = _WHOLE.get(image.format or "")
-            if whole is not None and whole(image, content):
+            if whole is not None and whole(image, content) and not thorough:
                 return None
     except Exception as error:  # Pillow's plugins raise nearly everything on broken files
         return explain(error, content)

@@ -104,7 +104,8 @@ def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str,
     kept: dict[str, ImageSet] = {}
     with progress("Checking images", total) as advance:
         for split, images in raw.splits.items():
-            unreadable = dict(images.unreadable(advance))
+            # What is to be skipped must be found now; an error can also come when the image is used.
+            unreadable = dict(images.unreadable(advance, thorough=on_error == "skip"))
             names = images.names if unreadable else []
             bad += [(names[i], reason) for i, reason in unreadable.items()]
             whole = np.setdiff1d(np.arange(len(images)), list(unreadable))

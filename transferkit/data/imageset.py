@@ -30,8 +30,8 @@ class _Files:
     def image(self, i: int) -> Image.Image:
         return decode(self.names[i])
 
-    def check(self, i: int) -> str | None:
-        checked = check_file(self.names[i])
+    def check(self, i: int, thorough: bool) -> str | None:
+        checked = check_file(self.names[i], thorough)
         self.ids[i] = checked.id or None
         return checked.reason
 
@@ -60,7 +60,7 @@ class _Arrays:
     def image(self, i: int) -> Image.Image:
         return Image.fromarray(self.images[i]).convert("RGB")
 
-    def check(self, i: int) -> str | None:
+    def check(self, i: int, thorough: bool) -> str | None:
         return None
 
 
@@ -140,9 +140,12 @@ class ImageSet:
             kept[i] = identity
         return [kept[i] or "" for i in self._rows]
 
-    def unreadable(self, progress: Advance | None = None) -> list[tuple[int, str]]:
-        """Check every file (quickly, reading each once) and give the index of, and reason for, each bad one."""
-        reasons = map_threads(self._store.check, [int(i) for i in self._rows], progress)
+    def unreadable(self, progress: Advance | None = None, thorough: bool = False) -> list[tuple[int, str]]:
+        """Check every file, reading each once, and give the index of, and reason for, each bad one.
+
+        The quick check can pass an image that is damaged in the middle; the `thorough` one decodes all.
+        """
+        reasons = map_threads(lambda i: self._store.check(i, thorough), [int(i) for i in self._rows], progress)
         return [(index, reason) for index, reason in enumerate(reasons) if reason is not None]
 
     def subset(self, indices: Any) -> "ImageSet":
