@@ -132,8 +132,10 @@ def describe(backbone: Backbone, stages: Sequence[str]) -> dict[str, dict[str, A
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
     }
     digest = sha256()
-    described = {}
+    described: dict[str, dict[str, Any]] = {}
     for name, stage in backbone.stages.items():
+        if len(described) == len(set(stages)):
+            break  # what lies deeper (VGG's fc6 has 400 MB) determines nothing that is asked for
         for key, tensor in stage.state_dict().items():
             digest.update(f"{name} {key} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -1,7 +1,6 @@
 """One job of the command line: dispatches to the task, and records in the run directory how it ended."""
 
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from importlib import import_module
@@ -93,6 +92,5 @@ def run_task(settings: Mapping[str, Any], run_dir: Path) -> None:
     name = settings["task"]["name"]
     if name not in TASKS:
         raise TransferkitError(f"task={name} is not known; the tasks are {', '.join(TASKS)}.")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)
     import_module(TASKS[name]).main(settings, run_dir)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from transferkit.errors import TransferkitError
+from transferkit.settings import is_number
 from transferkit.stage import unknown_name
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -145,13 +146,13 @@ def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
     return height, width
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 def _channels(key: str, value: float | Sequence[float]) -> tuple[float, ...]:
     values = list(value) if isinstance(value, Sequence) else [value] * 3
-    if len(values) != 3 or not all(map(_is_number, values)):
+    if len(values) != 3 or not all(map(_is_finite, values)):
         raise TransferkitError(f"backbone.{key}: must be one number or three (red, green, blue), not {value!r}.")
     return tuple(map(float, values))
 
@@ -164,6 +165,6 @@ def _size(value: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _share(value: float) -> float:
-    if not _is_number(value) or not 0 < value <= 1:
+    if not _is_finite(value) or not 0 < value <= 1:
         raise TransferkitError(f"backbone.crop_pct: must be above 0 and at most 1, not {value!r}.")
     return float(value)

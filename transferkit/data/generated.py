@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
+from transferkit.settings import is_whole
 
 Draw = Callable[[NDArray[np.int64], int], NDArray[np.uint8]]
 """From labels (N,) and a seed to images (N, H, W)."""
@@ -24,7 +25,7 @@ def check_counts(cfg: Mapping[str, Any], least: Mapping[str, int]) -> None:
     """
     for key, minimum in least.items():
         value = cfg[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        if not is_whole(value) or value < minimum:
             raise TransferkitError(f"dataset.{key}={value} must be a whole number of at least {minimum}.")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit.errors import TransferkitError
+from transferkit.settings import is_whole
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size"):
             value = getattr(self, key)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not is_whole(value) or value < 1:
                 where = "trainer" if key == "batch_size" else "task"
                 raise TransferkitError(f"{where}.{key}={value} must be a positive whole number.")
         if not 0 <= self.label_smoothing < 1:

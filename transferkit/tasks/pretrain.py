@@ -37,7 +37,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     extract = make_extractor({**settings, "cache": {**settings["cache"], "enabled": False}})
     protocol = get_protocol(settings["protocol"]["name"])
     with timer.step("evaluate"):
-        probabilities = {name: protocol(trained.model, getattr(data, name), extract) for name in ("val", "test")}
+        probabilities = {name: protocol(trained.model, data.splits[name], extract) for name in ("val", "test")}
     metrics = {
         **{name: compute_metrics(values, data.splits[name].labels) for name, values in probabilities.items()},
         **describe(settings, data, backbone, trained.model),
