@@ -1,8 +1,8 @@
 """From the configuration to the function that computes features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,14 @@ from transferkit.cache import FeatureCache, default_cache_dir
 from transferkit.data.imageset import ImageSet
 from transferkit.features import extract_features
 
-Extract = Callable[[Backbone, ImageSet, list[str]], Mapping[str, npt.NDArray[np.float32]]]
+
+class Extract(Protocol):
+    """(backbone, images, stages) to the pooled features (N, D) of each stage."""
+
+    def __call__(
+        self, backbone: Backbone, images: ImageSet, stages: list[str]
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Compute them, or read them from the cache."""
 
 
 def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
@@ -23,9 +30,14 @@ def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
     return FeatureCache(Path(folder).expanduser() if folder else default_cache_dir(), max_gb=cache_settings["max_gb"])
 
 
-def make_extractor(settings: Mapping[str, Any]) -> Extract:
-    """Return (backbone, images, stages) to features, with the cache and trainer settings of the configuration."""
-    cache, trainer = make_cache(settings["cache"]), settings["trainer"]
+def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
+    """Return what computes features with the cache and trainer settings of the configuration.
+
+    Args:
+        settings: The resolved configuration.
+        keep: Whether to use the cache; new weights' features will not be asked for again.
+    """
+    cache, trainer = make_cache(settings["cache"]) if keep else None, settings["trainer"]
 
     def extract(backbone: Backbone, images: ImageSet, stages: list[str]) -> Mapping[str, npt.NDArray[np.float32]]:
         return extract_features(

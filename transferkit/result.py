@@ -24,6 +24,8 @@ class RunResult:
         split_note: One line: how the splits came about.
         class_counts: Split name to images per class (K,).
         sweep: Per stage that was probed, one row a value of C: `{"C", "val_top1", "val_nll"}`.
+        history: One row an epoch of training: `phase`, `epoch` (from 1 in each phase), `lr`, `train_loss`, `val_loss`,
+            `val_top1`.
     """
 
     settings: Mapping[str, Any]
@@ -35,3 +37,4 @@ class RunResult:
     split_note: str
     class_counts: Mapping[str, npt.NDArray[np.int64]]
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()

@@ -17,6 +17,7 @@ from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities, head_probabilities
 from transferkit.extraction import make_extractor
 from transferkit.model import save_model
+from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.linear_probe import fit_linear_probe, probe_stage
 from transferkit.timing import StepTimer
@@ -41,12 +42,17 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def fitted(backbone: Backbone, data: ImageData) -> Fitted:
-    return fit_linear_probe(backbone, data, PROBE, make_extractor(SETTINGS), StepTimer(), seed=0)
+    return fit_linear_probe(make_context(backbone, data))
 
 
 @pytest.fixture(scope="module")
 def probabilities(fitted: Fitted, data: ImageData) -> np.ndarray:
     return center_probabilities(fitted.model, data.test, make_extractor(SETTINGS))
+
+
+def make_context(backbone: Backbone, data: ImageData) -> Context:
+    settings = {**SETTINGS, "strategy": {"name": "linear_probe", "probe": PROBE}, "seed": 0}
+    return Context(backbone, data, settings, make_extractor(settings), StepTimer(), Path())
 
 
 def features(backbone: Backbone, data: ImageData) -> dict[str, np.ndarray]:
@@ -121,5 +127,5 @@ def test_vgg_is_probed_at_fc7(data: ImageData) -> None:
 
 def test_the_backbone_is_left_as_it_was(backbone: Backbone, data: ImageData) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    fit_linear_probe(backbone, data, PROBE, make_extractor(SETTINGS), StepTimer(), seed=0)
+    fit_linear_probe(make_context(backbone, data))
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())

@@ -22,6 +22,10 @@ class Fitted:
         trainable_parameters: How many parameters were trained.
         stages: Per stage that was probed, its figures (`C`, `val_top1`, ...).
         sweep: Per stage that was probed, one row a value of C.
+        history: One row an epoch of training: `phase`, `epoch` (counted from 1 in each phase), `lr`, `train_loss`,
+            `val_loss`, `val_top1`.
+        details: Further entries of metrics.json, plain values.
+        backbone_trained: Whether the backbone's weights are new, so that its features are not worth keeping.
     """
 
     model: TransferModel
@@ -29,3 +33,6 @@ class Fitted:
     trainable_parameters: int
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    backbone_trained: bool = False

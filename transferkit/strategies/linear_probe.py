@@ -1,50 +1,31 @@
 """Linear probe: features of a frozen stage, computed once, and multinomial logistic regression on them."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.extraction import Extract
 from transferkit.model import TransferModel
 from transferkit.probe import LinearProbe
 from transferkit.stage import match_stages
+from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
 
 
-def fit_linear_probe(
-    backbone: Backbone,
-    data: ImageData,
-    probe_settings: Mapping[str, Any],
-    extract: Extract,
-    timer: StepTimer,
-    seed: int,
-) -> Fitted:
-    """Fit the head on the features of one stage, with C chosen on val, and refit on train and val.
-
-    Args:
-        backbone: Frozen; only read.
-        data: The splits.
-        probe_settings: The strategy's `probe` node: `stages`, `Cs`.
-        extract: Computes features, (N, D) a stage.
-        timer: Gets the steps `extract` and `fit`.
-        seed: Of the solver's random choices, where it makes any.
-    """
-    stage = probe_stage(backbone, probe_settings["stages"])
-    with timer.step("extract"):
-        train, val = (extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
-    with timer.step("fit"):
-        Cs = probe_settings["Cs"]
-        probe = LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=seed)
+def fit_linear_probe(context: Context) -> Fitted:
+    """Fit the head on the features of one stage, with C chosen on val, and refit on train and val."""
+    backbone, data, settings = context.backbone, context.data, context.strategy["probe"]
+    stage = probe_stage(backbone, settings["stages"])
+    with context.timer.step("extract"):
+        train, val = (context.extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
+    with context.timer.step("fit"):
+        Cs = settings["Cs"]
+        probe = LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=context.seed)
         probe.fit(train, data.train.labels, val, data.val.labels)
         head = probe_head(probe, len(data.class_names))
     model = TransferModel(backbone.truncate(stage), head, data.class_names).eval()

@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.backbones.backbone import Backbone
-from transferkit.data.imagedata import ImageData
-from transferkit.errors import TransferkitError
 from transferkit.evaluate.protocols import get_protocol
-from transferkit.extraction import Extract, make_extractor
+from transferkit.extraction import make_extractor
 from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
 from transferkit.report.page import write_report
 from transferkit.result import RunResult
 from transferkit.results import absolute_paths, summary, write_predictions
 from transferkit.rundir import write_json
-from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.linear_probe import fit_linear_probe
+from transferkit.strategies.context import Context
+from transferkit.strategies.kinds import fit_strategy
 from transferkit.tasks.prepare import describe, prepare
 from transferkit.timing import StepTimer
 
@@ -37,9 +34,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """
     timer = StepTimer()
     data, backbone = prepare(settings, run_dir, timer)
-    protocol, extract = get_protocol(settings["protocol"]["name"]), make_extractor(settings)
-    fitted = fit(backbone, data, settings, extract, timer)
+    protocol = get_protocol(settings["protocol"]["name"])
+    fitted = fit_strategy(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
     with timer.step("evaluate"):
+        extract = make_extractor(settings, keep=not fitted.backbone_trained)
         probabilities = protocol(fitted.model, data.test, extract)
         scores = {
             "test": compute_metrics(probabilities, data.test.labels),
@@ -50,6 +48,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "strategy": settings["strategy"]["name"],
         **describe(settings, data, backbone, fitted.model),
         "trainable_parameters": fitted.trainable_parameters,
+        **fitted.details,
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
         "seconds": timer.seconds(),
     }
@@ -65,6 +64,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
             name: np.bincount(images.labels, minlength=len(data.class_names)) for name, images in data.splits.items()
         },
         sweep=fitted.sweep,
+        history=fitted.history,
     )
     notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
     save_model(run_dir, fitted.model, **notes)
@@ -72,11 +72,3 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     write_report(run_dir / "report.html", result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir))
-
-
-def fit(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], extract: Extract, timer: StepTimer) -> Fitted:
-    """Run the strategy that the configuration names."""
-    strategy = settings["strategy"]
-    if "probe" not in strategy:
-        raise TransferkitError(f"strategy={strategy['name']} has no `probe`: see conf/strategy/linear_probe.yaml.")
-    return fit_linear_probe(backbone, data, strategy["probe"], extract, timer, settings["seed"])

@@ -34,7 +34,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     with timer.step("fit"):
         trained = pretrain(backbone, data, make_recipe(settings, len(data.train)), run_dir)
     # The weights are new, so features of theirs will not be asked for again: they are not kept.
-    extract = make_extractor({**settings, "cache": {**settings["cache"], "enabled": False}})
+    extract = make_extractor(settings, keep=False)
     protocol = get_protocol(settings["protocol"]["name"])
     with timer.step("evaluate"):
         probabilities = {name: protocol(trained.model, data.splits[name], extract) for name in ("val", "test")}
