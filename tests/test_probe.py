@@ -110,6 +110,33 @@ def test_refit_is_a_fit_on_train_and_val_with_new_statistics(dimensions):
     np.testing.assert_allclose(probe.predict_proba(X), expected.predict_proba(X.astype(np.float64)), atol=1e-4)
 
 
+@pytest.mark.parametrize("classes", [2, 10])
+def test_without_a_refit_the_head_is_the_one_that_was_measured(classes):
+    X, y = digits_features(50, classes)
+    train, val, y_train, y_val = train_test_split(X, y, train_size=200, stratify=y, random_state=0)
+    probe = LinearProbe(Cs=[1e-4, 1e-2, 1.0], refit=False).fit(train, y_train, val, y_val)
+    np.testing.assert_allclose(probe.predict_proba(val), probe.val_probabilities_, atol=1e-6)
+    expected = reference(probe.C_).fit(train.astype(np.float64), y_train)
+    np.testing.assert_allclose(probe.predict_proba(val), expected.predict_proba(val.astype(np.float64)), atol=0.02)
+    cut = LinearProbe(Cs=[1e-4, 1e-2, 1.0], refit=False).fit(train, y_train)
+    assert cut.val_metrics_["n"] < len(train)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_fit_that_is_continued_is_the_refit(classes):
+    X, y = digits_features(50, classes)
+    train, val, y_train, y_val = train_test_split(X, y, train_size=200, stratify=y, random_state=0)
+    settings = {"Cs": [1e-4, 1e-2, 1.0]}
+    refitted = LinearProbe(**settings).fit(train, y_train, val, y_val)
+    probe = LinearProbe(**settings, refit=False).fit(train, y_train, val, y_val)
+    before = probe.val_probabilities_.copy()
+    probe.continue_fit(np.concatenate([train, val]), np.concatenate([y_train, y_val]))
+    np.testing.assert_allclose(probe.predict_proba(val), refitted.predict_proba(val), atol=1e-9)
+    np.testing.assert_array_equal(probe.val_probabilities_, before)
+    with pytest.raises(TransferkitError, match="no rows of class 1"):
+        probe.continue_fit(train[y_train == 0], y_train[y_train == 0])
+
+
 def test_val_is_cut_from_train_when_not_given():
     X, y = digits_features(60)
     few = np.concatenate([np.flatnonzero(y == label)[: 2 if label else 1] for label in range(10)])
@@ -151,7 +178,7 @@ def test_data_that_cannot_be_fitted():
     X, y = digits_features(60)
     with pytest.raises(TransferkitError, match=r"one class \(0\)"):
         LinearProbe().fit(X[y == 0], y[y == 0])
-    with pytest.raises(TransferkitError, match="y lacks: 8, 9"):
+    with pytest.raises(TransferkitError, match="fitted lack: 8, 9"):
         LinearProbe().fit(X[y < 8], y[y < 8], X, y)
     with pytest.raises(TransferkitError, match="single row"):
         LinearProbe().fit(X[:10], np.arange(10))

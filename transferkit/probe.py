@@ -35,7 +35,7 @@ gain little when idle, and lose a factor of ten to spinning when something else 
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then refitted on all rows.
+    """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then (`refit`) fitted to all rows.
 
     The values of C are tried from the smallest to the largest, each started from the ones before; of equal accuracies
     the lower negative log-likelihood wins, then the smaller C. The solver is scikit-learn's `LogisticRegression`
@@ -54,6 +54,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             final fit a tenth of it.
         validation_fraction: Part of the rows, stratified, that choose C when none are given for it.
         random_state: Seed of that choice. Nothing else is random.
+        refit: Whether to fit once more, with the chosen C, to the rows and the validation rows together. If not, the
+            head stays the one that was measured: fitted without the validation rows. `continue_fit` can follow.
 
     Attributes:
         classes_: (K,) labels, sorted.
@@ -64,7 +66,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         path_: One dict a value of C, ascending: `C`, `val_top1`, `val_nll`. Empty where nothing was validated.
         val_probabilities_: (N_val, K) of the chosen model before it saw any validation row; else (0, K).
         val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
-        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen.
+        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen; without a refit
+            those that led to that head.
         n_features_in_: D.
     """
 
@@ -77,6 +80,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tol: float = 1e-4,
         validation_fraction: float = 0.2,
         random_state: int = 0,
+        refit: bool = True,
     ) -> None:
         self.Cs = Cs
         self.C = C
@@ -85,6 +89,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.tol = tol
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.refit = refit
 
     def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LinearProbe":
         """Choose C and fit.
@@ -109,12 +114,28 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X_val is not None:
             X_val, y_val = validate_data(self, X_val, y_val, dtype=(np.float64, np.float32), reset=False)
             val_labels = self._index(y_val)
-        threads = 1 if X.size * len(self.classes_) < _ONE_THREAD else None
-        with threadpool_limits(threads, user_api="blas"):
+        with self._threads(X):
             self._fit(X, labels, X_val, val_labels)
-        if self.n_iter_[0] >= self.max_iter:
-            log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
-        return self
+        return self._checked()
+
+    def continue_fit(self, X: Any, y: Any) -> "LinearProbe":
+        """Fit once more, to these rows with the value of C that is set, starting from the present head.
+
+        Args:
+            X: (N, D) features.
+            y: (N,) labels: every class of the probe, and no other.
+
+        Raises:
+            TransferkitError: Labels unknown to the probe, or a class without rows.
+        """
+        check_is_fitted(self)
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), reset=False)
+        labels = self._index(y)
+        if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
+            raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
+        with self._threads(X):
+            self._finish(X, labels, (self.coef_, self.intercept_))
+        return self._checked()
 
     def decision_function(self, X: Any) -> Floats:
         """Logits (N, K) of raw features (N, D); of two classes, (N,): that of the second minus that of the first."""
@@ -138,10 +159,18 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits: Floats = X @ self.coef_.T + self.intercept_
         return logits
 
+    def _threads(self, X: npt.NDArray[Any]) -> threadpool_limits:
+        return threadpool_limits(1 if X.size * len(self.classes_) < _ONE_THREAD else None, user_api="blas")
+
+    def _checked(self) -> "LinearProbe":
+        if self.n_iter_[0] >= self.max_iter:
+            log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
+        return self
+
     def _index(self, y_val: npt.NDArray[Any]) -> Ints:
         unknown = np.setdiff1d(y_val, self.classes_)
         if len(unknown):
-            raise TransferkitError(f"y_val has labels that y lacks: {', '.join(map(str, unknown[:10]))}.")
+            raise TransferkitError(f"There are labels that the rows fitted lack: {', '.join(map(str, unknown[:10]))}.")
         return np.searchsorted(self.classes_, y_val)
 
     def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
@@ -158,13 +187,17 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         elif len(Cs) > 1:
             train, val = _split(labels, self.validation_fraction, self.random_state)
             start = self._choose(Cs, X[train], labels[train], X[val], labels[val])
+        if start is None or self.refit:
+            self._finish(X, labels, start)
+        else:
+            self.coef_, self.intercept_ = _both_sides(start)
+
+    def _finish(self, X: Any, labels: Ints, start: Head | None) -> None:
+        """Fit all rows with `C_`."""
         reduced = _Reduced(X, self.standardize)
-        start = reduced.head_inside(start) if start else None
+        start = reduced.head_inside(_one_side(start)) if start else None
         model = next(_path(reduced.rows, labels, [self.C_], self.tol / 10, self.max_iter, start))
-        coef, intercept = reduced.head_outside((model.coef_, model.intercept_))
-        if len(coef) == 1:
-            coef, intercept = np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-        self.coef_, self.intercept_ = coef, intercept
+        self.coef_, self.intercept_ = _both_sides(reduced.head_outside((model.coef_, model.intercept_)))
         self.n_iter_ = model.n_iter_
 
     def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
@@ -179,6 +212,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
             if best is None or (top1, -nll) > best:
                 best, self.C_, chosen, head = (top1, -nll), float(C), logits, (model.coef_, model.intercept_)
+                self.n_iter_ = model.n_iter_
         self.val_probabilities_ = softmax(chosen, axis=1)
         self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
         return reduced.head_outside(head)
@@ -220,6 +254,20 @@ class _Reduced:
 def _two_sided(logits: Floats) -> Floats:
     """Two columns from scikit-learn's one for two classes, with the same probabilities."""
     return np.stack([-logits, logits], axis=1) / 2 if logits.ndim == 1 else logits
+
+
+def _both_sides(head: Head) -> Head:
+    """A row for each of two classes, with the same probabilities; more classes have theirs already."""
+    coef, intercept = head
+    if len(coef) > 1:
+        return head
+    return np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+
+
+def _one_side(head: Head) -> Head:
+    """The way back: the one row that scikit-learn has for two classes."""
+    coef, intercept = head
+    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
 
 
 def _path(
