@@ -13,7 +13,7 @@ from transferkit.backbones.create import create_backbone
 from transferkit.cache import FeatureCache
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
-from transferkit.features import ExtractionStats, extract_features, find_device
+from transferkit.features import ExtractionStats, extract_features, find_device, join_stages
 
 
 def network() -> Backbone:
@@ -52,6 +52,39 @@ def extract(backbone: Backbone, dataset: Any, stages: list[str] | None = None, *
     """Features and what was done for them."""
     stats = ExtractionStats()
     return extract_features(backbone, dataset, stages, stats=stats, **options), stats
+
+
+@pytest.mark.parametrize("pool", ["avg", "max", "grid2", "grid4"])
+def test_every_pooling_has_rows_of_its_own_in_the_cache(backbone, cache, pool):
+    images = photographs(5)
+    extract_features(backbone, images, ["stage2", "stage5"], cache=cache)  # the average is there already
+    features, stats = extract(backbone, images, ["stage2", "stage5"], cache=cache, pool=pool)
+    assert stats.loaded == (0 if pool == "avg" else 5)
+    again, stats = extract(backbone, images, ["stage2", "stage5"], cache=cache, pool=pool)
+    assert stats.loaded == 0
+    states = backbone.eval().forward_stages(tensors(backbone, images), ["stage2", "stage5"])
+    for name, state in states.items():
+        expected = {
+            "avg": lambda h: torch.nn.AdaptiveAvgPool2d(1)(h),
+            "max": lambda h: torch.nn.AdaptiveMaxPool2d(1)(h),
+            "grid2": lambda h: torch.nn.AdaptiveAvgPool2d(2)(h) if h.shape[2] >= 2 else h,
+            "grid4": lambda h: torch.nn.AdaptiveAvgPool2d(4)(h) if h.shape[2] >= 4 else h,
+        }[pool](state).flatten(1)
+        np.testing.assert_allclose(features[name], expected.detach().numpy(), atol=1e-5, rtol=1e-4)
+        np.testing.assert_array_equal(again[name], features[name])
+
+
+def test_an_unknown_pooling_is_refused_before_any_work(backbone):
+    with pytest.raises(TransferkitError, match="grid9"):
+        extract_features(backbone, photographs(2), cache=None, pool="grid9")
+
+
+def test_stages_side_by_side(backbone):
+    features = extract_features(backbone, photographs(3), ["stage1", "stage3"], cache=None)
+    joined = join_stages(features, ["stage1", "stage3"])
+    assert joined.shape == (3, 64 + 128)
+    np.testing.assert_array_equal(joined[:, 64:], features["stage3"])
+    assert join_stages(features, ["stage1"]) is features["stage1"]
 
 
 def test_equal_the_original_networks_own(backbone, cache):

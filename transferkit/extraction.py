@@ -14,10 +14,10 @@ from transferkit.features import extract_features
 
 
 class Extract(Protocol):
-    """(backbone, images, stages) to the pooled features (N, D) of each stage."""
+    """(backbone, images, stages, pool) to the features (N, D) of each stage, pooled as `extract_features` says."""
 
     def __call__(
-        self, backbone: Backbone, images: ImageSet, stages: list[str]
+        self, backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         """Compute them, or read them from the cache."""
 
@@ -39,11 +39,14 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
     """
     cache, trainer = make_cache(settings["cache"]) if keep else None, settings["trainer"]
 
-    def extract(backbone: Backbone, images: ImageSet, stages: list[str]) -> Mapping[str, npt.NDArray[np.float32]]:
+    def extract(
+        backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
         return extract_features(
             backbone,
             images,
             stages,
+            pool=pool,
             cache=cache,
             batch_size=trainer["batch_size"],
             num_workers=trainer["num_workers"],

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import Backbone, feature, pool_features
-from transferkit.cache import CacheEntry, FeatureCache, RowIndex, default_cache_dir
+from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
+from transferkit.cache import CacheEntry, Chunk, FeatureCache, RowIndex, default_cache_dir
 from transferkit.data.images import DECODE_VERSION, UnreadableImage
 from transferkit.errors import TransferkitError
 from transferkit.loading import Batch, Source, damaged, open_source
@@ -64,6 +64,7 @@ def extract_features(
     dataset: Any,
     stages: Sequence[str] | None = None,
     *,
+    pool: str = "avg",
     cache: FeatureCache | Literal["default"] | None = "default",
     batch_size: int = 32,
     num_workers: int | str = "auto",
@@ -71,7 +72,7 @@ def extract_features(
     progress: bool = True,
     stats: ExtractionStats | None = None,
 ) -> dict[str, Features]:
-    """Compute what leaves some stages, averaged over the positions of a map, for every image.
+    """Compute what leaves some stages, pooled over the positions of a map, for every image.
 
     Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
     read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results
@@ -83,6 +84,9 @@ def extract_features(
             (3, H, W), alone or with labels; or a `DataLoader` of such tensors in batches that does not shuffle. Data
             other than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
         stages: Names or patterns; by default the top feature stage.
+        pool: What becomes of a map (C, H, W): "avg" or "max" over its positions, giving D = C; or "grid2", "grid3",
+            "grid4" for averages over so many cells in each direction, flattened, giving D = C x cells. A map smaller
+            than the grid, and the vector of a fully connected stage, keep what they have.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
         num_workers: Processes that decode images; "auto" chooses by the number of images and of cores.
@@ -91,13 +95,15 @@ def extract_features(
         stats: A new one, to be filled.
 
     Returns:
-        Stage to array (N, D), D channels of the stage, rows in the order of `dataset`.
+        Stage to array (N, D), rows in the order of `dataset`; D are the channels of the stage, or, with a grid, so
+        many times as many as it has cells.
 
     Raises:
-        TransferkitError: An unknown stage, data of another kind, images that cannot be read (all are listed, after the
-            others are computed and kept), features that are not finite, or a cache that cannot be written.
+        TransferkitError: An unknown stage or pooling, data of another kind, images that cannot be read (all are listed,
+            after the others are computed and kept), features that are not finite, or a cache that cannot be written.
     """
     start = time.perf_counter()
+    check_pool(pool)
     names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
     stats = ExtractionStats() if stats is None else stats
     store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
@@ -109,8 +115,8 @@ def extract_features(
         hashed=store is not None,
         progress=progress,
     )
-    ids, rows = _complete_rows(backbone, names, source, store, find_device(device), stats, progress)
-    features = {name: rows[name].index.gather(ids, backbone.infos[name].channels) for name in names}
+    ids, rows = _complete_rows(backbone, names, pool, source, store, find_device(device), stats, progress)
+    features = {name: rows[name].index.gather(ids, rows[name].width or backbone.infos[name].channels) for name in names}
     stats.images = len(ids)
     stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
     stats.seconds = time.perf_counter() - start
@@ -120,7 +126,12 @@ def extract_features(
     return features
 
 
-def describe(backbone: Backbone, stages: Sequence[str]) -> dict[str, dict[str, Any]]:
+def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Features:
+    """Return the features of these stages side by side, (N, sum of their D); those of one stage are not copied."""
+    return features[stages[0]] if len(stages) == 1 else np.concatenate([features[name] for name in stages], axis=1)
+
+
+def describe(backbone: Backbone, stages: Sequence[str], pool: str = "avg") -> dict[str, dict[str, Any]]:
     """For each of the stages (in order) all that determines its features but the image, in plain values."""
     common = {
         "format": _FORMAT,
@@ -128,7 +139,7 @@ def describe(backbone: Backbone, stages: Sequence[str]) -> dict[str, dict[str, A
         "network": asdict(backbone.spec),
         "preprocessing": backbone.preprocess.to_dict(),
         "precision": str(_dtype(backbone)),
-        "pool": "avg",
+        "pool": pool,
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
     }
     digest = sha256()
@@ -165,6 +176,7 @@ class _StageRows:
     def __init__(self, entry: CacheEntry | None) -> None:
         self.entry = entry
         self.index = RowIndex()
+        self.width = 0  # columns of the rows, once there are any
         self._new: dict[str, Features] = {}
 
     def __contains__(self, identity: str) -> bool:
@@ -175,7 +187,7 @@ class _StageRows:
         self.index = RowIndex()
         if self.entry:
             for chunk in self.entry.clean() if clean else self.entry.read():
-                self.index.add(chunk)
+                self._index(chunk)
 
     def add(self, ids: Sequence[str], rows: Features) -> None:
         self._new.update(zip(ids, rows, strict=True))
@@ -190,15 +202,20 @@ class _StageRows:
             return 0
         ids, rows = list(self._new), np.stack(list(self._new.values()))
         self._new = {}
-        self.index.add(self.entry.write(ids, rows) if self.entry else (ids, rows))
+        self._index(self.entry.write(ids, rows) if self.entry else (ids, rows))
         return rows.nbytes if self.entry else 0
+
+    def _index(self, chunk: Chunk) -> None:
+        self.index.add(chunk)
+        self.width = chunk[1].shape[1]
 
 
 class _Network:
     """The backbone as it computes fastest: a copy, so that nothing about the caller's changes."""
 
-    def __init__(self, backbone: Backbone, device: torch.device) -> None:
+    def __init__(self, backbone: Backbone, pool: str, device: torch.device) -> None:
         self.names = backbone.stage_names
+        self.pool = pool
         self.device = device
         self._dtype = _dtype(backbone)
         self._backbone = copy.deepcopy(backbone).eval().to(device).to(memory_format=torch.channels_last)
@@ -208,7 +225,7 @@ class _Network:
         """Pooled features (n, D) of these stages for images (n, 3, H, W); runs no further than the last of them."""
         inputs = inputs.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last)
         states = self._backbone.forward_stages(inputs, stages)
-        return {name: pool_features(feature(state)).float().cpu().numpy() for name, state in states.items()}
+        return {name: pool_features(feature(state), self.pool).float().cpu().numpy() for name, state in states.items()}
 
 
 def _dtype(backbone: Backbone) -> torch.dtype:
@@ -218,6 +235,7 @@ def _dtype(backbone: Backbone) -> torch.dtype:
 def _complete_rows(
     backbone: Backbone,
     names: Sequence[str],
+    pool: str,
     source: Source,
     cache: FeatureCache | None,
     device: torch.device,
@@ -225,7 +243,7 @@ def _complete_rows(
     progress: bool,
 ) -> tuple[list[str], dict[str, _StageRows]]:
     """The identity of every image, and for every stage the rows of all of them."""
-    keys = describe(backbone, names) if cache else {}
+    keys = describe(backbone, names, pool) if cache else {}
     rows = {name: _StageRows(cache.entry(keys[name]) if cache else None) for name in names}
     for stage_rows in rows.values():
         stage_rows.read()
@@ -236,7 +254,7 @@ def _complete_rows(
     with cache.locked([r.entry for r in rows.values() if r.entry]) if cache else nullcontext():
         for stage_rows in rows.values():
             stage_rows.read(clean=True)
-        ids = _compute(source, rows, _Network(backbone.truncate(names[-1]), device), stats, progress)
+        ids = _compute(source, rows, _Network(backbone.truncate(names[-1]), pool, device), stats, progress)
     if cache:
         cache.shrink()
     return ids, rows

@@ -94,6 +94,24 @@ def test_pooling():
     assert feature((maps, maps[:1])).shape[0] == 1
 
 
+@pytest.mark.parametrize("cells", [2, 3, 4])
+def test_pooling_to_a_grid(cells):
+    maps = torch.randn(2, 5, 12, 24).to(memory_format=torch.channels_last)
+    pooled = pool_features(maps, f"grid{cells}").reshape(2, 5, cells, cells)
+    high, wide = 12 // cells, 24 // cells
+    for i in range(cells):
+        for j in range(cells):
+            cell = maps[:, :, i * high : (i + 1) * high, j * wide : (j + 1) * wide]
+            assert torch.allclose(pooled[:, :, i, j], cell.mean(dim=(2, 3)), atol=1e-6)
+
+
+def test_a_map_smaller_than_the_grid_and_a_vector_keep_what_they_have():
+    small = torch.randn(2, 5, 1, 2)
+    assert torch.equal(pool_features(small, "grid3"), small.flatten(1))
+    assert torch.equal(pool_features(small[:, :, :1, :1], "grid2"), small[:, :, 0, 0])
+    assert torch.equal(pool_features(small[:, :, 0, 0], "grid4"), small[:, :, 0, 0])
+
+
 def test_the_classifier_sees_the_pooled_top_feature(resnet):
     """Where the original pools plainly, the top feature is what its classifier takes."""
     pooled = pool_features(feature(resnet.forward_stages(X, ["stage5"])["stage5"]))

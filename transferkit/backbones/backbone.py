@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 _COUNTER = ".num_batches_tracked"
 _LISTED = 8  # keys of each kind in the message about weights that do not fit
+
+POOLS = ("avg", "max", "grid2", "grid3", "grid4")
+"""How a map becomes a vector: mean or maximum over all positions, or means over a grid of 2 x 2 to 4 x 4 cells."""
 
 State = Tensor | tuple[Tensor, ...]
 """What crosses a cut: one tensor, or (NASNet) several of which the last is the feature."""
@@ -34,17 +38,32 @@ def feature(state: State) -> Tensor:
     return state[-1] if isinstance(state, tuple) else state
 
 
+def check_pool(pool: str) -> None:
+    """Raise a `TransferkitError` if `pool` is none of `POOLS`."""
+    if pool not in POOLS:
+        raise TransferkitError(unknown_name("pool", pool, POOLS, "pooling"))
+
+
 def pool_features(h: Tensor, pool: str = "avg") -> Tensor:
-    """Pool a map (N, C, H, W) over its area to (N, C), by "avg" or "max"; (N, C) is returned as it is.
+    """Pool a map (N, C, H, W) to vectors; (N, C) is returned as it is.
+
+    Args:
+        h: The feature of N images.
+        pool: "avg" or "max" over the area, giving (N, C); or "gridK" for means over K x K cells, giving (N, C K K) with
+            the channel as the slowest index, like `flatten`. A map of fewer positions than K in a direction keeps them.
 
     Raises:
-        TransferkitError: If `pool` is neither.
+        TransferkitError: If `pool` is none of `POOLS`.
     """
-    if pool not in ("avg", "max"):
-        raise TransferkitError(unknown_name("pool", pool, ["avg", "max"], "pooling"))
+    check_pool(pool)
     if h.ndim != 4:
         return h
-    return h.amax(dim=(2, 3)) if pool == "max" else h.mean(dim=(2, 3))
+    if pool == "max":
+        return h.amax(dim=(2, 3))
+    if pool == "avg":
+        return h.mean(dim=(2, 3))
+    cells = int(pool.removeprefix("grid"))
+    return adaptive_avg_pool2d(h, (min(cells, h.shape[2]), min(cells, h.shape[3]))).flatten(1)
 
 
 class Backbone(nn.Module):
