@@ -1,5 +1,6 @@
 """A fitted model: saved, loaded, and built upon."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 import transferkit as tk
+from transferkit.backbones.from_embedded import FOLDER, shipped_weights
 from transferkit.errors import TransferkitError
-from transferkit.model import TransferModel, save_model
+from transferkit.model import Head, TransferModel, load_model, save_model
+from transferkit.neighbors import NeighborHead
 
 CLASSES = ["ant", "bee", "wasp"]
 
@@ -39,6 +42,55 @@ def test_the_loaded_model_gives_the_same_logits(model: TransferModel, saved: Pat
     assert loaded.preprocess == model.preprocess
     assert loaded.backbone.stage_names == ("stage1", "stage2", "stage3", "stage4")
     torch.testing.assert_close(loaded(images()), model(images()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["linear", "neighbors"])
+@torch.no_grad()
+def test_several_stages_a_pooling_and_a_head_are_restored(model: TransferModel, tmp_path: Path, kind: str) -> None:
+    width = 4 * (64 + 256)  # two stages on a grid of two by two cells; stage4 has 4 x 4 positions at 64 pixels
+    generator = torch.Generator().manual_seed(0)
+    head: Head = nn.Linear(width, 3)
+    if kind == "neighbors":
+        head = NeighborHead(torch.randn(20, width, generator=generator), torch.arange(20) % 3, 3, k=4, metric="cosine")
+    several = TransferModel(model.backbone, head, CLASSES, ["stage4", "stage2"], "grid2").eval()
+    assert several.stages == ["stage2", "stage4"]
+    save_model(tmp_path, several)
+    loaded = load_model(tmp_path)
+    assert (loaded.stages, loaded.pool, type(loaded.head)) == (several.stages, "grid2", type(head))
+    torch.testing.assert_close(loaded(images()), several(images()), rtol=0, atol=0)
+    states = model.backbone.forward_stages(images())
+    pooled = [nn.AdaptiveAvgPool2d(2)(states[name]).flatten(1) for name in ("stage2", "stage4")]
+    torch.testing.assert_close(several(images()), head(torch.cat(pooled, dim=1)))
+    assert [p.label for p in loaded.predict(images())] == [CLASSES[i] for i in several(images()).argmax(dim=1)]
+
+
+@torch.no_grad()
+def test_an_artifact_from_before_there_were_stages_and_pooling_loads(model: TransferModel, saved: Path) -> None:
+    metadata = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    del metadata["stages"], metadata["pool"]
+    (saved / "model.json").write_text(json.dumps(metadata), encoding="utf-8")
+    torch.testing.assert_close(tk.load_model(saved)(images()), model(images()), rtol=0, atol=0)
+
+
+def test_the_embedded_networks_load_as_models() -> None:
+    for folder in (FOLDER / name for name in shipped_weights()):
+        loaded = load_model(folder)
+        assert (loaded.pool, loaded.stages) == ("avg", [loaded.backbone.stage_names[-1]])
+
+
+def test_a_head_of_a_later_version_is_refused(saved: Path) -> None:
+    metadata = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    metadata["head"]["type"] = "forest"
+    (saved / "model.json").write_text(json.dumps(metadata), encoding="utf-8")
+    with pytest.raises(TransferkitError, match="forest"):
+        tk.load_model(saved)
+
+
+def test_stages_and_pooling_must_exist(model: TransferModel) -> None:
+    with pytest.raises(TransferkitError, match="stage9"):
+        TransferModel(model.backbone, nn.Linear(256, 3), CLASSES, ["stage9"])
+    with pytest.raises(TransferkitError, match="median"):
+        TransferModel(model.backbone, nn.Linear(256, 3), CLASSES, pool="median")
 
 
 @torch.no_grad()

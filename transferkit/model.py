@@ -1,6 +1,6 @@
-"""A fitted model: a backbone cut after a stage, pooling, and a linear head; a plain `nn.Module` that can predict."""
+"""A fitted model: a backbone cut after a stage, pooling, and a head; a plain `nn.Module` that can predict."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -15,13 +15,16 @@ from torchvision.transforms.functional import to_pil_image
 
 from transferkit import __version__
 from transferkit.artifact import read_metadata, read_tensors, write_artifact
-from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
 from transferkit.backbones.create import create_backbone
 from transferkit.data.images import decode
 from transferkit.errors import TransferkitError
+from transferkit.neighbors import NeighborHead
 from transferkit.preprocess import Preprocessing
+from transferkit.stage import match_stages
 
 ImageLike = str | Path | Image.Image | Tensor
+Head = nn.Linear | NeighborHead
 
 
 class Prediction(NamedTuple):
@@ -33,24 +36,40 @@ class Prediction(NamedTuple):
 
 
 class TransferModel(nn.Module):
-    """A backbone, global average pooling of its last feature map (where it gives one), and a linear head.
+    """A backbone, pooling of the features of one or several of its stages, and a head on them.
 
     Args:
-        backbone: Ends with the stage whose features the head takes.
-        head: Maps pooled features (N, D) to logits (N, K).
+        backbone: The network; stages after the last one wanted do not run.
+        head: Maps pooled features (N, D) to logits (N, K); those of several stages stand side by side.
         class_names: The K names, in the order of the logits.
+        stages: Names (or patterns) of the stages whose features the head takes; by default the backbone's last.
+        pool: How feature maps are pooled, as in `extract_features`.
 
     Attributes:
+        stages: The names, in the order of the network.
         preprocess: Turns a PIL image into the input tensor (3, H, W).
+
+    Raises:
+        TransferkitError: The head does not fit the names, or there is no such stage or pooling.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Linear, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        class_names: Sequence[str],
+        stages: Sequence[str] | None = None,
+        pool: str = "avg",
+    ) -> None:
         super().__init__()
+        check_pool(pool)
         if head.out_features != len(class_names):
             raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
         self.backbone = backbone
         self.head = head
         self.class_names = list(class_names)
+        self.stages = match_stages(stages or backbone.stage_names[-1:], backbone.stage_names)
+        self.pool = pool
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -59,7 +78,9 @@ class TransferModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of preprocessed images (N, 3, H, W)."""
-        logits: Tensor = self.head(pool_features(feature(self.backbone(images))))
+        states = self.backbone.forward_stages(images, self.stages)
+        pooled = [pool_features(feature(states[stage]), self.pool) for stage in self.stages]
+        logits: Tensor = self.head(torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0])
         return logits
 
     @torch.inference_mode()
@@ -121,7 +142,9 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
             "weights": backbone.weights_name,
         },
         "stage": backbone.stage_names[-1],
-        "head": {"type": "linear", "in_features": model.head.in_features, "num_classes": model.head.out_features},
+        "stages": model.stages,
+        "pool": model.pool,
+        "head": _describe_head(model.head),
         "class_names": model.class_names,
         "preprocessing": backbone.preprocess.to_dict(),
         "versions": {"transferkit": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm")},
@@ -145,7 +168,29 @@ def load_model(run: str | Path) -> TransferModel:
     )
     backbone = backbone.truncate(metadata["stage"])
     backbone.weights_name = architecture["weights"]
-    tensors = read_tensors(folder, "head.")
-    head = nn.Linear(metadata["head"]["in_features"], metadata["head"]["num_classes"])
-    head.load_state_dict(tensors)
-    return TransferModel(backbone, head, metadata["class_names"]).eval()
+    head = _load_head(folder, metadata["head"])
+    stages, pool = metadata.get("stages"), metadata.get("pool", "avg")
+    return TransferModel(backbone, head, metadata["class_names"], stages, pool).eval()
+
+
+def _describe_head(head: Head) -> dict[str, Any]:
+    """What builds the head again, but for its tensors."""
+    sizes = {"in_features": head.in_features, "num_classes": head.out_features}
+    if isinstance(head, NeighborHead):
+        return {"type": "neighbors", **sizes, "rows": len(head.gallery), "k": head.k, "metric": head.metric}
+    return {"type": "linear", **sizes}
+
+
+def _load_head(folder: Path, description: Mapping[str, Any]) -> Head:
+    head: Head
+    D, K = description["in_features"], description["num_classes"]
+    if description["type"] == "linear":
+        head = nn.Linear(D, K)
+    elif description["type"] == "neighbors":
+        rows = description["rows"]
+        empty = torch.zeros(rows, D), torch.zeros(rows)
+        head = NeighborHead(*empty, K, description["k"], description["metric"])
+    else:
+        raise TransferkitError(f"{folder} has a head of type {description['type']}: use the transferkit that wrote it.")
+    head.load_state_dict(read_tensors(folder, "head."))
+    return head

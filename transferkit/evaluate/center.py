@@ -6,7 +6,8 @@ import torch
 
 from transferkit.data.imageset import ImageSet
 from transferkit.extraction import Extract
-from transferkit.model import TransferModel
+from transferkit.features import join_stages
+from transferkit.model import Head, TransferModel
 
 
 def center_probabilities(model: TransferModel, images: ImageSet, extract: Extract) -> npt.NDArray[np.float32]:
@@ -15,14 +16,14 @@ def center_probabilities(model: TransferModel, images: ImageSet, extract: Extrac
     Args:
         model: In eval mode.
         images: N images.
-        extract: Computes the features of the model's last stage; where it has a cache, they are computed once.
+        extract: Computes the features of the model's stages; where it has a cache, they are computed once.
     """
-    stage = model.backbone.stage_names[-1]
-    return head_probabilities(model.head, extract(model.backbone, images, [stage])[stage])
+    features = extract(model.backbone, images, model.stages, model.pool)
+    return head_probabilities(model.head, join_stages(features, model.stages))
 
 
 @torch.inference_mode()
-def head_probabilities(head: torch.nn.Linear, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def head_probabilities(head: Head, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the soft-max (N, K) of the head's logits on pooled features (N, D)."""
     probabilities: npt.NDArray[np.float32] = head.cpu()(torch.from_numpy(np.array(features))).softmax(dim=1).numpy()
     return probabilities
