@@ -16,6 +16,7 @@ PACKAGE = REPOSITORY / "transferkit"
 LAYERS = [
     ["errors", "timing", "progress", "rundir"],
     ["stage", "artifact", "metrics", "settings"],
+    ["configuration"],
     ["preprocess", "data", "plan", "quadrant"],
     ["augment", "optim", "backbones", "cache", "probe", "neighbors"],
     ["loading"],
@@ -23,7 +24,7 @@ LAYERS = [
     ["extraction", "result", "results", "training"],
     ["evaluate", "report", "probe_module", "finetune"],
     ["advisor", "compare"],
-    ["strategies", "pretrain"],
+    ["strategies"],
     ["tasks"],
     ["job"],
     ["__main__"],

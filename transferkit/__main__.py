@@ -9,23 +9,23 @@ import os
 import re
 import sys
 import traceback
-from pathlib import Path
+from concurrent.futures.process import BrokenProcessPool
 
 import hydra
 from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from transferkit.configuration import config_dir
+
 MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
 QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
+JOBLIB = "To run jobs side by side: python -m pip install 'transferkit[joblib]'."
+KILLED = (
+    "A process of the sweep was killed, perhaps for want of memory, and with it the jobs that had not ended. "
+    "hydra.launcher.n_jobs=N runs fewer at once; the same command goes on from the features already computed."
+)
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
-PACKAGE = Path(__file__).resolve().parent
-
-
-def config_dir() -> Path:
-    """Return the folder of the configuration groups: inside an installed wheel, beside the package in a checkout."""
-    inside = PACKAGE / "conf"
-    return inside if inside.is_dir() else PACKAGE.parent / "conf"
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -44,7 +44,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{str(error).splitlines()[0]}\nCannot be read: {error.override}\n{QUOTING}"
     cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-    lines = f"{error}{cause}".splitlines()
+    hint = f"\n{JOBLIB}" if "hydra/launcher/joblib" in str(error) else ""
+    lines = f"{error}{cause}{hint}".splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith(("full_key:", "object_type=")))
 
 
@@ -60,6 +61,8 @@ def main() -> None:
         app()
     except (CompactHydraException, OmegaConfBaseException) as error:
         sys.exit(explain(error))
+    except BrokenProcessPool:
+        sys.exit(KILLED)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -29,13 +29,13 @@ def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settin
     Args:
         parameters: Groups as torch takes them; or a module, whose trainable parameters are taken, biases and the scales
             of norms without weight decay.
-        settings: `name` and the arguments of torch's optimizer.
+        settings: `name` and the arguments of torch's optimizer. `lr_scale` is for those who set the rates of groups.
 
     Raises:
         TransferkitError: An unknown name, or arguments that the optimizer refuses.
     """
     kind: type[Optimizer] = _chosen("optimizer", settings["name"], OPTIMIZERS)
-    arguments = {key: value for key, value in settings.items() if key != "name"}
+    arguments = {key: value for key, value in settings.items() if key not in ("name", "lr_scale")}
     valid = [key for key in inspect.signature(kind).parameters if key != "params"]
     for key in arguments:
         if key not in valid:

@@ -26,15 +26,34 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
+def _is_metrics(value: Any) -> bool:
+    return _is_names(value) and set(value) <= {"l2", "cosine"}
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(is_whole(k) and k >= 1 for k in value)
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (lambda value: is_whole(value) and 0 <= value < 2**32, "a whole number from 0 to 2^32 - 1"),
     "trainer.batch_size": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "trainer.devices": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
     "trainer.num_workers": (
         lambda value: value == "auto" or (is_whole(value) and value >= 0),
         "auto, or a whole number of at least 0",
     ),
     "cache.enabled": (lambda value: isinstance(value, bool), "true or false"),
     "cache.max_gb": (lambda value: is_number(value) and value > 0, "a number above 0"),
+    "strategy.pool": _one_of("avg", "max", "grid2", "grid3", "grid4"),
+    "strategy.solver": _one_of("exact", "gradient"),
+    "strategy.combine": _one_of("best", "concat"),
+    "strategy.neighbors.stages": (_is_names, "a list of stage names such as [top]"),
+    "strategy.neighbors.metrics": (_is_metrics, "a list of l2, cosine or both"),
+    "strategy.neighbors.ks": (_is_counts, "a list of whole numbers of at least 1"),
     "strategy.probe.stages": (_is_names, "a list of stage names such as [top]"),
     "strategy.probe.Cs": (_is_grid, "how many values (a whole number), or a list of values above 0"),
 }

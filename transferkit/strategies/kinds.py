@@ -4,11 +4,15 @@ from collections.abc import Callable
 
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context
+from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.linear_probe import fit_linear_probe
+from transferkit.strategies.nearest_neighbor import fit_neighbors
+from transferkit.strategies.stage_probe import fit_probes
 
 KINDS: dict[str, Callable[[Context], Fitted]] = {
-    "probe": fit_linear_probe,
+    "probe": fit_probes,
+    "neighbors": fit_neighbors,
+    "phases": fit_finetune,
 }
 """The node of the YAML that makes a strategy one of a kind, and what fits that kind."""
 

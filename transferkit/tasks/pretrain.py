@@ -10,13 +10,12 @@ import torch
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.protocols import get_protocol
 from transferkit.extraction import make_extractor
-from transferkit.loading import count_workers
 from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
-from transferkit.pretrain.recipe import Recipe
-from transferkit.pretrain.train import pretrain
 from transferkit.results import absolute_paths, write_predictions
 from transferkit.rundir import write_csv, write_json
+from transferkit.strategies.context import Context
+from transferkit.strategies.pretrain import pretrain
 from transferkit.tasks.prepare import describe, prepare
 from transferkit.timing import StepTimer
 
@@ -32,7 +31,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
     data, backbone = prepare(settings, run_dir, timer)
     with timer.step("fit"):
-        trained = pretrain(backbone, data, make_recipe(settings, len(data.train)), run_dir)
+        trained = pretrain(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
     # The weights are new, so features of theirs will not be asked for again: they are not kept.
     extract = make_extractor(settings, keep=False)
     protocol = get_protocol(settings["protocol"]["name"])
@@ -64,22 +63,4 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         trained.best_epoch,
         100 * metrics["test"]["top1"],
         run_dir,
-    )
-
-
-def make_recipe(settings: Mapping[str, Any], train_images: int) -> Recipe:
-    """Return what the configuration says about the training."""
-    task, trainer = settings["task"], settings["trainer"]
-    workers = trainer["num_workers"]
-    return Recipe(
-        epochs=task["epochs"],
-        optimizer=settings["optimizer"],
-        schedule=settings["schedule"],
-        augment=settings["augment"],
-        batch_size=trainer["batch_size"],
-        label_smoothing=task["label_smoothing"],
-        seed=settings["seed"],
-        device=trainer["device"],
-        num_workers=count_workers(train_images) if workers == "auto" else workers,
-        source={"dataset": settings["dataset"], "backbone": settings["backbone"]},
     )

@@ -12,17 +12,21 @@ from transferkit.backbones.create import create_backbone
 from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
+from transferkit.finetune import FinetuneModule
 from transferkit.model import load_model, save_model
-from transferkit.pretrain.module import PretrainModule
-from transferkit.pretrain.recipe import Recipe
-from transferkit.pretrain.train import pretrain
+from transferkit.strategies.context import Context
+from transferkit.strategies.pretrain import Pretrained, pretrain, pretrain_plan
+from transferkit.timing import StepTimer
 
-RECIPE: dict[str, Any] = {
-    "epochs": 3,
+SETTINGS: dict[str, Any] = {
+    "task": {"epochs": 3, "label_smoothing": 0.0},
     "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.05},
     "schedule": {"name": "cosine", "warmup": 0.1},
     "augment": {"transforms": {"affine": {"degrees": 5}}},
-    "batch_size": 64,
+    "trainer": {"batch_size": 64, "device": "cpu", "devices": 1, "num_workers": 0},
+    "backbone": {"name": "narrow_vgg8"},
+    "dataset": {"name": "glyphs"},
+    "seed": 0,
 }
 
 
@@ -36,6 +40,10 @@ def network(name: str = "narrow_vgg8") -> Any:  # has dropout
     return create_backbone(name, None, input_size=32, mean=0.5, std=0.25, crop_pct=1.0)
 
 
+def train(data: ImageData, folder: Path, **changes: Any) -> Pretrained:
+    return pretrain(Context(network(), data, SETTINGS | changes, None, StepTimer(), folder))  # type: ignore[arg-type]
+
+
 def weights(trained: Any) -> dict[str, Any]:
     return {name: value.clone() for name, value in trained.model.state_dict().items()}
 
@@ -44,7 +52,7 @@ def weights(trained: Any) -> dict[str, Any]:
 def whole(letters: ImageData, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An uninterrupted training and where it ran."""
     folder = tmp_path_factory.mktemp("whole")
-    return pretrain(network(), letters, Recipe(**RECIPE), folder), folder
+    return train(letters, folder), folder
 
 
 def test_it_learns(whole: Any, letters: ImageData) -> None:
@@ -63,7 +71,7 @@ def test_it_learns(whole: Any, letters: ImageData) -> None:
 def test_killed_in_an_epoch_it_goes_on_to_the_same_weights(
     whole: Any, letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = PretrainModule.training_step
+    step = FinetuneModule.training_step
 
     def killed(self, batch: Any, index: Any) -> Any:
         if self.current_epoch == 1 and index == 5:
@@ -71,11 +79,11 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_weights(
         return step(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PretrainModule, "training_step", killed)
+        patch.setattr(FinetuneModule, "training_step", killed)
         with pytest.raises(RuntimeError, match="killed"):
-            pretrain(network(), letters, Recipe(**RECIPE), tmp_path)
+            train(letters, tmp_path)
     torch.manual_seed(12345)
-    trained = pretrain(network(), letters, Recipe(**RECIPE), tmp_path)
+    trained = train(letters, tmp_path)
     assert trained.history == whole[0].history
     for name, value in weights(whole[0]).items():
         assert torch.equal(value, trained.model.state_dict()[name]), name
@@ -84,8 +92,8 @@ def test_killed_in_an_epoch_it_goes_on_to_the_same_weights(
 def test_what_is_finished_is_not_trained_again(whole: Any, letters: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, folder = whole
     before = weights(trained)
-    monkeypatch.setattr(PretrainModule, "training_step", lambda *_: pytest.fail("a finished training went on"))
-    again = pretrain(network(), letters, Recipe(**RECIPE), folder)
+    monkeypatch.setattr(FinetuneModule, "training_step", lambda *_: pytest.fail("a finished training went on"))
+    again = train(letters, folder)
     assert again.history == trained.history
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in before.items())
 
@@ -94,42 +102,42 @@ def test_what_is_finished_is_not_trained_again(whole: Any, letters: ImageData, m
 def test_every_kind_of_schedule_resumes(
     schedule: str, letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(**{**RECIPE, "schedule": {"name": schedule} | ({"patience": 0} if schedule == "plateau" else {})})
+    changed = {"schedule": {"name": schedule} | ({"patience": 0} if schedule == "plateau" else {})}
     few = load_data({"kind": "glyphs", "images": 128, "classes": 4}, seed=0)
-    straight = pretrain(network(), few, recipe, tmp_path / "straight")
-    start = PretrainModule.on_train_epoch_end
+    straight = train(few, tmp_path / "straight", **changed)
+    step = FinetuneModule.training_step
 
-    def killed(self) -> Any:
-        start(self)
-        if self.current_epoch == 1:
+    def killed(self, batch: Any, index: Any) -> Any:
+        if self.current_epoch == 2:
             raise RuntimeError("killed")
+        return step(self, batch, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PretrainModule, "on_train_epoch_end", killed)
+        patch.setattr(FinetuneModule, "training_step", killed)
         with pytest.raises(RuntimeError, match="killed"):
-            pretrain(network(), few, recipe, tmp_path / "resumed")
-    resumed = pretrain(network(), few, recipe, tmp_path / "resumed")
+            train(few, tmp_path / "resumed", **changed)
+    resumed = train(few, tmp_path / "resumed", **changed)
     assert resumed.history == straight.history
 
 
 def test_checkpoints_hold_plain_containers_only(whole: Any) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         checkpoint = torch.load(whole[1] / "checkpoints" / name, weights_only=True)
-        assert json.loads(checkpoint["recipe"])["epochs"] == 3
+        assert checkpoint["plan"]["phases"]["all"]["epochs"] == 3
 
 
 def test_another_recipe_does_not_go_on_from_it(whole: Any, letters: ImageData) -> None:
     with pytest.raises(
         TransferkitError,
-        match=r"checkpoints of another pretraining: seed 0 there and 7 here\. .*another hydra\.run\.dir",
+        match=r"checkpoints of another training: seed 0 there and 7 here\. .*another hydra\.run\.dir",
     ):
-        pretrain(network(), letters, Recipe(**{**RECIPE, "seed": 7}), whole[1])
+        train(letters, whole[1], seed=7)
 
 
 def test_a_loss_that_explodes(letters: ImageData, tmp_path: Path) -> None:
-    recipe = Recipe(**{**RECIPE, "optimizer": {"name": "sgd", "lr": 1e12}, "schedule": {"name": "constant"}})
-    with pytest.raises(TransferkitError, match=r"The training loss is nan in epoch 1: lower optimizer\.lr"):
-        pretrain(network(), letters, recipe, tmp_path)
+    changed = {"optimizer": {"name": "sgd", "lr": 1e12}, "schedule": {"name": "constant"}}
+    with pytest.raises(TransferkitError, match=r"The training loss is nan in epoch 1: lower .* \(optimizer\.lr"):
+        train(letters, tmp_path, **changed)
 
 
 def test_half_precision_is_computed_in_full(whole: Any, tmp_path: Path, letters: ImageData) -> None:
@@ -164,6 +172,21 @@ def test_an_interruption_arrives_as_one(letters: ImageData, tmp_path: Path, monk
     def interrupted(self, batch: Any, index: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PretrainModule, "training_step", interrupted)
+    monkeypatch.setattr(FinetuneModule, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(network(), letters, Recipe(**RECIPE), tmp_path)
+        train(letters, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "message"),
+    [
+        ("task", {"epochs": 0}, r"task\.epochs=0 must be a positive whole number"),
+        ("task", {"epochs": 1.5}, r"task\.epochs=1\.5 must be a positive whole number"),
+        ("trainer", {"batch_size": 0}, r"trainer\.batch_size=0 must be a positive whole number"),
+        ("task", {"label_smoothing": 1}, r"task\.label_smoothing=1 must be at least 0 and below 1"),
+        ("optimizer", {"lr": 0}, r"optimizer\.lr=0 must be above 0"),
+    ],
+)
+def test_values_that_cannot_be_used(group: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        pretrain_plan(SETTINGS | {group: SETTINGS[group] | values})

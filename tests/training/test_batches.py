@@ -6,7 +6,7 @@ import torch
 from transferkit.augment import create_augment
 from transferkit.data.imageset import ImageSet
 from transferkit.preprocess import Preprocessing
-from transferkit.pretrain.batches import TrainingImages, seed_step, training_loader
+from transferkit.training.batches import TrainingImages, seed_step, training_loader
 
 PREPROCESS = Preprocessing().override(input_size=8, crop_pct=1.0)
 IMAGES = ImageSet.from_arrays(np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8), np.arange(20))

@@ -1,0 +1,221 @@
+"""The executor of plans: one phase is one fit with a fixed trainable set, and what is frozen stays as it was."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchvision.transforms import v2
+
+from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.errors import TransferkitError
+from transferkit.model import TransferModel
+from transferkit.optim import create_optimizer, create_schedule
+from transferkit.plan import Phase, Plan, differences
+from transferkit.training.callbacks import ValidationSums
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
+
+
+class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
+    """A backbone and a linear head, trained as a plan says.
+
+    Before each fit `begin(phase)` says which of the plan's phases it is; the first is begun already:
+
+        for phase in module.plan.phases:
+            module.begin(phase.name)
+            Trainer(max_epochs=phase.epochs).fit(module, train_loader, val_loader)
+
+    A frozen stage has no gradient; its batch norm uses running statistics and its dropout is off, whatever `.train()`
+    says; the leading ones run without recording anything for a backward pass. Checkpoints hold plain containers and
+    tensors, and go on with the same phase of the same plan only.
+
+    Args:
+        backbone: Trained in place, up to its top stage.
+        num_classes: K.
+        plan: What to train; `init` is the caller's to obey, the backbone is taken as it is.
+        head: Where the head starts, for example `probe_head(LinearProbe(refit=False).fit(...), K)`; random if None.
+        class_names: K names, by default the numbers.
+        class_weights: (K,) factors of the loss, or None.
+
+    Attributes:
+        model: The `TransferModel`, which predicts and can be saved.
+        phase: The one begun.
+        rates: Learning rate of each of its trained stages.
+
+    Raises:
+        TransferkitError: The plan names a stage that this network does not have.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        plan: Plan,
+        *,
+        head: nn.Linear | None = None,
+        class_names: Sequence[str] | None = None,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        top = backbone.top
+        head = nn.Linear(backbone.infos[top].channels, num_classes) if head is None else head
+        names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
+        self.model = TransferModel(backbone.truncate(top), head, names)
+        self.plan = plan
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self._val = ValidationSums()
+        self._mix = _mixing(plan, num_classes)
+        for phase in plan.phases:
+            phase.rates(self.stage_names)
+        self.begin(plan.phases[0].name)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages of the backbone in order, and `head`."""
+        return (*self.model.backbone.stage_names, "head")
+
+    def stage(self, name: str) -> nn.Module:
+        """The module of a stage."""
+        return self.model.head if name == "head" else self.model.backbone.stages[name]
+
+    def begin(self, phase: str) -> None:
+        """Freeze and unfreeze for the phase of that name; to be called between fits, never in one."""
+        self.phase: Phase = self.plan.phase(phase)
+        self.rates = self.phase.rates(self.stage_names)
+        for name in self.stage_names:
+            self.stage(name).requires_grad_(name in self.rates)
+        for name in self.stage_names:  # a parameter that several stages share is frozen with the first of them
+            if name not in self.rates:
+                self.stage(name).requires_grad_(False)
+        self.train(self.training)
+
+    @property
+    def frozen_prefix(self) -> tuple[str, ...]:
+        """The stages before the first trained one."""
+        names = self.stage_names
+        return names[: next(i for i, name in enumerate(names) if name in self.rates)]
+
+    def train(self, mode: bool = True) -> "FinetuneModule":
+        """Set the mode of what is trained; the frozen stays in eval mode, and batch norm too if the plan says so."""
+        super().train(mode)
+        for name in self.stage_names:
+            stage = self.stage(name)
+            if name not in self.rates:
+                stage.eval()
+            elif self.plan.batch_norm == "running":
+                for module in stage.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of preprocessed images (N, 3, H, W)."""
+        backbone, state = self.model.backbone, images.contiguous(memory_format=torch.channels_last)
+        prefix = [name for name in self.frozen_prefix if name != "head"]
+        h: State = state
+        if prefix:
+            with torch.no_grad():
+                h = backbone.forward_stages(state, [prefix[-1]])[prefix[-1]]
+        h = backbone.forward_from(prefix[-1], h) if prefix else backbone(h)
+        logits: Tensor = self.model.head(pool_features(feature(h)))
+        return logits
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The plan's optimizer, with its groups for this phase, and its schedule."""
+        settings = {key: value for key, value in self.plan.optimizer.items() if key not in ("lr", "lr_scale")}
+        optimizer = create_optimizer(self.parameter_groups(), settings)
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise TransferkitError(
+                "The schedule needs to know the number of steps: give the Trainer max_epochs or max_steps."
+            )
+        epochs = max(self.trainer.max_epochs or 1, 1)
+        schedule = create_schedule(optimizer, self.plan.schedule, epochs, max(round(steps / epochs), 1))
+        return {"optimizer": optimizer} | ({"lr_scheduler": schedule} if schedule else {})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""
+        scale, seen = float(self.plan.optimizer.get("lr_scale", 1.0)), set[int]()
+        groups: list[dict[str, Any]] = []
+        for name, rate in self.rates.items():
+            split: dict[str, list[nn.Parameter]] = {name: [], f"{name}, no decay": []}
+            for module in self.stage(name).modules():
+                for key, parameter in module.named_parameters(recurse=False):
+                    if not parameter.requires_grad or id(parameter) in seen:
+                        continue
+                    seen.add(id(parameter))
+                    spared = key.endswith("bias") or isinstance(module, NORMS)
+                    spared = spared and not self.plan.decay_norm_and_bias
+                    split[f"{name}, no decay" if spared else name].append(parameter)
+            for label, parameters in split.items():
+                decay: dict[str, float] = {} if label == name else {"weight_decay": 0.0}
+                if parameters:
+                    groups.append({"params": parameters, "lr": rate * scale, "name": label, **decay})
+        return groups
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Cross entropy of one batch of images (n, 3, H, W) and labels (n,)."""
+        images, labels = batch[0], batch[1]
+        n = len(labels)
+        if self._mix is not None:
+            images, labels = self._mix(images, labels)
+        loss = F.cross_entropy(
+            self(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
+        )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Count loss and right answers of one batch of val."""
+        self._val.add(self(batch[0]), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val_loss`, `val_top1` and `val_score`."""
+        self._val.log_to(self)
+
+    def on_train_epoch_end(self) -> None:
+        """Advance a schedule that follows the loss on val."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(self.trainer.callback_metrics["val_loss"])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Advance a schedule that goes by steps."""
+        # Lightning would advance the one that goes by epochs after the epoch's checkpoint is written, which then lacks
+        # that step when the training is resumed.
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store what is being done."""
+        checkpoint["plan"], checkpoint["phase"] = self.plan.to_mapping(), self.phase.name
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse to go on with something else.
+
+        Raises:
+            TransferkitError: The checkpoint is of another plan, or another phase of it.
+        """
+        different = differences(checkpoint["plan"], self.plan.to_mapping())
+        if checkpoint["phase"] != self.phase.name:
+            different.append(f"phase {checkpoint['phase']} there and {self.phase.name} here")
+        if different:
+            raise TransferkitError(
+                f"The checkpoint is of another training: {'; '.join(different)}. A checkpoint goes on with its own "
+                "phase only; to start another strategy from a result, save the model and load it as weights."
+            )
+
+
+def _mixing(plan: Plan, num_classes: int) -> v2.Transform | None:
+    """MixUp, CutMix, or one of them at random, as the plan has it."""
+    kinds = [(v2.MixUp, plan.mixup), (v2.CutMix, plan.cutmix)]
+    chosen = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha]
+    if len(chosen) == 2:
+        return v2.RandomChoice(chosen)
+    return chosen[0] if chosen else None

@@ -1,1 +1,0 @@
-"""Training a backbone from scratch on a source set."""

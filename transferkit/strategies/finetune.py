@@ -1,0 +1,202 @@
+"""Finetuning: a plan's phases, one fit each, every one starting from the best epoch of the one before."""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+
+from transferkit.augment import create_augment
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.create import create_backbone
+from transferkit.data.generated import mixed
+from transferkit.data.imagedata import ImageData
+from transferkit.evaluate.center import center_probabilities
+from transferkit.extraction import make_extractor
+from transferkit.finetune import FinetuneModule
+from transferkit.loading import count_workers
+from transferkit.metrics import compute_metrics
+from transferkit.plan import Phase, Plan, plan_of
+from transferkit.probe import LinearProbe
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted, Probabilities
+from transferkit.strategies.linear_probe import probe_head
+from transferkit.training.callbacks import score
+from transferkit.training.data import TrainingData
+from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
+
+log = logging.getLogger(__name__)
+
+
+def fit_finetune(context: Context) -> Fitted:
+    """Run the phases of a plan.
+
+    After each the best epoch on val is kept; the state before it counts as epoch 0, so a phase that only does harm is
+    undone.
+    """
+    data, plan = context.data, plan_of(context.settings)
+    check_recipe(context.run_dir / "checkpoints", recipe(context, plan))
+    backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
+    start = _probe(context, backbone) if plan.head == "probe" else _RANDOM
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        module = FinetuneModule(
+            backbone,
+            len(data.class_names),
+            plan,
+            head=start.head,
+            class_names=data.class_names,
+            class_weights=class_weights(plan, data),
+        )
+    history: list[Mapping[str, Any]] = []
+    phases: dict[str, Any] = {}
+    val = _val_probabilities(module, context)
+    with context.timer.step("fit"):
+        for number, phase in enumerate(plan.phases):
+            val, rows, phases[phase.name] = _run_phase(module, phase, number, context, val)
+            history += rows
+    return Fitted(
+        model=module.model.requires_grad_(True).eval(),
+        val=val,
+        trainable_parameters=max(figures["trainable_parameters"] for figures in phases.values()),
+        stages=start.stages,
+        sweep=start.sweep,
+        history=history,
+        details={"stage": backbone.top, "phases": phases},
+        backbone_trained=True,
+    )
+
+
+def _run_phase(
+    module: FinetuneModule, phase: Phase, number: int, context: Context, before: Probabilities
+) -> tuple[Probabilities, list[Mapping[str, Any]], dict[str, Any]]:
+    """Fit one phase; returns val's probabilities after it, its history, and what metrics.json says of it."""
+    module.begin(phase.name)
+    data = make_batches(module, context, number)
+    rates = {name: rate * float(module.plan.optimizer.get("lr_scale", 1.0)) for name, rate in module.rates.items()}
+    log.info(
+        "Phase %s: %d epochs of %d steps; trained: %s; frozen: %s.",
+        phase.name,
+        phase.epochs,
+        data.steps_per_epoch,
+        ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
+        ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
+    )
+    start = copy.deepcopy(module.state_dict())
+    folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
+    trained: Trained = fit_module(module, data, train_settings(context, module.plan, phase.epochs), folder)
+    after = _val_probabilities(module, context)
+    labels = context.data.val.labels
+    kept = _score(after, labels) >= _score(before, labels)
+    if not kept:
+        log.info("Phase %s: no epoch was better on val than the state before it, which is kept.", phase.name)
+        module.load_state_dict(start)
+    rows: list[Mapping[str, Any]] = [{"phase": phase.name, **row} for row in trained.history]
+    figures = {
+        "trained": rates,
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch if kept else 0,
+        "steps": len(trained.history) * data.steps_per_epoch,
+        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+    }
+    return (after if kept else before), rows, figures
+
+
+def random_like(context: Context) -> Backbone:
+    """The context's network with random weights."""
+    given = context.backbone
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        fresh = create_backbone(given.spec.name, None, given.spec.source, kwargs=given.spec.kwargs)
+    fresh.preprocess = given.preprocess
+    return fresh.truncate(given.stage_names[-1])
+
+
+def class_weights(plan: Plan, data: ImageData) -> list[float] | None:
+    """Factors (K,) of the loss."""
+    if plan.class_weights == "none":
+        return None
+    classes = np.arange(len(data.class_names))
+    weights: list[float] = compute_class_weight("balanced", classes=classes, y=data.train.labels).tolist()
+    return weights
+
+
+def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
+    """What the configuration says about running a fit."""
+    trainer = context.settings["trainer"]
+    return TrainSettings(
+        epochs=epochs,
+        seed=context.seed,
+        device=trainer["device"],
+        devices=trainer["devices"],
+        gradient_clip=plan.gradient_clip,
+        accumulate=plan.accumulate,
+        ema=plan.ema,
+        early_stopping=plan.early_stopping,
+    )
+
+
+def recipe(context: Context, plan: Plan) -> dict[str, Any]:
+    """All that decides the result, to be compared when a run is resumed."""
+    settings = context.settings
+    groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "seed")}
+    return {"strategy": plan.to_mapping(), **groups, "trainer": {"batch_size": settings["trainer"]["batch_size"]}}
+
+
+def make_batches(module: FinetuneModule, context: Context, number: int) -> TrainingData:
+    """Train and val batches; each phase has an order of its own."""
+    settings = context.settings
+    preprocess, workers = module.model.preprocess, settings["trainer"]["num_workers"]
+    size, batch = len(context.data.train), settings["trainer"]["batch_size"]
+    passes = module.phase.passes(size, batch * module.plan.accumulate)
+    return TrainingData(
+        context.data,
+        preprocess,
+        create_augment(settings["augment"]["transforms"], preprocess),
+        batch,
+        seed=mixed(context.seed, number) if number else context.seed,
+        num_workers=count_workers(size * passes) if workers == "auto" else workers,
+        passes=passes,
+    )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where the head starts, and what `Fitted` says of the probe that it comes from."""
+
+    head: nn.Linear | None
+    stages: Mapping[str, Mapping[str, Any]]
+    sweep: Mapping[str, Sequence[Mapping[str, float]]]
+
+
+_RANDOM = _Start(None, {}, {})
+
+
+def _probe(context: Context, backbone: Backbone) -> _Start:
+    """The head that fits train best on frozen features, its C chosen on val and nothing else of val seen."""
+    data, stage = context.data, backbone.top
+    with context.timer.step("extract"):
+        train, val = (context.extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
+    with context.timer.step("fit"):
+        probe = LinearProbe(random_state=context.seed, refit=False)
+        probe.fit(train, data.train.labels, val, data.val.labels)
+    sweep = [{key: float(value) for key, value in row.items()} for row in probe.path_]
+    best = next(row for row in sweep if row["C"] == probe.C_)
+    log.info("Head: linear probe of %s, C = %.3g, val top-1 %.1f %%.", stage, probe.C_, 100 * best["val_top1"])
+    figures = {stage: {**best, "features": int(train.shape[1])}}
+    return _Start(probe_head(probe, len(data.class_names)), figures, {stage: sweep})
+
+
+def _val_probabilities(module: FinetuneModule, context: Context) -> Probabilities:
+    return center_probabilities(module.model.eval(), context.data.val, make_extractor(context.settings, keep=False))
+
+
+def _score(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:
+    figures = compute_metrics(probabilities, labels)
+    return score(float(figures["top1"]), float(figures["nll"]), len(labels))

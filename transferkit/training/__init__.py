@@ -1,0 +1,1 @@
+"""One fit of a Lightning module: batches, checkpoints, resuming, progress."""

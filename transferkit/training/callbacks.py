@@ -1,0 +1,133 @@
+"""What happens around the steps of a fit: random numbers, history, progress."""
+
+import logging
+from contextlib import ExitStack
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from transferkit.errors import TransferkitError
+from transferkit.progress import Advance, progress
+from transferkit.training.batches import seed_step
+
+log = logging.getLogger(__name__)
+
+FIGURES = ("train_loss", "val_loss", "val_top1")
+
+
+class SeededSteps(Callback):  # type: ignore[misc]
+    """Makes what is random in a step (dropout, MixUp) the same after resuming."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Start the step's random numbers."""
+        seed_step(self._seed + trainer.global_rank, trainer.fit_loop.total_batch_idx)
+
+
+class History(Callback):  # type: ignore[misc]
+    """One row an epoch; kept in checkpoints.
+
+    Attributes:
+        rows: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch, and log it.
+
+        Raises:
+            TransferkitError: The loss is no longer finite.
+        """
+        figures = {name: float(trainer.callback_metrics[name]) for name in FIGURES}
+        epoch = trainer.current_epoch + 1
+        rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
+        if figures["train_loss"] - figures["train_loss"] != 0:
+            raise TransferkitError(
+                f"The training loss is {figures['train_loss']} in epoch {epoch}: lower the learning rates "
+                "(optimizer.lr of a pretraining; optimizer.lr_scale, or strategy.phases.NAME.train, of a strategy)."
+            )
+        self.rows.append({"epoch": epoch, "lr": rate, **figures})
+        if not trainer.is_global_zero:
+            return
+        log.info(
+            "Epoch %d of %d: training loss %.3f, val loss %.3f, val top-1 %.1f %%",
+            epoch,
+            trainer.max_epochs,
+            figures["train_loss"],
+            figures["val_loss"],
+            100 * figures["val_top1"],
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the rows of the checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+
+class EpochProgress(Callback):  # type: ignore[misc]
+    """The progress of each epoch."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._advance: Advance = lambda count: None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        EpochProgress.__init__(self)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to show the progress."""
+        if trainer.is_global_zero:
+            label = f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+            self._advance = self._open.enter_context(progress(label, int(trainer.num_training_batches)))
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Show one more step."""
+        self._advance(1)
+
+    def on_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Give the terminal back."""
+        self._open.close()
+
+    def on_train_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        """The bar is complete."""
+        self._open.close()
+
+
+class ValidationSums:
+    """Loss and top-1 accuracy over a whole split, whatever the batches and the processes."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch: logits (n, K), labels (n,)."""
+        loss = -logits.float().log_softmax(1).gather(1, labels[:, None]).double().sum()
+        right = (logits.argmax(1) == labels).double().sum()
+        new = loss.new_tensor([loss, right, len(labels)])
+        self.sums = new if self.sums is None else self.sums + new
+
+    def log_to(self, module: pl.LightningModule) -> None:
+        """Log `val_loss`, `val_top1` and `val_score`, over all processes, and start anew."""
+        if self.sums is None:
+            return
+        loss, right, n = module.all_gather(self.sums).reshape(-1, 3).sum(0).tolist()
+        self.sums = None
+        module.log_dict({"val_loss": loss / n, "val_top1": right / n}, prog_bar=True)
+        module.log("val_score", score(right / n, loss / n, int(n)))
+
+
+def score(top1: float, nll: float, n: int) -> float:
+    """Top-1 accuracy on `n` images, equal ones ordered by the lower negative log-likelihood, as probes are chosen."""
+    return top1 + 0.5 / n / (1 + max(nll, 0.0))

@@ -1,0 +1,81 @@
+"""The train and val batches of a fit, as Lightning takes them."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from transferkit.augment import Augment
+from transferkit.data.imagedata import ImageData
+from transferkit.errors import TransferkitError
+from transferkit.preprocess import Preprocessing
+from transferkit.training.batches import TrainingImages, training_loader
+
+
+class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
+    """Batches whose content depends on the seed and the epoch only, for one process or several.
+
+    Args:
+        data: Its train and val splits are used.
+        preprocess: The network's.
+        augment: Random changes to training images, or None.
+        batch_size: Images of an optimizer step over all processes together.
+        seed: Of order and augmentation.
+        num_workers: Processes that load images for each training process.
+        passes: Over train, an epoch.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        preprocess: Preprocessing,
+        augment: Augment | None,
+        batch_size: int,
+        seed: int = 0,
+        num_workers: int = 0,
+        passes: int = 1,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.preprocess = preprocess
+        self.augment = augment
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.passes = passes
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch; one that would not be full is left out if there are others."""
+        return max(len(self.data.train) * self.passes // self.batch_size, 1)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The batches of the current epoch, this process's share of each; Lightning asks anew for each epoch."""
+        rank, processes = self._place()
+        if self.batch_size % processes:
+            raise TransferkitError(
+                f"trainer.batch_size={self.batch_size} must be a multiple of trainer.devices={processes}."
+            )
+        if processes > 1 and len(self.data.train) * self.passes < self.batch_size:
+            raise TransferkitError(
+                f"{len(self.data.train)} training images do not fill a batch of {self.batch_size}: with several "
+                "devices lower trainer.batch_size, or use trainer.devices=1."
+            )
+        epoch = self.trainer.current_epoch
+        images = TrainingImages(self.data.train, self.preprocess, self.augment, self.seed, epoch, self.passes)
+        return training_loader(images, self.batch_size, self.num_workers, rank, processes)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The val split in order, or this process's share of it."""
+        rank, processes = self._place()
+        images = TrainingImages(self.data.val, self.preprocess)
+        return DataLoader(
+            images,
+            self.batch_size // processes,
+            sampler=range(rank, len(images), processes),
+            num_workers=self.num_workers if len(images) > self.batch_size else 0,
+        )
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process, and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

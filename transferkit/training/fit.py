@@ -1,0 +1,166 @@
+"""One fit: a module with a fixed trainable set, checkpoints after every epoch, the best epoch on val kept."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+
+from transferkit.errors import TransferkitError
+from transferkit.plan import differences
+from transferkit.rundir import write_json
+from transferkit.training.callbacks import EpochProgress, History, SeededSteps
+from transferkit.training.data import TrainingData
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a fit is run, beside the module and the data.
+
+    Attributes:
+        epochs: Passes over train.
+        seed: Of what is random in a step.
+        device: Lightning's accelerator: "auto", "cpu", "cuda", "mps".
+        devices: Processes that share every batch, a device each.
+        gradient_clip: Largest norm of the gradient; None for any.
+        accumulate: Batches per optimizer step.
+        ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
+        early_stopping: Epochs without a better val after which the fit ends; None for never.
+    """
+
+    epochs: int
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    gradient_clip: float | None = None
+    accumulate: int = 1
+    ema: float = 0.0
+    early_stopping: int | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fit left.
+
+    Attributes:
+        history: One row an epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
+        best_epoch: The one whose weights the module has now: with the best top-1 on val, then the lower loss.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def fit_module(module: pl.LightningModule, data: TrainingData, run: TrainSettings, folder: Path) -> Trained:
+    """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
+
+    When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped.
+
+    Args:
+        module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
+        data: Train and val batches.
+        run: How.
+        folder: Gets `last.ckpt` and `best.ckpt`.
+
+    Raises:
+        TransferkitError: The loss is no longer finite.
+    """
+    last = folder / "last.ckpt"
+    if last.is_file():
+        log.info("Going on from %s.", last)
+    module.to(memory_format=torch.channels_last)
+    with quiet_lightning():
+        try:
+            _trainer(run, folder).fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    # From the files, since several processes train copies of the module.
+    best, final = (torch.load(folder / f"{name}.ckpt", "cpu", weights_only=True) for name in ("best", "last"))
+    module.cpu().load_state_dict(best["state_dict"])
+    module.to(memory_format=torch.contiguous_format).eval()
+    return Trained(_rows(final), int(best["epoch"]) + 1)
+
+
+def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Write what the fits in a folder of checkpoints depend on (`recipe.json`), or compare with what is written.
+
+    Args:
+        folder: The run directory's `checkpoints`.
+        recipe: Plain values.
+
+    Raises:
+        TransferkitError: They differ.
+    """
+    path, ours = folder / "recipe.json", json.loads(json.dumps(recipe))
+    if path.is_file():
+        different = differences(json.loads(path.read_text(encoding="utf-8")), ours)
+        if different:
+            raise TransferkitError(
+                f"{folder} holds checkpoints of another training: {'; '.join(different)}. Repeat that command to go on "
+                "with it, or choose another hydra.run.dir; to start from its result, give its finished run directory "
+                "as backbone.weights=RUN_DIR."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, ours)
+
+
+def _rows(checkpoint: Mapping[str, Any]) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = checkpoint["callbacks"]["History"]["rows"]
+    return rows
+
+
+def _trainer(run: TrainSettings, folder: Path) -> pl.Trainer:
+    best = ModelCheckpoint(
+        folder, "best", monitor="val_score", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    # On its own, and after the best one: `save_last` writes only in epochs that are the best so far.
+    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[Callback] = [SeededSteps(run.seed), History(), EpochProgress(), best, last]
+    if run.ema:
+        callbacks.append(EMAWeightAveraging(decay=run.ema))
+    if run.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping("val_score", mode="max", patience=run.early_stopping, check_on_train_epoch_end=True)
+        )
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator=run.device,
+        devices=run.devices,
+        # Spawned, not started from the command line anew: a second phase, or a sweep, would be started again with it.
+        strategy="ddp_spawn" if run.devices > 1 else "auto",
+        use_distributed_sampler=False,
+        max_epochs=run.epochs,
+        gradient_clip_val=run.gradient_clip,
+        accumulate_grad_batches=run.accumulate,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        deterministic="warn",
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice about loaders out of the log."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
