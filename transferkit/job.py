@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from transferkit.compare.jobs import fit_beside_others, refuse_several_devices
 from transferkit.errors import TransferkitError
 from transferkit.rundir import Status, write_status
 from transferkit.settings import check_settings
@@ -23,11 +23,8 @@ TASKS = {
     "evaluate": "transferkit.tasks.evaluate",
     "predict": "transferkit.tasks.predict",
     "pretrain": "transferkit.tasks.pretrain",
+    "compare": "transferkit.tasks.compare",
 }
-
-
-class JobFailed(CompactHydraException):
-    """A job that failed for a reason already told; Hydra prints its message without a traceback."""
 
 
 def run_job(cfg: DictConfig, full_error: bool = False) -> None:
@@ -38,15 +35,19 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
         full_error: Whether what a user can mend is raised as it is, for its traceback.
 
     Raises:
-        SystemExit: the task failed, in a single run (the message has been logged).
-        JobFailed: the task failed, in a multirun, where the remaining jobs go on.
+        SystemExit: the task failed, in a single run (the message has been logged). In a multirun nothing is raised, so
+            that the other jobs go on: `transferkit.compare.sweep` reads the status files when all have ended.
     """
     hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
     run_dir = Path(hydra_config.runtime.output_dir)
     write_status(run_dir, Status.RUNNING)
     try:
         settings = resolve(cfg)
         check_settings(settings)
+        if multirun:
+            refuse_several_devices(settings)
+            fit_beside_others(settings, hydra_config)
         settings["choices"] = named_choices(list(hydra_config.overrides.task))
         run_task(settings, run_dir)
     except TransferkitError as error:
@@ -54,22 +55,24 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
         log.error("%s", error)
         if full_error:
             raise
-        if hydra_config.mode == RunMode.MULTIRUN:
-            raise JobFailed(str(error)) from None
-        raise SystemExit(1) from None
-    except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt)
-        write_status(run_dir, Status.FAILED, "interrupted" if interrupted else f"{type(error).__name__}: {error}")
-        if interrupted:
-            log.error(
-                "Interrupted. The same command goes on from what is already computed; a pretraining needs "
-                "hydra.run.dir=%s for that.",
-                run_dir,
-            )
-        else:
-            logging.getLogger("transferkit.file_only").error("unexpected error", exc_info=True)
+        if not multirun:
+            raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        write_status(run_dir, Status.FAILED, "interrupted")
+        log.error(
+            "Interrupted. The same command goes on from what is already computed; a pretraining needs "
+            "hydra.run.dir=%s for that.",
+            run_dir,
+        )
         raise
-    write_status(run_dir, Status.DONE)
+    except BaseException as error:
+        write_status(run_dir, Status.FAILED, f"{type(error).__name__}: {error}")
+        told = log if multirun and not full_error else logging.getLogger("transferkit.file_only")
+        told.error("unexpected error", exc_info=True)
+        if full_error or not multirun:
+            raise
+    else:
+        write_status(run_dir, Status.DONE)
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Finds the runs below a folder: those that are done, with figures and settings, and those that are not."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from transferkit.errors import TransferkitError
+from transferkit.rundir import Status
+
+NEEDED = ("test", "val", "strategy", "backbone", "weights", "dataset", "seed", "trainable_parameters", "seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """A fit that is done.
+
+    Attributes:
+        folder: The run directory.
+        metrics: The content of `metrics.json`.
+        settings: Dotted key to value, of the configuration as it was composed; what only the artifact tells where
+            Hydra left none.
+        test_images: A hash of which images the test split holds; None where `split.csv` is missing.
+        labelled: Images of train and val together; None where `split.csv` is missing.
+        time: When it ended, in seconds since 1970.
+    """
+
+    folder: Path
+    metrics: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    test_images: str | None
+    labelled: int | None
+    time: float
+
+    @property
+    def per_class(self) -> float | None:
+        """Labelled images (train and val) of an average class."""
+        return None if self.labelled is None else self.labelled / self.metrics["num_classes"]
+
+
+@dataclass(frozen=True)
+class UnfinishedRun:
+    """A run without figures to compare: its folder, its status, and why in a line."""
+
+    folder: Path
+    status: str
+    reason: str
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[UnfinishedRun]]:
+    """Read every fit below the folders, whatever the layout in between; runs of other tasks are passed over.
+
+    Raises:
+        TransferkitError: a folder does not exist, or none holds a fit that is done.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise TransferkitError(f"runs={folder}: there is no such folder.")
+    found = sorted({path.parent.resolve() for folder in folders for path in _signs(folder)})
+    runs = [run for run in map(read_run, found) if run is not None]
+    finished = [run for run in runs if isinstance(run, FinishedRun)]
+    unfinished = [run for run in runs if isinstance(run, UnfinishedRun)]
+    if not finished:
+        where = ", ".join(map(str, folders))
+        if not unfinished:
+            raise TransferkitError(
+                f"runs={where}: no run of task=fit below it. Name a folder that holds run directories, such as runs, "
+                "multirun or multirun/TIME."
+            )
+        first = unfinished[0]
+        raise TransferkitError(
+            f"runs={where}: none of {len(unfinished)} runs below it is done. The first, {first.folder.name}, is "
+            f"{first.status}: {first.reason}"
+        )
+    return finished, unfinished
+
+
+def _signs(folder: Path) -> Iterator[Path]:
+    yield from folder.rglob("status.json")
+    yield from folder.rglob("metrics.json")
+
+
+def read_run(folder: Path) -> FinishedRun | UnfinishedRun | None:
+    """Read one run directory; None if it is not one of task=fit."""
+    metrics, settings, status = _json(folder / "metrics.json"), read_settings(folder), _json(folder / "status.json")
+    if settings.get("task.name", "fit") != "fit":
+        return None
+    if "task.name" not in settings and "strategy" not in (metrics or {}):
+        return None  # without Hydra's files only the figures tell a fit from the rest
+    state = (status or {}).get("status", "unknown")
+    if state != Status.DONE:
+        words = {Status.RUNNING: "still running, or killed", "unknown": "status.json is missing or damaged"}
+        return UnfinishedRun(folder, state, _first_line((status or {}).get("reason")) or words.get(state, ""))
+    if metrics is None:
+        return UnfinishedRun(folder, "unknown", "metrics.json is missing or damaged")
+    if lacking := [key for key in NEEDED if key not in metrics]:
+        return UnfinishedRun(folder, "unknown", f"metrics.json lacks {', '.join(lacking)}")
+    test_images, labelled = read_split(folder / "split.csv")
+    return FinishedRun(folder, metrics, settings, test_images, labelled, float((status or {}).get("time", 0)))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of a run by dotted key; interpolations that cannot be resolved any more stay as written."""
+    path = folder / ".hydra" / "config.yaml"
+    if path.is_file():
+        with suppress(OSError, OmegaConfBaseException, ValueError):
+            cfg = OmegaConf.load(path)
+            try:
+                return flatten(OmegaConf.to_container(cfg, resolve=True))
+            except OmegaConfBaseException:
+                return flatten(OmegaConf.to_container(cfg, resolve=False))
+    model = _json(folder / "model.json") or {}
+    return flatten({key: model[key] for key in ("dataset", "strategy", "seed") if key in model})
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, from dotted key to value; lists are values, and so are empty mappings."""
+    if not isinstance(settings, dict) or not settings:
+        return {prefix: settings} if prefix else {}
+    pairs = (flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
+    return {key: value for flat in pairs for key, value in flat.items()}
+
+
+def read_split(path: Path) -> tuple[str | None, int | None]:
+    """Return a hash of the test images of a `split.csv`, and how many images train and val have together.
+
+    Paths are hashed below the folder that they share, so that a run on another machine is recognised.
+    """
+    try:
+        rows = path.read_bytes().splitlines()[1:]
+    except OSError:
+        return None, None
+    test = sorted(row for row in rows if row.endswith(b",test"))
+    # Of sorted rows, the first and the last share what all share; that it ends within a name does no harm.
+    shared = len(commonprefix([test[0], test[-1]])) if test else 0  # noqa: RUF071
+    digest = blake2b(digest_size=8)
+    for row in test:
+        digest.update(row[shared:] + b"\n")
+    return digest.hexdigest(), len(rows) - len(test)
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else None
+    return None
+
+
+def _first_line(text: Any) -> str:
+    return str(text).splitlines()[0] if text else ""

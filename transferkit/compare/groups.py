@@ -1,0 +1,141 @@
+"""Runs that differ in their seed only, as one row: mean and spread of accuracy, mean cost."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from transferkit.compare.collect import FinishedRun
+from transferkit.compare.testsets import Comparable
+from transferkit.compare.variants import Variant, family, find_variants, show_variant
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values of several seeds: mean, number, least, greatest and sample standard deviation.
+
+    The last is None for fewer than three values: two say too little about it, and are better given as they are.
+    """
+
+    mean: float
+    n: int
+    low: float
+    high: float
+    deviation: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs of one backbone, strategy and setting on one test set.
+
+    Attributes:
+        backbone: Its name.
+        weights: Their name.
+        strategy: Its name.
+        variant: The keys, other than the seed, in which it differs from other groups, with its values.
+        runs: One a seed, in the order of the seeds.
+        repeated: Further runs of the same seeds, older than those of `runs`, that do not count.
+    """
+
+    backbone: str
+    weights: str
+    strategy: str
+    variant: Variant
+    runs: Sequence[FinishedRun]
+    repeated: int
+
+    @property
+    def label(self) -> str:
+        """Strategy, and the settings that vary, but for how much of the data was used."""
+        more = show_variant(self.variant)
+        return f"{self.strategy} ({more})" if more else self.strategy
+
+    @property
+    def network(self) -> str:
+        """Backbone and weights."""
+        return f"{self.backbone} ({self.weights})"
+
+    @property
+    def seeds(self) -> list[int]:
+        """Of the runs."""
+        return [run.metrics["seed"] for run in self.runs]
+
+    @property
+    def top1(self) -> Spread:
+        """Test top-1 accuracy."""
+        return spread([run.metrics["test"]["top1"] for run in self.runs])
+
+    @property
+    def balanced(self) -> Spread:
+        """Test balanced accuracy."""
+        return spread([run.metrics["test"]["balanced_accuracy"] for run in self.runs])
+
+    @property
+    def val_top1(self) -> float:
+        """Mean over the runs."""
+        return fmean(run.metrics["val"]["top1"] for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Mean duration of a run."""
+        return fmean(run.metrics["seconds"]["total"] for run in self.runs)
+
+    @property
+    def trainable_parameters(self) -> float:
+        """Mean over the runs: a stage that was chosen by val may differ between seeds."""
+        return fmean(run.metrics["trainable_parameters"] for run in self.runs)
+
+    @property
+    def per_class(self) -> float | None:
+        """Labelled images (train and val) of an average class."""
+        counts = [run.per_class for run in self.runs]
+        known = [count for count in counts if count is not None]
+        return fmean(known) if known else None
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Summarise the values of several seeds."""
+    deviation = stdev(values) if len(values) > 2 else None
+    return Spread(fmean(values), len(values), min(values), max(values), deviation)
+
+
+def make_groups(comparable: Comparable) -> list[Group]:
+    """Group the runs of one test set; those with most images first, and of these the best on val first.
+
+    Of several runs with the same seed in a group only the newest counts: they are one result, not several.
+    """
+    groups: dict[tuple[Any, ...], list[FinishedRun]] = {}
+    variants: dict[tuple[Any, ...], Variant] = {}
+    for run, variant in zip(comparable.runs, find_variants(comparable.runs), strict=True):
+        key = (*family(run), json.dumps(variant, sort_keys=True, default=str))
+        groups.setdefault(key, []).append(run)
+        variants[key] = variant
+    made = [_make_group(runs, variants[key]) for key, runs in groups.items()]
+    return sorted(made, key=lambda group: (-round(group.per_class or 0, 1), -group.val_top1, group.label))
+
+
+def _make_group(runs: Sequence[FinishedRun], variant: Variant) -> Group:
+    newest = {run.metrics["seed"]: run for run in sorted(runs, key=lambda run: run.time)}
+    kept = [newest[seed] for seed in sorted(newest)]
+    return Group(*family(runs[0]), variant, kept, len(runs) - len(kept))
+
+
+def pareto_front(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups that no other beats in both accuracy and duration, the quickest first."""
+    front: list[Group] = []
+    for group in sorted(groups, key=lambda group: (group.seconds, -group.top1.mean)):
+        if not front or group.top1.mean > front[-1].top1.mean:
+            front.append(group)
+    return front
+
+
+def by_images(groups: Sequence[Group]) -> Mapping[float, list[Group]]:
+    """Return the groups by labelled images a class, most first; a single entry where that does not vary.
+
+    Groups that differ by less than a tenth of an image a class count as equal: cuts round differently.
+    """
+    found: dict[float, list[Group]] = {}
+    for group in groups:
+        found.setdefault(round(group.per_class or 0, 1), []).append(group)
+    return dict(sorted(found.items(), reverse=True))

@@ -1,0 +1,77 @@
+"""What a multirun ends with: which jobs failed, the exit status, and the command that compares the rest.
+
+Hydra ends a multirun at the end of the batch in which a job raised, and then tells of the first such job only. So in a
+multirun our jobs never raise: they leave `status.json` behind, which is read here. Imported at every start: only what
+is light.
+"""
+
+import json
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from transferkit.rundir import Status
+
+log = logging.getLogger(__name__)
+
+
+class SweepEnd(Callback):
+    """Hydra's callback around a multirun; `conf/hydra/transferkit.yaml` names it."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember when this was: an older sweep may have left its jobs in the same folder."""
+        self._start = time.time()
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say which command compares the runs, and end with status 1 where a job failed.
+
+        Raises:
+            SystemExit: a job failed, or did not get as far as saying so.
+        """
+        folder = Path(str(config.hydra.sweep.dir))
+        jobs = read_jobs(folder, self._start)
+        if config.task.name == "fit" and any(status == Status.DONE for _, status, _ in jobs):
+            log.info("Side by side: %s", compare_command(folder))
+        message = failures(jobs)
+        if message:
+            raise SystemExit(message)
+
+
+def read_jobs(folder: Path, since: float) -> list[tuple[str, str, str]]:
+    """Return (name, status, reason) of the jobs whose status was written `since` (seconds since 1970), by number."""
+    jobs = []
+    for path in folder.rglob("status.json"):
+        with suppress(OSError, ValueError, KeyError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["time"] >= since:
+                jobs.append((str(path.parent.relative_to(folder)), content["status"], content["reason"] or ""))
+    return sorted(jobs, key=lambda job: (_number(job[0]), job[0]))
+
+
+def failures(jobs: Sequence[tuple[str, str, str]]) -> str:
+    """Return a line a job that is not done, beneath a line that counts them; empty where there is none."""
+    bad = [(name, reason or "did not end; was it killed?") for name, status, reason in jobs if status != Status.DONE]
+    if not bad:
+        return ""
+    lines = [f"{len(bad)} of {len(jobs)} jobs failed; transferkit.log in the folder of each says more:"]
+    return "\n".join([*lines, *(f"  {name}: {reason.splitlines()[0]}" for name, reason in bad)])
+
+
+def compare_command(folder: Path) -> str:
+    """Return the command line that compares the runs below `folder`."""
+    return f"python -m transferkit task=compare {shlex.quote(f'runs={folder}')}"
+
+
+def _number(name: str) -> int:
+    first = name.split("_")[0]
+    return int(first) if first.isdigit() else 0
