@@ -120,9 +120,12 @@ def extract_features(
     stats.images = len(ids)
     stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
     stats.seconds = time.perf_counter() - start
+    alike: dict[tuple[int, int], list[str]] = {}  # one line for all stages with the same counts
     for name in names:
-        counts = len(ids), stats.reused[name], stats.computed.get(name, 0), stats.seconds
-        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", name, *counts)
+        alike.setdefault((stats.reused[name], stats.computed.get(name, 0)), []).append(name)
+    for (reused, computed), group in alike.items():
+        counts = len(ids), reused, computed, stats.seconds
+        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", ", ".join(group), *counts)
     return features
 
 

@@ -11,22 +11,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
+from tests.strategies.contexts import SETTINGS, make_context
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities, head_probabilities
 from transferkit.extraction import make_extractor
 from transferkit.model import save_model
-from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.linear_probe import fit_linear_probe, probe_stage
-from transferkit.timing import StepTimer
+from transferkit.strategies.stage_probe import fit_probes, probe_stages
 
-SETTINGS: dict[str, Any] = {
-    "cache": {"enabled": False, "dir": None, "max_gb": 1},
-    "trainer": {"batch_size": 64, "num_workers": 0, "device": "cpu"},
-}
 PROBE: dict[str, Any] = {"stages": ["top"], "Cs": [0.001, 0.1, 10.0]}
+STRATEGY: dict[str, Any] = {"name": "linear_probe", "solver": "exact", "pool": "avg", "probe": PROBE}
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +38,12 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def fitted(backbone: Backbone, data: ImageData) -> Fitted:
-    return fit_linear_probe(make_context(backbone, data))
+    return fit_probes(make_context(backbone, data, STRATEGY))
 
 
 @pytest.fixture(scope="module")
 def probabilities(fitted: Fitted, data: ImageData) -> np.ndarray:
     return center_probabilities(fitted.model, data.test, make_extractor(SETTINGS))
-
-
-def make_context(backbone: Backbone, data: ImageData) -> Context:
-    settings = {**SETTINGS, "strategy": {"name": "linear_probe", "probe": PROBE}, "seed": 0}
-    return Context(backbone, data, settings, make_extractor(settings), StepTimer(), Path())
 
 
 def features(backbone: Backbone, data: ImageData) -> dict[str, np.ndarray]:
@@ -112,20 +103,25 @@ def test_head_probabilities_are_a_soft_max() -> None:
 
 
 def test_which_stage_is_probed(backbone: Backbone) -> None:
-    assert probe_stage(backbone, ["top"]) == "stage5"
-    assert probe_stage(backbone, ["stage3"]) == "stage3"
+    assert probe_stages(backbone, stages("top")) == ["stage5"]
+    assert probe_stages(backbone, stages("stage3")) == ["stage3"]
     with pytest.raises(TransferkitError, match="stage9"):
-        probe_stage(backbone, ["stage9"])
-    with pytest.raises(TransferkitError, match="takes one"):
-        probe_stage(backbone, ["stage*"])
+        probe_stages(backbone, stages("stage9"))
+    with pytest.raises(TransferkitError, match="takes one: use strategy=stage_probe"):
+        probe_stages(backbone, stages("stage*"))
+    assert probe_stages(backbone, stages("stage[45]") | {"combine": "best"}) == ["stage4", "stage5"]
+
+
+def stages(*patterns: str) -> dict[str, Any]:
+    return {**STRATEGY, "probe": {**PROBE, "stages": list(patterns)}}
 
 
 def test_vgg_is_probed_at_fc7(data: ImageData) -> None:
     backbone = tk.create_backbone("vgg11", weights=None, input_size=32)
-    assert probe_stage(backbone, ["top"]) == "fc7"
+    assert probe_stages(backbone, stages("top")) == ["fc7"]
 
 
 def test_the_backbone_is_left_as_it_was(backbone: Backbone, data: ImageData) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    fit_linear_probe(make_context(backbone, data))
+    fit_probes(make_context(backbone, data, STRATEGY))
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())

@@ -1,0 +1,51 @@
+"""What all strategies on frozen features have in common: which stages, and that the images are taken as they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.errors import TransferkitError
+from transferkit.features import Features
+from transferkit.stage import match_stages
+from transferkit.strategies.context import Context
+
+
+def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[str]:
+    """Return the feature stages that `patterns` name, in order; `top` is the last of them.
+
+    Args:
+        backbone: Whose stages.
+        patterns: Names, `top`, or shell patterns; `fc*` may match none as long as another one does.
+        key: The configuration key to blame.
+
+    Raises:
+        TransferkitError: A name is no stage, or nothing matches.
+    """
+    names = [backbone.top if pattern == "top" else pattern for pattern in patterns]
+    stages = match_stages(names, backbone.feature_stages, key)
+    if not stages:
+        raise TransferkitError(
+            f"{key}: {', '.join(patterns)} matches no stage; there are {', '.join(backbone.feature_stages)}."
+        )
+    return stages
+
+
+def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:
+    """Raise a `TransferkitError` if random augmentation is configured: features computed once cannot have any."""
+    augment = settings.get("augment", {})
+    changes = [name for name, given in augment.get("transforms", {}).items() if given is not None]
+    if changes:
+        raise TransferkitError(
+            f"augment={augment.get('name')} changes the training images at random ({', '.join(changes)}), but "
+            f"strategy={settings['strategy']['name']} computes the features of each image once: {way_out}."
+        )
+
+
+def extract_train_val(
+    context: Context, stages: list[str], pool: str
+) -> tuple[Mapping[str, Features], Mapping[str, Features]]:
+    """Return the features (N, D) of each stage for train and for val, from one pass over the images."""
+    with context.timer.step("extract"):
+        data = context.data
+        train, val = (context.extract(context.backbone, images, stages, pool) for images in (data.train, data.val))
+    return train, val

@@ -1,0 +1,94 @@
+"""Nearest neighbours in the space of frozen features: stage, metric and k chosen on val, nothing trained."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferkit.backbones.backbone import check_pool
+from transferkit.errors import TransferkitError
+from transferkit.features import Features
+from transferkit.metrics import compute_metrics
+from transferkit.model import TransferModel
+from transferkit.neighbors import NeighborHead, check_metric, vote_shares
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted, Probabilities
+from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
+
+log = logging.getLogger(__name__)
+
+
+def fit_neighbors(context: Context) -> Fitted:
+    """Choose stage, metric and k on val; the model's gallery are the features of train and val.
+
+    Of equal top-1 accuracies the lower negative log-likelihood decides, then what is named first.
+
+    Raises:
+        TransferkitError: A setting cannot be used.
+    """
+    backbone, data, strategy = context.backbone, context.data, context.strategy
+    wanted, pool = strategy["neighbors"], strategy.get("pool", "avg")
+    refuse_augment(context.settings, "use augment=none")
+    check_pool(pool)
+    for metric in wanted["metrics"]:
+        check_metric(metric)
+    stages = named_stages(backbone, wanted["stages"], "strategy.neighbors.stages")
+    ks = [k for k in sorted(set(wanted["ks"])) if k <= len(data.train)]
+    if not ks:
+        raise TransferkitError(f"strategy.neighbors.ks={wanted['ks']}: train has only {len(data.train)} images.")
+    train, val = extract_train_val(context, stages, pool)
+    with context.timer.step("fit"):
+        tried = [
+            (row, probabilities)
+            for stage in stages
+            for metric in wanted["metrics"]
+            for row, probabilities in _try(context, train[stage], val[stage], ks, {"stage": stage, "metric": metric})
+        ]
+        rows = [row for row, _ in tried]
+        best, probabilities = max(tried, key=lambda pair: _rank(pair[0]))
+        stage = best["stage"]
+        log.info(
+            "Chosen on val: k = %d, %s, on %s; top-1 %.1f %%.",
+            *(best["k"], best["metric"], stage, 100 * best["val_top1"]),
+        )
+        head = NeighborHead(
+            torch.from_numpy(np.concatenate([train[stage], val[stage]])),
+            torch.from_numpy(np.concatenate([data.train.labels, data.val.labels])),
+            len(data.class_names),
+            best["k"],
+            best["metric"],
+        )
+    return Fitted(
+        model=TransferModel(backbone.truncate(stage), head, data.class_names, [stage], pool).eval(),
+        val=probabilities,
+        trainable_parameters=0,
+        stages={name: _best_of(rows, name) | {"features": int(train[name].shape[1])} for name in stages},
+        details={"stage": stage, "k": best["k"], "metric": best["metric"], "pool": pool, "neighbors": rows},
+    )
+
+
+def _try(
+    context: Context, train: Features, val: Features, ks: list[int], names: Mapping[str, str]
+) -> list[tuple[dict[str, Any], Probabilities]]:
+    """Search once for the largest k; return a row of figures and val's probabilities (N_val, K) for every k."""
+    data = context.data
+    labels, num_classes = torch.from_numpy(data.train.labels), len(data.class_names)
+    head = NeighborHead(torch.from_numpy(train), labels, num_classes, ks[-1], names["metric"])
+    _, indices = head.search(torch.from_numpy(val))
+    tried = []
+    for k in ks:
+        probabilities = vote_shares(labels[indices[:, :k]], num_classes).numpy()
+        figures = compute_metrics(probabilities, data.val.labels)
+        tried.append(({**names, "k": k, "val_top1": figures["top1"], "val_nll": figures["nll"]}, probabilities))
+    return tried
+
+
+def _best_of(rows: list[dict[str, Any]], stage: str) -> dict[str, Any]:
+    best = max((row for row in rows if row["stage"] == stage), key=_rank)
+    return {key: value for key, value in best.items() if key != "stage"}
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["val_top1"], -row["val_nll"]

@@ -1,0 +1,106 @@
+"""Linear classifiers on frozen features: of one stage (linear_probe), or of several, the best by val (stage_probe)."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from transferkit.backbones.backbone import Backbone, check_pool
+from transferkit.errors import TransferkitError
+from transferkit.features import join_stages
+from transferkit.model import TransferModel
+from transferkit.probe import LinearProbe
+from transferkit.stage import unknown_name
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
+from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
+
+log = logging.getLogger(__name__)
+
+SOLVERS = ("exact", "gradient")
+COMBINE = ("best", "concat")
+
+
+def fit_probes(context: Context) -> Fitted:
+    """Fit the strategies that have a node `probe`, with their solver.
+
+    Raises:
+        TransferkitError: A setting cannot be used.
+    """
+    strategy = context.strategy
+    check_pool(strategy.get("pool", "avg"))
+    _check("strategy.combine", strategy.get("combine", "best"), COMBINE)
+    _check("strategy.solver", strategy.get("solver", "exact"), SOLVERS)
+    if strategy.get("solver") == "gradient":
+        from transferkit.strategies.gradient_probe import fit_gradient_probe  # Lightning is slow to import
+
+        fitted: Fitted = fit_gradient_probe(context)
+        return fitted
+    return fit_exact_probes(context)
+
+
+def fit_exact_probes(context: Context) -> Fitted:
+    """Fit a probe to every stage wanted, or one to all together; keep the one that is best on val.
+
+    One extraction serves all of them. Only the probe that is kept is fitted once more, to train and val together, and
+    the model's backbone ends with the last stage that it needs.
+
+    Raises:
+        TransferkitError: A setting cannot be used.
+    """
+    backbone, data, strategy = context.backbone, context.data, context.strategy
+    refuse_augment(context.settings, "use strategy.solver=gradient, which trains on augmented images, or augment=none")
+    stages, pool = probe_stages(backbone, strategy), strategy.get("pool", "avg")
+    choices = [stages] if strategy.get("combine") == "concat" else [[stage] for stage in stages]
+    train, val = extract_train_val(context, stages, pool)
+    probes: dict[str, LinearProbe] = {}
+    figures: dict[str, dict[str, Any]] = {}
+    with context.timer.step("fit"):
+        for taken in choices:
+            name, probe = "+".join(taken), create_probe(strategy["probe"], context.seed)
+            probe.fit(join_stages(train, taken), data.train.labels, join_stages(val, taken), data.val.labels)
+            probes[name], figures[name] = probe, {**chosen_row(probe), "features": probe.n_features_in_}
+            log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, probe.C_, 100 * figures[name]["val_top1"])
+        best = best_stage(figures)
+        if len(choices) > 1:
+            log.info("Chosen on val: %s.", best)
+        taken, probe = best.split("+"), probes[best]
+        features = np.concatenate([join_stages(train, taken), join_stages(val, taken)])
+        probe.continue_fit(features, np.concatenate([data.train.labels, data.val.labels]))
+        head = probe_head(probe, len(data.class_names))
+    return Fitted(
+        model=TransferModel(backbone.truncate(taken[-1]), head, data.class_names, taken, pool).eval(),
+        val=np.asarray(probe.val_probabilities_, dtype=np.float32),
+        trainable_parameters=sum(p.numel() for p in head.parameters()),
+        stages=figures,
+        sweep={name: probe_path(probe) for name, probe in probes.items()},
+        details={"stage": best, "solver": "exact", "pool": pool},
+    )
+
+
+def best_stage(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the stage with the best top-1 on val; of equal ones the lower loss decides, then the earlier stage."""
+    return max(figures, key=lambda name: (figures[name]["val_top1"], -figures[name]["val_nll"]))
+
+
+def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
+    """Return the stages that `strategy.probe.stages` names.
+
+    Raises:
+        TransferkitError: There is no such stage, or there are several for a strategy that does not combine them.
+    """
+    patterns = strategy["probe"]["stages"]
+    stages = named_stages(backbone, patterns, "strategy.probe.stages")
+    if len(stages) > 1 and "combine" not in strategy:
+        raise TransferkitError(
+            f"strategy.probe.stages={patterns} names {len(stages)} stages ({', '.join(stages)}); "
+            f"strategy={strategy['name']} takes one: use strategy=stage_probe for several."
+        )
+    return stages
+
+
+def _check(key: str, value: Any, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise TransferkitError(unknown_name(key, str(value), valid, "choice"))
