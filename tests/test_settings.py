@@ -13,7 +13,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "seed": 0,
         "trainer": {"batch_size": 64, "num_workers": "auto"},
         "cache": {"enabled": True, "max_gb": 0.5},
-        "strategy": {"name": "linear_probe", "probe": {"stages": ["top"], "Cs": [0.1, 1]}},
+        "strategy": {"name": "linear_probe", "probe": {"stages": ["top"], "Cs": [0.1, 1]}, "neighbors": {}},
     }
     for key, value in changes.items():
         *path, last = key.split("__")
@@ -39,6 +39,12 @@ def test_usable_settings_pass() -> None:
         ("cache.max_gb", [0, "20GB", None]),
         ("strategy.probe.Cs", ["abc", 0, [], [0.0], [1, "x"], None]),
         ("strategy.probe.stages", ["top", [], [5]]),
+        ("strategy.pool", ["mean", "grid5", None]),
+        ("strategy.solver", ["fast", None]),
+        ("strategy.combine", ["all", None]),
+        ("strategy.neighbors.stages", ["top", []]),
+        ("strategy.neighbors.metrics", ["l2", [], ["l1"]]),
+        ("strategy.neighbors.ks", [5, [], [0], [1.5]]),
     ],
 )
 def test_unusable_ones_are_named(key: str, values: list[Any]) -> None:

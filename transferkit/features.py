@@ -120,13 +120,18 @@ def extract_features(
     stats.images = len(ids)
     stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
     stats.seconds = time.perf_counter() - start
-    alike: dict[tuple[int, int], list[str]] = {}  # one line for all stages with the same counts
-    for name in names:
-        alike.setdefault((stats.reused[name], stats.computed.get(name, 0)), []).append(name)
-    for (reused, computed), group in alike.items():
-        counts = len(ids), reused, computed, stats.seconds
-        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", ", ".join(group), *counts)
+    _tell(stats)
     return features
+
+
+def _tell(stats: ExtractionStats) -> None:
+    """One line in the log for all stages of which as much was reused and computed."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name, reused in stats.reused.items():
+        alike.setdefault((reused, stats.computed.get(name, 0)), []).append(name)
+    for counts, names in alike.items():
+        numbers = stats.images, *counts, stats.seconds
+        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", ", ".join(names), *numbers)
 
 
 def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Features:
