@@ -84,9 +84,8 @@ def extract_features(
             (3, H, W), alone or with labels; or a `DataLoader` of such tensors in batches that does not shuffle. Data
             other than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
         stages: Names or patterns; by default the top feature stage.
-        pool: What becomes of a map (C, H, W): "avg" or "max" over its positions, giving D = C; or "grid2", "grid3",
-            "grid4" for averages over so many cells in each direction, flattened, giving D = C x cells. A map smaller
-            than the grid, and the vector of a fully connected stage, keep what they have.
+        pool: What becomes of a map (C, H, W): "avg" or "max" over its positions, giving D = C; or "grid2" to "grid4"
+            for averages over so many cells in each direction, giving D = C x cells (`pool_features`).
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
         num_workers: Processes that decode images; "auto" chooses by the number of images and of cores.
@@ -95,8 +94,7 @@ def extract_features(
         stats: A new one, to be filled.
 
     Returns:
-        Stage to array (N, D), rows in the order of `dataset`; D are the channels of the stage, or, with a grid, so
-        many times as many as it has cells.
+        Stage to array (N, D), rows in the order of `dataset`.
 
     Raises:
         TransferkitError: An unknown stage or pooling, data of another kind, images that cannot be read (all are listed,
@@ -119,13 +117,13 @@ def extract_features(
     features = {name: rows[name].index.gather(ids, rows[name].width or backbone.infos[name].channels) for name in names}
     stats.images = len(ids)
     stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
-    stats.seconds = time.perf_counter() - start
-    _tell(stats)
+    _tell(stats, time.perf_counter() - start)
     return features
 
 
-def _tell(stats: ExtractionStats) -> None:
+def _tell(stats: ExtractionStats, seconds: float) -> None:
     """One line in the log for all stages of which as much was reused and computed."""
+    stats.seconds = seconds
     alike: dict[tuple[int, int], list[str]] = {}
     for name, reused in stats.reused.items():
         alike.setdefault((reused, stats.computed.get(name, 0)), []).append(name)
