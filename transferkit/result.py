@@ -11,6 +11,23 @@ from transferkit.data.imageset import ImageSet
 
 
 @dataclass(frozen=True)
+class Neighbor:
+    """The image at `index` of `images`, at a `distance` in feature space."""
+
+    images: ImageSet
+    index: int
+    distance: float
+
+
+@dataclass(frozen=True)
+class Neighborhood:
+    """The test image at `index`, and the images nearest to it that its model knows, nearest first."""
+
+    index: int
+    neighbors: Sequence[Neighbor]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One fitted model, evaluated.
 
@@ -26,6 +43,7 @@ class RunResult:
         sweep: Per stage that was probed, one row a value of C: `{"C", "val_top1", "val_nll"}`.
         history: One row an epoch of training: `phase`, `epoch` (from 1 in each phase), `lr`, `train_loss`, `val_loss`,
             `val_top1`.
+        neighborhoods: Some test images and their nearest training images, where the model is made of such.
     """
 
     settings: Mapping[str, Any]
@@ -38,3 +56,4 @@ class RunResult:
     class_counts: Mapping[str, npt.NDArray[np.int64]]
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
+    neighborhoods: Sequence[Neighborhood] = ()

@@ -57,18 +57,30 @@ def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {**dataset, **paths}
 
 
+def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[str]:
+    """Return a line a stage where several were tried: its top-1 accuracy on val."""
+    tried = {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
+    if len(tried) < 2:
+        return []
+    return [
+        f"    from {stage:15}{100 * top1:6.2f} %" + ("   chosen" if stage == chosen else "")
+        for stage, top1 in tried.items()
+    ]
+
+
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the lines that tell a person how the run ended, and where to look."""
     test, seconds = metrics["test"], metrics["seconds"]
-    stages = ", ".join(metrics["stages"]) or "all"
+    stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     lines = [
         "",
         f"{metrics['strategy']} on {metrics['dataset']} ({metrics['num_classes']} classes), "
-        f"{metrics['backbone']} ({metrics['weights']}), stage {stages}",
+        f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
         f"  test top-1          {100 * test['top1']:6.2f} %   of {test['n']} images that nothing was chosen on",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
         f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   of {metrics['val']['n']} images",
+        *_stage_table(metrics["stages"], stage),
         f"  took {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",

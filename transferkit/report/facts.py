@@ -107,15 +107,30 @@ def setting(result: RunResult) -> dict[str, str]:
         "Backbone": metrics.get("backbone", ""),
         "Weights": metrics.get("weights", ""),
         "Strategy": metrics.get("strategy", ""),
-        "Head": "; ".join(_head(stage, figures) for stage, figures in metrics.get("stages", {}).items()),
+        "Head": head(metrics),
         "Protocol": metrics.get("protocol", ""),
     }
     return {name: str(value) for name, value in names.items() if value}
 
 
-def _head(stage: str, figures: Mapping[str, Any]) -> str:
-    features = f" ({figures['features']} features)" if "features" in figures else ""
-    return f"linear, on {stage}{features}"
+def head(metrics: Mapping[str, Any]) -> str:
+    """Return what kind of head the model has, and on which of the stages that were tried."""
+    kind = f"{plural(metrics['k'], 'nearest neighbour')} ({metrics['metric']})" if "k" in metrics else "linear"
+    stages = metrics.get("stages", {})
+    chosen = [metrics["stage"]] if "stage" in metrics else list(stages)
+    return "; ".join(f"{kind}, on {_features(stage, stages.get(stage, {}), metrics)}" for stage in chosen)
+
+
+def _features(stage: str, figures: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    notes = [f"{figures['features']} features"] if "features" in figures else []
+    notes += [f"pooled by {metrics['pool']}"] if metrics.get("pool", "avg") != "avg" else []
+    return stage.replace("+", " + ") + (f" ({', '.join(notes)})" if notes else "")
+
+
+def stage_scores(result: RunResult) -> dict[str, float]:
+    """Return top-1 on val of every stage that was tried, in the order of the network."""
+    stages = result.metrics.get("stages", {})
+    return {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
 
 
 def splits(result: RunResult) -> list[Split]:

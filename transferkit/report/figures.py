@@ -7,6 +7,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from transferkit.report.calibration import Bin
@@ -24,6 +25,8 @@ PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", RULE: "--rule"} | {
 }
 HIT, MISS = (15, 140, 128), (214, 90, 20)
 PICTURE_SIDE = 250
+DOTS_TO = 40
+"""Up to so many epochs each has a dot."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Sweep = Mapping[str, Sequence[Mapping[str, float]]]
@@ -44,6 +47,52 @@ def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
         if len(sweep) > 1:
             axes.legend(frameon=False, labelcolor=INK, ncols=2)
         return _svg(figure, "Top-1 accuracy on val over the regularisation strength C")
+
+
+def depth_figure(top1: Mapping[str, float], chosen: str | None) -> str:
+    """Draw top-1 on val (percent) over the stages, in the order of the network; the chosen one is marked."""
+    stages, values = list(top1), [100 * value for value in top1.values()]
+    with _figure(4.9, 2.6) as (figure, axes):
+        axes.plot(stages, values, "o-", color=LINES[0], ms=4)
+        if chosen and chosen in top1:
+            axes.plot([chosen], [100 * top1[chosen]], "o", color=LINES[0], ms=9)
+        axes.set_ylabel("top-1 on val, %")
+        return _svg(figure, "Top-1 accuracy on val by stage")
+
+
+def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> str:
+    """Draw loss and top-1 on val (percent) over the epochs of all phases, one after the other.
+
+    Args:
+        history: One row an epoch; what is missing in it is not drawn.
+        kept: The epoch that was kept, by phase; it is marked.
+    """
+    epochs = np.arange(1, len(history) + 1)
+    phases = [str(row.get("phase", "")) for row in history]
+    starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
+    best = [i for i, row in enumerate(history) if row.get("epoch") == kept.get(phases[i])]
+    mark = "o-" if len(history) <= DOTS_TO else "-"
+    with _figure(6, 4.4, rows=2, sharex=True, height_ratios=(3, 2)) as (figure, (axes, below)):
+        for key, label, colour in (("train_loss", "train", LINES[0]), ("val_loss", "val", LINES[1])):
+            axes.plot(epochs, _column(history, key), mark, color=colour, label=label, ms=3)
+        top1 = 100 * _column(history, "val_top1")
+        below.plot(epochs, top1, mark, color=LINES[1], ms=3)
+        below.plot(epochs[best], top1[best], "o", color=LINES[1], ms=8)
+        for start in starts if len(starts) > 1 else []:
+            for part in (axes, below):
+                part.axvline(start + 0.5, color=MUTED, lw=1, ls="--")
+            axes.annotate(phases[start], (start + 0.5, 1), (4, 3), ("data", "axes fraction"), "offset points")
+        axes.set_ylabel("loss")
+        axes.legend(frameon=False, labelcolor=INK)
+        below.set(xlabel="epoch", ylabel="top-1 on val, %")
+        below.xaxis.get_major_locator().set_params(integer=True)
+        return _svg(figure, "Loss and top-1 accuracy on val over the epochs")
+
+
+def _column(history: Sequence[Mapping[str, Any]], key: str) -> npt.NDArray[np.float64]:
+    """The values of a column, NaN where a row has none."""
+    values = [row.get(key) for row in history]
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def reliability_figure(bins: Sequence[Bin]) -> str:

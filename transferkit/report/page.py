@@ -23,9 +23,18 @@ from transferkit.report.facts import (
     setting,
     show_score,
     splits,
+    stage_scores,
     versions,
 )
-from transferkit.report.figures import cells_per_pixel, confusion_picture, reliability_figure, sweep_figure
+from transferkit.report.figures import (
+    cells_per_pixel,
+    confusion_picture,
+    depth_figure,
+    history_figure,
+    reliability_figure,
+    sweep_figure,
+)
+from transferkit.report.nearest import show_neighborhoods
 from transferkit.result import RunResult
 from transferkit.rundir import write_text
 
@@ -77,8 +86,12 @@ def content(result: RunResult) -> dict[str, Any]:
         "bins": bins,
         "reliability": Markup(reliability_figure(bins)),
         "chosen_C": chosen,
-        "best": {stage: max(row["val_top1"] for row in rows) for stage, rows in result.sweep.items()},
         "sweep": Markup(sweep_figure(result.sweep, chosen)) if result.sweep else None,
+        **_stages(result),
+        **_training(result),
+        "neighborhoods": show_neighborhoods(result),
+        "neighbors_tried": result.metrics.get("neighbors", []),
+        "k": result.metrics.get("k"),
         "split_note": result.split_note,
         "splits": splits(result),
         "cost": cost(result),
@@ -89,6 +102,30 @@ def content(result: RunResult) -> dict[str, Any]:
         "versions": versions(),
         "settings": as_yaml(result.settings),
         "time": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    }
+
+
+def _stages(result: RunResult) -> dict[str, Any]:
+    """Return the curve over the depth of the network, where several stages were tried."""
+    top1, chosen = stage_scores(result), result.metrics.get("stage")
+    several = len(top1) > 1
+    return {
+        "stages": result.metrics.get("stages", {}) if several else {},
+        "stage": chosen,
+        "depth": Markup(depth_figure(top1, chosen)) if several else None,
+    }
+
+
+def _training(result: RunResult) -> dict[str, Any]:
+    """Return the curves over the epochs, where there were any, and how many each phase had."""
+    phases: dict[str, int] = {}
+    for row in result.history:
+        phases[str(row.get("phase", ""))] = phases.get(str(row.get("phase", "")), 0) + 1
+    kept = {name: row["best_epoch"] for name, row in result.metrics.get("phases", {}).items() if "best_epoch" in row}
+    return {
+        "training": Markup(history_figure(result.history, kept)) if result.history else None,
+        "phases": phases,
+        "kept": kept,
     }
 
 
