@@ -1,10 +1,12 @@
 """Where the configuration groups lie, and one of their strategies composed outside of a command line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -32,7 +34,7 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
         TransferkitError: There is none of that name, or the overrides do not fit.
     """
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with _own_hydra():
             settings = OmegaConf.to_container(
                 compose("config", overrides=[f"strategy={name}", *overrides]), resolve=True
             )
@@ -43,3 +45,16 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
         raise TransferkitError(f"strategy={name}: {error}") from error
     assert isinstance(settings, dict)
     return {str(key): value for key, value in settings.items()}
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra with our groups; inside a running Hydra application that one is put aside meanwhile."""
+    current = GlobalHydra.instance()
+    outer = current.hydra
+    current.clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            yield
+    finally:
+        current.hydra = outer

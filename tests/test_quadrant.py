@@ -1,0 +1,100 @@
+"""The rules of the quadrant, run over the cases that calibrated them and over what may be missing."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from transferkit.quadrant import CASES, COST_ORDER, TABLE, Case, Evidence, gain_of, judge, sureness
+
+IDS = [case.name for case in CASES]
+
+SIMILAR_SMALL = Evidence(244, 2, 1280, 49, {"stage4": 0.90, "stage5": 0.96}, neighbors=0.95, distance=0.03)
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_case_falls_into_the_corner_that_a_person_names(case: Case) -> None:
+    verdict = judge(case.evidence)
+    assert (verdict.size, verdict.similarity) == case.corner
+    assert verdict.strategy == TABLE[case.corner]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_one_of_the_first_three_is_as_good_as_the_winner(case: Case) -> None:
+    first = list(judge(case.evidence).contenders)[:3]
+    # Within two standard errors of a difference on a few hundred test images.
+    assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.02
+
+
+def test_the_first_choice_loses_little_on_average() -> None:
+    lost = [max(case.top1.values()) - case.top1[judge(case.evidence).recommended] for case in CASES]
+    best_fixed = min(sum(max(c.top1.values()) - c.top1[name] for c in CASES) for name in COST_ORDER)
+    assert sum(lost) / len(lost) <= 0.015
+    assert sum(lost) < best_fixed, "always taking the same strategy would be as good"
+
+
+def test_small_and_similar_stays_with_the_probe() -> None:
+    verdict = judge(SIMILAR_SMALL)
+    assert (verdict.size, verdict.similarity, verdict.recommended) == ("small", "similar", "linear_probe")
+    assert verdict.sureness == "clear"
+
+
+def test_small_and_different_goes_to_many_layers_against_the_table() -> None:
+    far = dataclasses.replace(SIMILAR_SMALL, probes={"stage4": 0.88, "stage5": 0.85}, neighbors=0.75, distance=0.3)
+    verdict = judge(far)
+    assert verdict.strategy == "stage_probe"
+    assert verdict.recommended in ("finetune_many", "lp_ft")
+
+
+@pytest.mark.parametrize("similarity", ["similar", "different"])
+def test_large_data_follow_the_table(similarity: str) -> None:
+    distance = {"similar": 0.01, "different": 0.5}[similarity]
+    probes = {"stage4": 0.80, "stage5": {"similar": 0.9, "different": 0.6}[similarity]}
+    verdict = judge(Evidence(50_000, 10, 512, 5000, probes, distance=distance))
+    assert (verdict.size, verdict.similarity) == ("large", similarity)
+    assert verdict.recommended == verdict.strategy
+
+
+def test_more_images_never_make_the_data_smaller() -> None:
+    values = [judge(dataclasses.replace(SIMILAR_SMALL, images=n)).large for n in (10, 100, 1000, 10_000, 100_000)]
+    assert values == sorted(values)
+    assert values[0] < 0.05 < 0.95 < values[-1]
+
+
+def test_a_larger_distance_never_makes_the_data_more_similar() -> None:
+    values = [judge(dataclasses.replace(SIMILAR_SMALL, distance=d)).different for d in (0.0, 0.01, 0.1, 0.5, 5.0)]
+    assert values == sorted(values)
+
+
+def test_every_witness_may_be_missing() -> None:
+    for missing in itertools.product([True, False], repeat=3):
+        names = [name for name, gone in zip(("neighbors", "distance", "late"), missing, strict=True) if gone]
+        verdict = judge(dataclasses.replace(SIMILAR_SMALL, **dict.fromkeys(names)))
+        assert verdict.similarity == "similar"
+        assert not any("None" in reason for reason in verdict.reasons)
+    fewer, more = (judge(dataclasses.replace(SIMILAR_SMALL, distance=d)) for d in (None, 0.01))
+    assert fewer.probability < more.probability
+
+
+def test_random_weights_have_no_similarity() -> None:
+    verdict = judge(dataclasses.replace(SIMILAR_SMALL, pretrained=False, distance=None))
+    assert verdict.similarity == "different"
+    assert any("random weights" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("top", [0.0, 0.5, 1.0])
+def test_extremes_are_judged_too(top: float) -> None:
+    verdict = judge(Evidence(2, 2, 2048, 1, {"stage5": top}, neighbors=top, distance=0.0, early=0.0, late=0.0))
+    assert set(verdict.contenders) == set(COST_ORDER)
+    assert all(math.isfinite(value) for value in verdict.contenders.values())
+    assert verdict.size == "small"
+
+
+def test_expected_gains_of_the_corners_are_mixed_by_their_probabilities() -> None:
+    corners = [gain_of("finetune_many", large, different) for large in (0, 1) for different in (0, 1)]
+    assert gain_of("finetune_many", 0.5, 0.5) == pytest.approx(sum(corners) / 4)
+
+
+def test_sureness_in_words() -> None:
+    assert [sureness(p).split(":")[0] for p in (0.95, 0.75, 0.3)] == ["clear", "likely", "open"]

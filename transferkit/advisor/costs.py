@@ -1,0 +1,175 @@
+"""What each strategy will cost in seconds: an estimate from a short measurement of the network on this machine."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.data.imageset import ImageSet
+from transferkit.features import find_device
+from transferkit.loading import count_workers
+from transferkit.plan import Plan
+
+BATCHES = 2
+BATCH = 16
+USUAL_BACKWARD = 2.0
+"""Backward over forward of a convolutional network, where it was not measured."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds for one image on this machine.
+
+    Attributes:
+        forward: By stage, in order, up to the top one.
+        backward: Of a backward pass through a stage, as a multiple of its forward pass.
+        load: To decode and preprocess, in one process.
+    """
+
+    forward: Mapping[str, float]
+    backward: float
+    load: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """The size of the work.
+
+    Attributes:
+        train: Images.
+        val: Images.
+        batch_size: Of training.
+        workers: Processes that load images.
+        stages: Of the network in order, and `head`.
+        probes: Seconds that the sweep of C takes by stage, as the strategies make it.
+    """
+
+    train: int
+    val: int
+    batch_size: int
+    workers: int
+    stages: tuple[str, ...]
+    probes: Mapping[str, float]
+
+
+def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.device = "auto") -> Speed:
+    """Time two batches forward, stage by stage, and one backward. The backbone is not changed."""
+    place = find_device(device)
+    rows = list(range(min(BATCH, len(images))))
+    start = time.perf_counter()
+    inputs = torch.stack([backbone.preprocess(images.image(i)) for i in rows])
+    load = (time.perf_counter() - start) / len(rows)
+    network = copy.deepcopy(backbone.truncate(backbone.top)).eval().to(place).to(memory_format=torch.channels_last)
+    inputs = inputs.to(place).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        network(inputs)  # warm
+        best = dict.fromkeys(network.stage_names, float("inf"))
+        for _ in range(BATCHES):
+            best = {name: min(best[name], seconds) for name, seconds in _time_stages(network, inputs, place).items()}
+    return Speed(
+        forward={name: seconds / len(rows) for name, seconds in best.items()},
+        backward=_backward_share(network, inputs, place),
+        load=load,
+    )
+
+
+def estimate(strategy: Mapping[str, Any], work: Work, speed: Speed) -> float | None:
+    """Expected seconds of a strategy, from reading images to the model; None for a kind that is not known.
+
+    Args:
+        strategy: Its YAML's content.
+        work: The size of the work.
+        speed: Of the network.
+    """
+    if "probe" in strategy:
+        stages = strategy["probe"]["stages"]
+        probed = list(work.probes)[-1:] if list(stages) == ["top"] else list(work.probes)
+        return _passes(work.train + work.val, work, speed, training=()) + sum(work.probes[name] for name in probed)
+    if "neighbors" in strategy:
+        return _passes(work.train + work.val, work, speed, training=())
+    if "phases" not in strategy:
+        return None
+    return _plan_seconds(Plan.from_mapping(strategy), work, speed)
+
+
+def estimate_all(strategies: Iterable[Mapping[str, Any]], work: Work, speed: Speed) -> dict[str, float]:
+    """Expected seconds by name, for those of a known kind."""
+    estimates = {str(strategy["name"]): estimate(strategy, work, speed) for strategy in strategies}
+    return {name: seconds for name, seconds in estimates.items() if seconds is not None}
+
+
+def make_work(
+    data_sizes: tuple[int, int], settings: Mapping[str, Any], backbone: Backbone, probes: Mapping[str, float]
+) -> Work:
+    """The size of the work under a configuration."""
+    trainer = settings["trainer"]
+    workers = count_workers(data_sizes[0]) if trainer["num_workers"] == "auto" else int(trainer["num_workers"])
+    stages = (*backbone.feature_stages, "head")
+    return Work(data_sizes[0], data_sizes[1], trainer["batch_size"], workers, stages, probes)
+
+
+def _plan_seconds(plan: Plan, work: Work, speed: Speed) -> float:
+    total = 0.0
+    if plan.head == "probe":
+        total += _passes(work.train + work.val, work, speed, training=()) + list(work.probes.values())[-1]
+    for phase in plan.phases:
+        trained = phase.rates(work.stages)
+        first = next(i for i, name in enumerate(work.stages) if name in trained)
+        images = work.train * phase.passes(work.train, work.batch_size * plan.accumulate)
+        epoch = _passes(images, work, speed, training=work.stages[first:])
+        total += phase.epochs * (epoch + _passes(work.val, work, speed, training=()))
+        total += _passes(work.val, work, speed, training=())  # val once more, with the best epoch
+    return total
+
+
+def _passes(images: int, work: Work, speed: Speed, training: Iterable[str]) -> float:
+    """Seconds for so many images through the network, with a backward pass through the stages in training."""
+    seconds = sum(speed.forward.values()) + speed.backward * sum(speed.forward.get(name, 0.0) for name in training)
+    load = speed.load / max(work.workers, 1)
+    # Worker processes load while the network computes; one process does both in turn.
+    return images * (max(seconds, load) if work.workers else seconds + load)
+
+
+def _time_stages(network: Backbone, inputs: Tensor, place: torch.device) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    state: State = inputs
+    for name in network.stage_names:
+        stage = network.stages[name]
+
+        def run(state: State = state, stage: torch.nn.Module = stage) -> State:
+            out: State = stage(*state) if isinstance(state, tuple) else stage(state)
+            return out
+
+        seconds[name], state = _timed(run, place)
+    return seconds
+
+
+def _backward_share(network: Backbone, inputs: Tensor, place: torch.device) -> float:
+    """A backward pass over a forward one; the usual value where the network has nothing to train."""
+    network.requires_grad_(True)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        return USUAL_BACKWARD
+    forward, state = _timed(lambda: network(inputs), place)
+    loss = pool_features(feature(state)).sum()
+    backward, _ = _timed(loss.backward, place)
+    return max(backward / forward, 0.5)
+
+
+def _timed(function: Callable[[], Any], place: torch.device) -> tuple[float, Any]:
+    _wait(place)
+    start = time.perf_counter()
+    result = function()
+    _wait(place)
+    return time.perf_counter() - start, result
+
+
+def _wait(place: torch.device) -> None:
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    elif place.type == "mps":
+        torch.mps.synchronize()

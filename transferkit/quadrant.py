@@ -1,0 +1,318 @@
+"""The quadrant: from evidence to a place in the table of size and similarity, and what follows. No torch.
+
+The lecture's table is the prior; what won in measured cases (`CASES`, at the end) decides what is expected of each
+strategy. Every threshold says which cases set it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TABLE = {
+    ("small", "similar"): "linear_probe",
+    ("small", "different"): "stage_probe",
+    ("large", "similar"): "finetune_few",
+    ("large", "different"): "finetune_many",
+}
+"""The lecture's advice for each corner."""
+
+COST_ORDER = ("linear_probe", "stage_probe", "finetune_few", "finetune_many", "lp_ft")
+"""What the advisor chooses from, the cheapest first."""
+
+# Size. A linear classifier has one weight for each feature and class: fewer images than features leave it undetermined,
+# and a network the more. Ants and bees (244 images, 1280 features) and 20 digits a class (200, 192) behave as small;
+# all digits (1079, 192) as large.
+IMAGES_PER_FEATURE = 1.5
+PER_CLASS = 50
+SIZE_SLOPE = 1.4
+"""Log-odds of "large" for each doubling."""
+
+# Similarity: log-odds of "different", added up over the witnesses there are.
+DISTANCE = 0.085
+"""Divergence of activation statistics at which neither is likelier. Same source 0.001 to 0.013; natural photographs
+through CIFAR networks 0.03, textures 0.05, blurred 0.07; medical scans 0.08 to 0.09; handwritten characters 0.13 to
+0.16; digits through letters 0.06 to 0.09, fractals through letters 0.12 to 0.22, digits through fractals 0.36."""
+DISTANCE_SLOPE, DISTANCE_MOST = 1.0, 2.5  # per doubling
+PROBE_SKILL = 0.80
+"""Probe accuracy, chance taken off, at which neither is likelier: photographs through ImageNet 0.93, bees through
+insects 0.88; ants through birds 0.71, characters through ImageNet 0.65, medical scans 0.3 to 0.4."""
+SKILL_SLOPE, SKILL_MOST = 5.0, 1.5  # per unit of skill
+NEIGHBORS_SHARE = 0.9
+"""Share of the probe's skill that nearest neighbours reach: ants and bees 0.97, characters 0.80."""
+NEIGHBORS_SLOPE, NEIGHBORS_MOST = 6.0, 0.75  # per unit
+DEPTH_MOST = 1.5  # a lower stage better than the top one by so many standard errors or more
+DEPTH_TOP = -0.4  # the top stage is the best
+
+GAINS: Mapping[tuple[str, str], Mapping[str, float]] = {
+    ("small", "similar"): {"finetune_few": -0.05, "finetune_many": -0.2, "lp_ft": -0.1},
+    ("small", "different"): {"finetune_few": 0.05, "finetune_many": 0.3, "lp_ft": 0.28},
+    ("large", "similar"): {"finetune_few": 0.2, "finetune_many": 0.2, "lp_ft": 0.15},
+    ("large", "different"): {"finetune_few": 0.2, "finetune_many": 0.45, "lp_ft": 0.4},
+}
+"""Part of the linear probe's error that a strategy is expected to remove; rounded means over `CASES`, where those of
+large data are few, so that the lecture's order decides."""
+GAIN_SPREAD = 0.25
+"""Standard deviation of these parts over the cases."""
+
+SURE, LIKELY = 0.85, 0.67
+"""Probability of the corner from which it counts as clear, and as likely."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured; None for what could not be.
+
+    Attributes:
+        images: Of train.
+        classes: K.
+        features: D of the top stage.
+        val_images: That accuracies were measured on.
+        probes: Top-1 of the linear probe of each stage, in order; the last is the top stage's.
+        neighbors: Top-1 of nearest neighbours at the top stage.
+        distance: Of activation statistics from the source's, over all layers.
+        early: The same over the first third of the layers: the input differs.
+        late: The same over the last third: the content differs.
+        pretrained: Whether the backbone has weights of a source at all.
+    """
+
+    images: int
+    classes: int
+    features: int
+    val_images: int
+    probes: Mapping[str, float]
+    neighbors: float | None = None
+    distance: float | None = None
+    early: float | None = None
+    late: float | None = None
+    pretrained: bool = True
+
+    @property
+    def per_class(self) -> float:
+        """Training images per class, on average."""
+        return self.images / self.classes
+
+    @property
+    def top(self) -> float:
+        """Accuracy of the top stage's probe."""
+        return list(self.probes.values())[-1]
+
+    @property
+    def best_stage(self) -> str:
+        """The stage whose probe is best; of equal ones the deepest."""
+        return max(reversed(list(self.probes)), key=lambda stage: self.probes[stage])
+
+    @property
+    def standard_error(self) -> float:
+        """Of the accuracy of the top stage's probe; never zero."""
+        share = (self.top * self.val_images + 1) / (self.val_images + 2)
+        return math.sqrt(share * (1 - share) / max(self.val_images, 1))
+
+    def skill(self, accuracy: float) -> float:
+        """Accuracy with chance taken off: 0 is guessing, 1 perfect."""
+        chance = 1 / max(self.classes, 2)
+        return (accuracy - chance) / (1 - chance)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A place in the quadrant, and what follows.
+
+    Attributes:
+        size: "small" or "large".
+        similarity: "similar" or "different".
+        strategy: The lecture's for that corner.
+        contenders: Strategy to expected top-1, in order of expected worth; of nearly equal ones the cheapest first.
+        probability: Of this corner.
+        sureness: That in words.
+        large: Probability that the data are large.
+        different: Probability that they are different.
+        reasons: Sentences.
+    """
+
+    size: str
+    similarity: str
+    strategy: str
+    contenders: Mapping[str, float]
+    probability: float
+    sureness: str
+    large: float
+    different: float
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def recommended(self) -> str:
+        """The contender with the highest expected worth."""
+        return next(iter(self.contenders))
+
+
+EQUAL = 0.003
+"""Expected differences of less than 0.3 points count as none: the cheaper strategy goes first."""
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Place the evidence in the quadrant, and order the strategies by what is expected of them."""
+    large, size_reason = _large(evidence)
+    different, reasons = _different(evidence)
+    size = "large" if large >= 0.5 else "small"
+    similarity = "different" if different >= 0.5 else "similar"
+    probability = max(large, 1 - large) * max(different, 1 - different)
+    contenders = expected(evidence, large, different)
+    return Verdict(
+        size=size,
+        similarity=similarity,
+        strategy=TABLE[size, similarity],
+        contenders=contenders,
+        probability=probability,
+        sureness=sureness(probability),
+        large=large,
+        different=different,
+        reasons=[size_reason, *reasons, _headroom(evidence, next(iter(contenders)))],
+    )
+
+
+def sureness(probability: float) -> str:
+    """How sure a corner is, in words."""
+    return "clear" if probability >= SURE else "likely" if probability >= LIKELY else "open: near a border"
+
+
+def gain_of(strategy: str, large: float, different: float) -> float:
+    """Part of the linear probe's error that a finetuning strategy is expected to remove, over the four corners."""
+    sizes, similarities = {"large": large, "small": 1 - large}, {"different": different, "similar": 1 - different}
+    return sum(sizes[size] * similarities[kind] * gains[strategy] for (size, kind), gains in GAINS.items())
+
+
+def expected(evidence: Evidence, large: float, different: float) -> dict[str, float]:
+    """Expected top-1 of each strategy, the best first; what is nearly equal goes by cost."""
+    best = evidence.probes[evidence.best_stage]
+    # The best of several stages on val is so by luck to a part: half a standard error is taken off its lead.
+    lead = max(best - evidence.top - 0.5 * evidence.standard_error, 0.0)
+    worth = {"linear_probe": evidence.top, "stage_probe": evidence.top + lead}
+    # Where val has no mistake to be removed there may still be one in a hundred others.
+    error = max(1 - evidence.top, 1 / (evidence.val_images + 2))
+    for strategy in COST_ORDER[2:]:
+        worth[strategy] = evidence.top + error * gain_of(strategy, large, different)
+        if strategy != "finetune_few" and lead:  # trained deeply, the upper stages lose what made them worse
+            worth[strategy] += lead * (1 - gain_of(strategy, large, different))
+    return dict(sorted(worth.items(), key=lambda item: (-round(item[1] / EQUAL), COST_ORDER.index(item[0]))))
+
+
+def _large(evidence: Evidence) -> tuple[float, str]:
+    """Probability that the data are large, and why."""
+    per_feature = evidence.images / evidence.features
+    doublings = min(math.log2(evidence.per_class / PER_CLASS), math.log2(per_feature / IMAGES_PER_FEATURE))
+    large = _sigmoid(SIZE_SLOPE * doublings)
+    reason = (
+        f"{evidence.images:,} training images, {evidence.per_class:.3g} per class, {per_feature:.2g} for each of the "
+        f"top stage's {evidence.features:,} features: {'large' if large >= 0.5 else 'small'} (from {PER_CLASS} per "
+        f"class and {IMAGES_PER_FEATURE:g} per feature on it counts as large)."
+    )
+    return large, reason
+
+
+def _different(evidence: Evidence) -> tuple[float, list[str]]:
+    """Probability that the domain is different from the source's, and why."""
+    if not evidence.pretrained:
+        return 1.0, ["The backbone has random weights: there is no source to be similar to."]
+    odds, reasons = 0.0, []
+    for log_odds, reason in filter(None, (_by_distance(evidence), _by_depth(evidence), *_by_accuracy(evidence))):
+        odds += log_odds
+        reasons.append(f"{reason} ({_says(log_odds)}).")
+    return _sigmoid(odds), reasons
+
+
+def _by_distance(evidence: Evidence) -> tuple[float, str] | None:
+    if evidence.distance is None:
+        return None
+    log_odds = _within(DISTANCE_SLOPE * math.log2(max(evidence.distance, 1e-4) / DISTANCE), DISTANCE_MOST)
+    where = ""
+    if evidence.early is not None and evidence.late is not None and evidence.distance > DISTANCE / 2:
+        ratio = (evidence.early + 1e-4) / (evidence.late + 1e-4)
+        where = ", more in the early layers: the input differs" if ratio > 1.5 else where
+        where = ", more in the late layers: the content differs" if ratio < 1 / 1.5 else where
+    return log_odds, (
+        f"Activations lie {evidence.distance:.3f} from the source's batch-norm statistics{where}; {DISTANCE:g} is "
+        "the border"
+    )
+
+
+def _by_depth(evidence: Evidence) -> tuple[float, str]:
+    stage, names = evidence.best_stage, list(evidence.probes)
+    lead = evidence.probes[stage] - evidence.top
+    if stage == names[-1]:
+        return DEPTH_TOP, f"Probes are best at the top stage, {stage} ({100 * evidence.top:.1f} % on val)"
+    return _within(lead / evidence.standard_error, DEPTH_MOST), (
+        f"Probes peak below the top, at {stage}: {100 * evidence.probes[stage]:.1f} against {100 * evidence.top:.1f} % "
+        f"on val, {lead / evidence.standard_error:.1f} standard errors"
+    )
+
+
+def _by_accuracy(evidence: Evidence) -> list[tuple[float, str]]:
+    skill = evidence.skill(evidence.top)
+    found = [
+        (
+            _within(SKILL_SLOPE * (PROBE_SKILL - skill), SKILL_MOST),
+            f"The top stage's probe reaches {100 * evidence.top:.1f} % on val, {skill:.2f} with chance taken off",
+        )
+    ]
+    if evidence.neighbors is not None and skill > 0.05:
+        share = evidence.skill(evidence.neighbors) / skill
+        found.append(
+            (
+                _within(NEIGHBORS_SLOPE * (NEIGHBORS_SHARE - share), NEIGHBORS_MOST),
+                f"Nearest neighbours reach {100 * evidence.neighbors:.1f} %, {share:.2f} of the probe's skill",
+            )
+        )
+    return found
+
+
+def _headroom(evidence: Evidence, best: str) -> str:
+    wrong = round((1 - evidence.top) * evidence.val_images)
+    if best in ("linear_probe", "stage_probe"):
+        return f"The probe gets {wrong} of {evidence.val_images} val images wrong; finetuning is not expected to help."
+    return f"The probe gets {wrong} of {evidence.val_images} val images wrong; {best} is expected to remove some."
+
+
+def _says(log_odds: float) -> str:
+    kind = "different" if log_odds > 0 else "similar"
+    size = abs(log_odds)
+    return "says little" if size < 0.25 else f"speaks for {kind}" if size < 1 else f"speaks strongly for {kind}"
+
+
+def _sigmoid(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def _within(value: float, most: float) -> float:
+    return max(-most, min(value, most))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A measured case: the evidence, the test top-1 of each strategy, and the corner that a person would name."""
+
+    name: str
+    evidence: Evidence
+    top1: Mapping[str, float]
+    corner: tuple[str, str]
+
+
+def _case(name: str, corner: str, images: int, classes: int, probe: float, stage: float, *tuned: float) -> Case:
+    """A case of MobileNetV2 of which only accuracies on some 150 test images were kept; `tuned`: few, many, all."""
+    probes = {"lower": stage, "top": probe} if stage > probe else {"top": probe}
+    size, similarity = corner.split()
+    top1 = dict(zip(COST_ORDER, (probe, stage, *tuned), strict=True))
+    return Case(name, Evidence(images, classes, 1280, 153, probes), top1, (size, similarity))
+
+
+# One seed each, so a point or two is noise. "All" was started from the probe's head: here lp_ft. The number of classes
+# of textures and medical scans was not kept; ten is assumed.
+CASES: list[Case] = [
+    _case("ants and bees, ImageNet", "small similar", 244, 2, 0.967, 0.967, 0.961, 0.941, 0.954),
+    _case("ants and bees, insects", "small similar", 40, 2, 0.941, 0.941, 0.935, 0.935, 0.948),
+    _case("textures, ImageNet", "small different", 50, 10, 0.675, 0.658, 0.696, 0.658, 0.650),
+    _case("ants and bees, birds", "small different", 244, 2, 0.856, 0.882, 0.856, 0.928, 0.908),
+    _case("ants and bees, birds, 20 a class", "small different", 40, 2, 0.850, 0.824, 0.856, 0.889, 0.928),
+    _case("medical scans, ImageNet", "small different", 80, 10, 0.424, 0.406, 0.472, 0.584, 0.576),
+    _case("characters, ImageNet", "small different", 680, 136, 0.653, 0.674, 0.637, 0.681, 0.672),
+]
+"""What calibrated the numbers above, with what won."""
