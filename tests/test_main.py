@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, RunCommand
-from transferkit.__main__ import config_dir, explain
+from transferkit.__main__ import explain
+from transferkit.configuration import config_dir
 
 
 def test_configuration_is_found_beside_the_package_in_a_checkout() -> None:
@@ -31,6 +32,8 @@ def test_default_run_says_what_a_person_needs(default_run: Run) -> None:
         (["dataset=folder"], ["dataset.root"]),
         (["dataset=folder", "dataset.root=nowhere"], ["dataset.root", "nowhere"]),
         (["task=predict"], ["run="]),
+        (["task=compare"], ["runs=DIR"]),
+        (["task=compare", "runs=nowhere"], ["runs=nowhere", "no such folder"]),
         (["task=evaluate", "run=nowhere"], ["nowhere"]),
         (["backbone.weights=no/such/file.pth"], ["no/such/file.pth"]),
         (["trainer.device=abacus"], ["abacus"]),
@@ -86,3 +89,8 @@ def test_a_run_directory_that_cannot_be_made(transferkit: RunCommand, tmp_path: 
 def test_explain_leaves_out_what_is_only_internal() -> None:
     error = ValueError("Key 'x' is not in struct\n    full_key: x\n    object_type=dict")
     assert explain(error) == "Key 'x' is not in struct"
+
+
+def test_explain_names_the_extra_that_the_joblib_launcher_needs() -> None:
+    error = ValueError("Could not find 'hydra/launcher/joblib'\n\nAvailable options in 'hydra/launcher':\n\tbasic")
+    assert "pip install 'transferkit[joblib]'" in explain(error)

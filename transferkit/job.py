@@ -59,10 +59,13 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             raise SystemExit(1) from None
     except KeyboardInterrupt:
         write_status(run_dir, Status.FAILED, "interrupted")
+        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+        folder = hydra_config.sweep.dir if multirun else run_dir
         log.error(
-            "Interrupted. The same command goes on from what is already computed; a pretraining needs "
-            "hydra.run.dir=%s for that.",
-            run_dir,
+            "Interrupted. The same command goes on from the features already computed, and with %s=%s in the middle of "
+            "a training.",
+            key,
+            folder,
         )
         raise
     except BaseException as error:
