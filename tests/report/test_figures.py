@@ -9,7 +9,15 @@ import pytest
 from tests.report.test_examples import decode
 from transferkit.report.calibration import Bin
 from transferkit.report.classes import Confusion
-from transferkit.report.figures import HIT, MISS, confusion_picture, reliability_figure, sweep_figure
+from transferkit.report.figures import (
+    HIT,
+    MISS,
+    confusion_picture,
+    depth_figure,
+    history_figure,
+    reliability_figure,
+    sweep_figure,
+)
 
 SWEEP = {
     stage: [{"C": 10.0**i, "val_top1": 0.5 + 0.01 * i, "val_nll": 1.0} for i in range(-6, 6)]
@@ -39,8 +47,42 @@ def test_sweep_has_a_line_a_stage_and_marks_the_chosen_C(stages):
     assert "10⁻²" in texts(svg)
 
 
+def test_the_curve_over_the_depth_marks_the_chosen_stage():
+    top1 = {"stage1": 0.5, "stage2": 0.75, "fc7": 0.625}
+    svg = depth_figure(top1, "stage2")
+    assert set(top1) <= set(texts(svg))
+    (line,) = re.findall(r'd="(M[^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--line1\)', svg)
+    points = [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", line)]
+    heights = [y for _, y in points]  # SVG counts downwards
+    assert (heights[0] - heights[2]) / (heights[0] - heights[1]) == pytest.approx(0.5, abs=1e-3)
+    dots = [(float(use.get("x", "nan")), float(use.get("y", "nan"))) for use in parsed(svg).iter("use")]
+    assert dots.count(points[1]) == 2  # its own, and the large one
+    assert dots.count(points[0]) == dots.count(points[2]) == 1
+
+
+@pytest.mark.parametrize("missing", [None, "train_loss"])
+def test_training_curves_have_a_line_a_phase(missing):
+    history = [
+        {"phase": phase, "epoch": epoch, "lr": 0.1, "train_loss": 1 / epoch, "val_loss": 1.1, "val_top1": 0.5}
+        for phase, epochs in (("head", 3), ("tail", 4))
+        for epoch in range(1, epochs + 1)
+    ]
+    if missing:
+        history[1][missing] = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = history_figure(history, {"head": 2, "tail": 0})
+    assert {"head", "tail", "train", "val", "epoch", "loss"} <= set(texts(svg))
+    val = re.findall(r'd="(M[^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--line2\)', svg)
+    assert [line.count("L") for line in val] == [2, 3, 2, 3]  # loss of both phases, then top-1 of both
+    one = [{"epoch": 1, "train_loss": 0.3, "val_loss": 0.2, "val_top1": 0.9}]
+    assert "head" not in texts(history_figure(one, {}))
+
+
 def test_figures_take_colours_and_fonts_from_the_page():
-    for svg in (sweep_figure(SWEEP, {}), reliability_figure([Bin(0.6, 0.8, 3, 0.7, 0.5)])):
+    history = [{"phase": "all", "epoch": 1, "train_loss": 0.3, "val_loss": 0.2, "val_top1": 0.9}]
+    drawn = sweep_figure(SWEEP, {}), reliability_figure([Bin(0.6, 0.8, 3, 0.7, 0.5)])
+    for svg in (*drawn, depth_figure({"stage1": 0.1, "stage2": 0.2}, "stage2"), history_figure(history, {"all": 1})):
         assert not re.search(r"#[0-9a-f]{6}\b|font-family|https?:|<style|<g id=", svg)
         assert {"var(--ink)", "var(--line1)"} <= set(re.findall(r"var\([^)]*\)", svg))
         assert parsed(svg).get("aria-label")

@@ -87,6 +87,39 @@ def test_cost_choice_and_repetition(make_result):
     assert "Cut 60/20/20, stratified." in page.text
 
 
+def test_stages_that_were_tried(make_result):
+    result = make_result(["ant", "bee"])
+    stages = {
+        "stage4": {"C": 0.1, "val_top1": 0.94, "val_nll": 0.2, "features": 1024},
+        "stage5": {"C": 10.0, "val_top1": 0.9, "val_nll": 0.3, "features": 2048},
+    }
+    metrics = {**result.metrics, "stages": stages, "stage": "stage4", "pool": "max"}
+    sweep = {"stage4": result.sweep["stage5"], "stage5": result.sweep["stage5"]}
+    page = Page(render(replace(result, metrics=metrics, sweep=sweep)))
+    assert page.tables["Stages"][1:] == [
+        ["stage4", "1024", "0.1", shown(0.94)],
+        ["stage5", "2048", "10", shown(0.9)],
+    ]
+    assert "stage4 did best on val" in page.text
+    assert "linear, on stage4 (1024 features, pooled by max)" in page.text
+    without_C = replace(result, metrics=metrics, sweep={})
+    assert Page(render(without_C)).tables["Stages"][1] == ["stage4", "1024", shown(0.94)]
+    assert "Which stage" not in Page(render(result)).text
+
+
+def test_training_curves(make_result):
+    history = [
+        {"phase": phase, "epoch": epoch, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.1, "val_top1": 0.5}
+        for phase in ("head", "tail")
+        for epoch in (1, 2)
+    ]
+    result = make_result(["ant", "bee"])
+    metrics = {**result.metrics, "phases": {"head": {"best_epoch": 2}, "tail": {"best_epoch": 0}}}
+    page = Page(render(replace(result, history=history, metrics=metrics)))
+    assert "4 epochs in 2 phases, one after the other (head 2, tail 2)." in page.text
+    assert "Training" not in [word.strip() for word in Page(render(result)).words]
+
+
 def test_text_from_the_user_is_never_markup(make_result):
     evil = "<script>alert('x')</script>"
     result = make_result([evil, '" onload="x', "猫 & 狗"], n=30)

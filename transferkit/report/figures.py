@@ -67,23 +67,24 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
         history: One row an epoch; what is missing in it is not drawn.
         kept: The epoch that was kept, by phase; it is marked.
     """
-    epochs = np.arange(1, len(history) + 1)
     phases = [str(row.get("phase", "")) for row in history]
     starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
-    best = [i for i, row in enumerate(history) if row.get("epoch") == kept.get(phases[i])]
     mark = "o-" if len(history) <= DOTS_TO else "-"
+    train_loss, val_loss, top1 = (_column(history, key) for key in ("train_loss", "val_loss", "val_top1"))
     with _figure(6, 4.4, rows=2, sharex=True, height_ratios=(3, 2)) as (figure, (axes, below)):
-        for key, label, colour in (("train_loss", "train", LINES[0]), ("val_loss", "val", LINES[1])):
-            axes.plot(epochs, _column(history, key), mark, color=colour, label=label, ms=3)
-        top1 = 100 * _column(history, "val_top1")
-        below.plot(epochs, top1, mark, color=LINES[1], ms=3)
-        below.plot(epochs[best], top1[best], "o", color=LINES[1], ms=8)
-        for start in starts if len(starts) > 1 else []:
-            for part in (axes, below):
-                part.axvline(start + 0.5, color=MUTED, lw=1, ls="--")
-            axes.annotate(phases[start], (start + 0.5, 1), (4, 3), ("data", "axes fraction"), "offset points")
+        for start, end in zip(starts, [*starts[1:], len(history)], strict=True):
+            part, epochs = slice(start, end), np.arange(start + 1, end + 1)
+            axes.plot(epochs, train_loss[part], mark, color=LINES[0], ms=3)
+            axes.plot(epochs, val_loss[part], mark, color=LINES[1], ms=3)
+            below.plot(epochs, 100 * top1[part], mark, color=LINES[1], ms=3)
+            best = [i for i in range(start, end) if history[i].get("epoch") == kept.get(phases[i])]
+            below.plot([i + 1 for i in best], 100 * top1[best], "o", color=LINES[1], ms=8)
+            for line in (axes, below) if start else ():
+                line.axvline(start + 0.5, color=MUTED, lw=1, ls="--")
+            if len(starts) > 1:
+                axes.annotate(phases[start], (start + 0.5, 1), (4, 3), ("data", "axes fraction"), "offset points")
         axes.set_ylabel("loss")
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.legend(["train", "val"], frameon=False, labelcolor=INK)
         below.set(xlabel="epoch", ylabel="top-1 on val, %")
         below.xaxis.get_major_locator().set_params(integer=True)
         return _svg(figure, "Loss and top-1 accuracy on val over the epochs")
