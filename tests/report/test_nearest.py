@@ -24,18 +24,18 @@ from transferkit.result import RunResult
 NAMES = ["ant", "bee", "cat"]
 
 
-def images(n: int, seed: int) -> ImageSet:
+def random_images(n: int, seed: int) -> ImageSet:
     rng = np.random.default_rng(seed)
     return ImageSet.from_arrays(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8), rng.integers(0, 3, n))
 
 
 @pytest.fixture(scope="module")
 def data() -> ImageData:
-    return ImageData("toys", NAMES, images(20, 0), images(9, 1), images(15, 2), "as given")
+    return ImageData("toys", NAMES, random_images(20, 0), random_images(9, 1), random_images(15, 2), "as given")
 
 
-def extract(backbone: Backbone, dataset: ImageSet, stages: list[str], pool: str = "avg") -> dict[str, Features]:
-    return extract_features(backbone, dataset, stages, pool=pool, cache=None, progress=False)
+def extract(backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg") -> dict[str, Features]:
+    return extract_features(backbone, images, stages, pool=pool, cache=None, progress=False)
 
 
 @pytest.fixture(scope="module")
