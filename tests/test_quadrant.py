@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,8 @@ def test_a_case_falls_into_the_corner_that_a_person_names(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_one_of_the_first_three_is_as_good_as_the_winner(case: Case) -> None:
     first = list(judge(case.evidence).contenders)[:3]
-    # Within two standard errors of a difference on a few hundred test images.
-    assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.02
+    # A standard error of a difference, on some 150 test images.
+    assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.025
 
 
 def test_the_first_choice_loses_little_on_average() -> None:
@@ -70,7 +71,8 @@ def test_a_larger_distance_never_makes_the_data_more_similar() -> None:
 def test_every_witness_may_be_missing() -> None:
     for missing in itertools.product([True, False], repeat=3):
         names = [name for name, gone in zip(("neighbors", "distance", "late"), missing, strict=True) if gone]
-        verdict = judge(dataclasses.replace(SIMILAR_SMALL, **dict.fromkeys(names)))
+        changes: dict[str, Any] = dict.fromkeys(names)
+        verdict = judge(dataclasses.replace(SIMILAR_SMALL, **changes))
         assert verdict.similarity == "similar"
         assert not any("None" in reason for reason in verdict.reasons)
     fewer, more = (judge(dataclasses.replace(SIMILAR_SMALL, distance=d)) for d in (None, 0.01))

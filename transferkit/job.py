@@ -24,6 +24,7 @@ TASKS = {
     "predict": "transferkit.tasks.predict",
     "pretrain": "transferkit.tasks.pretrain",
     "compare": "transferkit.tasks.compare",
+    "advise": "transferkit.tasks.advise",
 }
 
 

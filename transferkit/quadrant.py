@@ -145,8 +145,8 @@ class Verdict:
         return next(iter(self.contenders))
 
 
-EQUAL = 0.003
-"""Expected differences of less than 0.3 points count as none: the cheaper strategy goes first."""
+EQUAL = 0.005
+"""Expected differences of up to half a point count as none: the cheaper strategy goes first."""
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -193,7 +193,18 @@ def expected(evidence: Evidence, large: float, different: float) -> dict[str, fl
         worth[strategy] = evidence.top + error * gain_of(strategy, large, different)
         if strategy != "finetune_few" and lead:  # trained deeply, the upper stages lose what made them worse
             worth[strategy] += lead * (1 - gain_of(strategy, large, different))
-    return dict(sorted(worth.items(), key=lambda item: (-round(item[1] / EQUAL), COST_ORDER.index(item[0]))))
+    return _ordered(worth)
+
+
+def _ordered(worth: dict[str, float]) -> dict[str, float]:
+    """The best first, but a cheaper one that is as good but for `EQUAL` before it."""
+    ordered: dict[str, float] = {}
+    while len(ordered) < len(worth):
+        left = [name for name in COST_ORDER if name not in ordered]
+        best = max(worth[name] for name in left)
+        first = next(name for name in left if worth[name] >= best - EQUAL)
+        ordered[first] = worth[first]
+    return ordered
 
 
 def _large(evidence: Evidence) -> tuple[float, str]:

@@ -66,7 +66,9 @@ def test_the_first_layer_by_hand(backbone: Backbone, digits: ImageSet) -> None:
     expected = np.median(symmetric_kl(*stats(x), *source) - symmetric_kl(*stats(x[::2]), *stats(x[1::2])) / 4)
     found = activation_distance(backbone, images, batch_size=64)
     assert found is not None
-    assert found.layers[0] == (name.split(".")[1], pytest.approx(max(expected, 0.0)))
+    stage, value = found.layers[0]
+    assert stage == name.split(".")[1]
+    assert value == pytest.approx(max(expected, 0.0))
 
 
 def test_domains_are_ordered_as_a_person_would(backbone: Backbone, letters: ImageSet, digits: ImageSet) -> None:

@@ -15,8 +15,9 @@ from transferkit.features import find_device
 from transferkit.loading import count_workers
 from transferkit.plan import Plan
 
-BATCHES = 2
+BATCHES = 5
 BATCH = 16
+ENOUGH_SECONDS = 2.0
 USUAL_BACKWARD = 2.0
 """Backward over forward of a convolutional network, where it was not measured."""
 
@@ -58,9 +59,10 @@ class Work:
 
 
 def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.device = "auto") -> Speed:
-    """Time two batches forward, stage by stage, and one backward. The backbone is not changed."""
+    """Time a few batches forward, stage by stage, and one backward. The backbone is not changed."""
     place = find_device(device)
     rows = list(range(min(BATCH, len(images))))
+    backbone.preprocess(images.image(0))  # what is done at the first image only
     start = time.perf_counter()
     inputs = torch.stack([backbone.preprocess(images.image(i)) for i in rows])
     load = (time.perf_counter() - start) / len(rows)
@@ -69,7 +71,10 @@ def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.devi
     with torch.no_grad():
         network(inputs)  # warm
         best = dict.fromkeys(network.stage_names, float("inf"))
-        for _ in range(BATCHES):
+        end = time.perf_counter() + ENOUGH_SECONDS
+        for number in range(BATCHES):
+            if number and time.perf_counter() > end:
+                break
             best = {name: min(best[name], seconds) for name, seconds in _time_stages(network, inputs, place).items()}
     return Speed(
         forward={name: seconds / len(rows) for name, seconds in best.items()},

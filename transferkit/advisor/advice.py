@@ -1,0 +1,139 @@
+"""Advice: everything measured about a data set and a backbone, and what follows from it."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from transferkit.advisor.costs import Speed, Work, estimate_all, make_work, measure_speed
+from transferkit.advisor.curve import Curve, learning_curve
+from transferkit.advisor.distance import Distance, activation_distance
+from transferkit.advisor.measure import CS, Measured, measure, sample
+from transferkit.backbones.backbone import Backbone
+from transferkit.configuration import config_dir, load_strategy_settings
+from transferkit.data.imagedata import ImageData
+from transferkit.extraction import Extract
+from transferkit.quadrant import Evidence, Verdict, judge
+
+log = logging.getLogger(__name__)
+
+NO_STRATEGY_OF_ITS_OWN = ("base", "auto")
+STRATEGY_CS = 45
+"""How many values of C the strategies try, for the costs."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was measured, and what it means.
+
+    Attributes:
+        evidence: The numbers that the quadrant is judged by.
+        verdict: The place in the quadrant, and the strategies in order of expected worth.
+        measured: Probes and scores, with the features of the top stage.
+        distance: Of the activations from the source's; None without batch norm or with random weights.
+        curve: What more images would bring.
+        costs: Expected seconds by strategy.
+        work: What the costs are for.
+        speed: Of the network on this machine.
+        data: What was measured on: train and val, sampled where they are very many.
+    """
+
+    evidence: Evidence
+    verdict: Verdict
+    measured: Measured
+    distance: Distance | None
+    curve: Curve
+    costs: Mapping[str, float]
+    work: Work
+    speed: Speed
+    data: ImageData
+
+
+def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], extract: Extract, most: int) -> Advice:
+    """Measure a data set against a backbone; no test image is looked at.
+
+    Args:
+        backbone: With its weights; it is not changed.
+        data: The splits.
+        settings: The resolved configuration: `seed`, `trainer`.
+        extract: Computes features, or reads them from the cache.
+        most: Images of train, and of val, that are measured at most.
+    """
+    seed = int(settings["seed"])
+    part = sample(data, most, seed)
+    if len(part.train) < len(data.train):
+        log.info("Measured on %d of %d training images.", len(part.train), len(data.train))
+    measured = measure(backbone, part, extract, seed)
+    distance = activation_distance(backbone, part.train, seed=seed)
+    evidence = gather(backbone, data, part, measured, distance)
+    top = measured.probes[backbone.top]
+    curve = learning_curve(measured.train, part.train.labels, measured.val, part.val.labels, top.C, seed)
+    speed = measure_speed(backbone, part.train, settings["trainer"]["device"])
+    probes = {name: probe.seconds * STRATEGY_CS / len(CS) for name, probe in measured.probes.items()}
+    sizes = len(data.train), len(data.val)
+    work = make_work(sizes, settings, backbone, {name: s * sizes[0] / len(part.train) for name, s in probes.items()})
+    costs = estimate_all(known_strategies().values(), work, speed)
+    return Advice(evidence, judge(evidence), measured, distance, curve, costs, work, speed, part)
+
+
+def gather(
+    backbone: Backbone, data: ImageData, part: ImageData, measured: Measured, distance: Distance | None
+) -> Evidence:
+    """The plain numbers that the quadrant is judged by."""
+    return Evidence(
+        images=len(data.train),
+        classes=len(data.class_names),
+        features=int(measured.train.shape[1]),
+        val_images=len(part.val),
+        probes={name: probe.val_top1 for name, probe in measured.probes.items()},
+        neighbors=measured.neighbors,
+        distance=distance.all if distance else None,
+        early=distance.early if distance else None,
+        late=distance.late if distance else None,
+        pretrained=backbone.weights_name != "random",
+    )
+
+
+def known_strategies() -> dict[str, Mapping[str, Any]]:
+    """The content of every YAML in conf/strategy by name."""
+    names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
+    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
+
+
+def to_json(advice: Advice) -> dict[str, Any]:
+    """All of it but arrays, as plain values."""
+    evidence, verdict, distance = advice.evidence, advice.verdict, advice.distance
+    return {
+        "quadrant": {
+            "size": verdict.size,
+            "similarity": verdict.similarity,
+            "strategy": verdict.strategy,
+            "recommended": verdict.recommended,
+            "expected_top1": {name: round(value, 4) for name, value in verdict.contenders.items()},
+            "probability": round(verdict.probability, 3),
+            "sureness": verdict.sureness,
+            "large": round(verdict.large, 3),
+            "different": round(verdict.different, 3),
+            "reasons": verdict.reasons,
+        },
+        "evidence": {**asdict(evidence), "per_class": evidence.per_class},
+        "stages": {
+            name: {"C": p.C, "val_top1": p.val_top1, "val_nll": p.val_nll, "features": p.features}
+            for name, p in advice.measured.probes.items()
+        },
+        "distance": None if distance is None else {"images": distance.images, "stages": distance.stages},
+        "scores": dict(advice.measured.scores),
+        "learning_curve": _curve_json(advice.curve),
+        "costs": {name: round(seconds, 2) for name, seconds in advice.costs.items()},
+        "speed": asdict(advice.speed),
+        "measured_on": {"train": len(advice.data.train), "val": len(advice.data.val)},
+    }
+
+
+def _curve_json(curve: Curve) -> dict[str, Any]:
+    values = asdict(curve)
+    accuracy = np.asarray(curve.accuracy)
+    values["mean"] = {n: float(accuracy[np.asarray(curve.sizes) == n].mean()) for n in sorted(set(curve.sizes))}
+    return values

@@ -1,0 +1,78 @@
+"""The advice for the screen."""
+
+from collections.abc import Mapping
+
+from transferkit.advisor.advice import Advice
+from transferkit.quadrant import TABLE
+from transferkit.report.facts import duration
+
+WIDTH = 18
+
+SCORE_NAMES = {"logme": "LogME", "h_score": "H-score", "leep": "LEEP"}
+
+
+def advice_text(advice: Advice, title: str) -> str:
+    """Return a compact report in plain text."""
+    verdict, evidence = advice.verdict, advice.evidence
+    best = verdict.recommended
+    lines = [
+        "",
+        title,
+        "",
+        *quadrant_lines(verdict.size, verdict.similarity),
+        "",
+        f"{verdict.size.capitalize()} and {verdict.similarity}, {verdict.sureness} "
+        f"({100 * verdict.probability:.0f} %). The table says {verdict.strategy}; "
+        + ("so does what was measured." if best == verdict.strategy else f"what was measured favours {best}."),
+        "",
+        "Why",
+        *(f"  - {reason}" for reason in verdict.reasons),
+        "",
+        "Probe accuracy on val by stage",
+        *_bars(evidence.probes),
+        "",
+        "Strategy          expected top-1   expected cost (estimates)",
+        *_strategies(advice),
+        "",
+        f"More images       {advice.curve.verdict}",
+        f"Transferability   {scores_text(advice.measured.scores)}",
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def quadrant_lines(size: str, similarity: str) -> list[str]:
+    """The table of the lecture with the place marked."""
+    header = " " * 14 + "".join(f"{kind:<{WIDTH + 4}}" for kind in ("similar", "different"))
+    rows = []
+    for kind in ("small", "large"):
+        cells = []
+        for other in ("similar", "different"):
+            name = TABLE[kind, other]
+            cells.append(f"[{name}]" if (kind, other) == (size, similarity) else f" {name} ")
+        rows.append(f"  {kind:<12}" + "".join(f"{cell:<{WIDTH + 4}}" for cell in cells))
+    return [header, *rows]
+
+
+def scores_text(scores: Mapping[str, float]) -> str:
+    """The transferability scores in a line; they compare backbones on the same data."""
+    listed = ", ".join(f"{SCORE_NAMES[name]} {value:.3f}" for name, value in scores.items())
+    return f"{listed} (to compare backbones on these data; higher is better)"
+
+
+def _bars(probes: Mapping[str, float]) -> list[str]:
+    best = max(probes.values())
+    return [
+        f"  {stage:<8} {100 * value:5.1f} %  {'#' * round(30 * value)}{'  best' if value == best else ''}"
+        for stage, value in probes.items()
+    ]
+
+
+def _strategies(advice: Advice) -> list[str]:
+    expected = advice.verdict.contenders
+    order = [*expected, *sorted(set(advice.costs) - set(expected), key=lambda name: advice.costs[name])]
+    rows = []
+    for name in order:
+        worth = f"{100 * expected[name]:6.1f} %" if name in expected else ""
+        cost = duration(advice.costs[name]) if name in advice.costs else ""
+        rows.append(f"  {name:<16}{worth:>14}{cost:>16}")
+    return rows
