@@ -31,3 +31,9 @@ def test_the_page_shows_tables_and_loads_nothing(make_run: MakeRun) -> None:
         for value in page.values(tag, name)
         if not value.startswith("#")
     ]
+
+
+def test_the_command_can_be_pasted(make_run: MakeRun) -> None:
+    comparison = compare([make_run()], [])
+    assert "task=compare 'runs=my runs'" in Page(render_page(comparison, "my runs")).text
+    assert "task=compare 'runs=[a,b]'" in Page(render_page(comparison, ["a", "b"])).text

@@ -11,19 +11,23 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600
 
 
 def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
-    """Draw test top-1 over the seconds of a run, a labelled point a group; filled are those of the Pareto front."""
+    """Draw test top-1 over the seconds of a run, a labelled point a group.
+
+    A line reaches from its least run to its greatest. Filled are those of the Pareto front.
+    """
     front = pareto_front(groups)
     colours = colour_by([group.network for group in groups])
     height = max(2.8, 0.2 * len(groups) + 0.8)
     with _figure(7.2, height) as (figure, axes):
         axes.set_xscale("log")
-        axes.plot([g.seconds for g in front], [100 * g.top1.mean for g in front], "-", color=RULE, lw=1.5)
+        _seconds(axes, [group.seconds for group in groups])  # before the rest, which may all be at one place
+        axes.plot([g.seconds for g in front], [100 * g.top1.mean for g in front], "-", color=MUTED, lw=1)
         for group in groups:
             colour = colours[group.network]
             fill = colour if group in front else "none"
+            axes.vlines(group.seconds, 100 * group.top1.low, 100 * group.top1.high, color=colour, alpha=0.3)
             axes.plot(group.seconds, 100 * group.top1.mean, "o", color=colour, mfc=fill, ms=7, clip_on=False)
-        _seconds(axes, [group.seconds for group in groups])
-        axes.set(xlabel="time of a run", ylabel="test top-1, %", ylim=_around([g.top1.mean for g in groups]))
+        axes.set(xlabel="time of a run", ylabel="test top-1, %", ylim=_around(groups))
         _label(axes, [(g.seconds, 100 * g.top1.mean, names[g], g in front) for g in groups], 0.17 / (height - 0.7))
         return _svg(figure, "Test top-1 accuracy over the time of a run")
 
@@ -102,20 +106,19 @@ def _label(axes: Any, points: Sequence[tuple[float, float, str, bool]], gap: flo
         )
 
 
-def _around(shares: Sequence[float]) -> tuple[float, float]:
-    """Limits in percent that leave room about the values, even if they are all equal."""
-    low, high = 100 * min(shares), 100 * max(shares)
+def _around(groups: Sequence[Group]) -> tuple[float, float]:
+    """Limits in percent that leave room about the top-1 of all runs, even if they are all equal."""
+    low, high = 100 * min(group.top1.low for group in groups), 100 * max(group.top1.high for group in groups)
     room = max(0.08 * (high - low), 0.5)
     return low - room, high + room
 
 
 def _seconds(axes: Any, values: Sequence[float]) -> None:
     """Put ticks at round durations; the axis reaches from one below all values to one above."""
-    below = [tick for tick in TICKS if tick <= min(values)] or [min(values)]
-    above = [tick for tick in TICKS if tick >= max(values)] or [max(values)]
-    left, right = below[-1], above[0]
+    left = max((tick for tick in TICKS if tick < min(values)), default=min(values) / 2)
+    right = min((tick for tick in TICKS if tick > max(values)), default=max(values) * 2)
     ticks = [tick for tick in TICKS if left <= tick <= right]
-    axes.set_xlim(left * 0.95, right * 1.05)
+    axes.set_xlim(left, right)
     step = -(-len(ticks) // 7) if ticks else 1
     axes.set_xticks(ticks[::step], [_short(tick) for tick in ticks[::step]])
     axes.set_xticks([], minor=True)

@@ -1,5 +1,6 @@
 """`report.html` of a comparison: one self-contained page in the look of a run's report."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -39,12 +40,13 @@ def render_page(comparison: Comparison, runs: Any) -> str:
         "images": show_images,
         "variant": show_variant,
     }
+    named = f"[{','.join(map(str, runs))}]" if isinstance(runs, list) else runs
     page = env.get_template("compare.html.j2").render(
         parts=[_part(part) for part in comparison.parts],
         runs=comparison.runs,
         groups=sum(len(part.groups) for part in comparison.parts),
         unfinished=comparison.unfinished,
-        command=f"python -m transferkit task=compare runs={runs}",
+        command=f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
         version=__version__,
         time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
