@@ -46,6 +46,7 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
         model: The `TransferModel`, which predicts and can be saved.
         phase: The one begun.
         rates: Learning rate of each of its trained stages.
+        inputs_after: The frozen stage whose output the batches hold; None where they hold images.
 
     Raises:
         TransferkitError: The plan names a stage that this network does not have.
@@ -87,6 +88,7 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
     def begin(self, phase: str) -> None:
         """Freeze and unfreeze for the phase of that name; to be called between fits, never in one."""
         self.phase: Phase = self.plan.phase(phase)
+        self.inputs_after: str | None = None
         self.rates = self.phase.rates(self.stage_names)
         for name in self.stage_names:
             self.stage(name).requires_grad_(name in self.rates)
@@ -97,7 +99,7 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
 
     @property
     def frozen_prefix(self) -> tuple[str, ...]:
-        """The stages before the first trained one."""
+        """The stages of the backbone before the first trained one."""
         names = self.stage_names
         return names[: next(i for i, name in enumerate(names) if name in self.rates)]
 
@@ -116,15 +118,26 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of preprocessed images (N, 3, H, W)."""
-        backbone, state = self.model.backbone, images.contiguous(memory_format=torch.channels_last)
-        prefix = [name for name in self.frozen_prefix if name != "head"]
-        h: State = state
-        if prefix:
-            with torch.no_grad():
-                h = backbone.forward_stages(state, [prefix[-1]])[prefix[-1]]
-        h = backbone.forward_from(prefix[-1], h) if prefix else backbone(h)
-        logits: Tensor = self.model.head(pool_features(feature(h)))
+        backbone, images = self.model.backbone, images.contiguous(memory_format=torch.channels_last)
+        if not self.frozen_prefix:
+            return self._logits(backbone(images))
+        last = self.frozen_prefix[-1]
+        with torch.no_grad():
+            state = backbone.forward_stages(images, [last])[last]
+        return self._logits(backbone.forward_from(last, state))
+
+    def _logits(self, state: State) -> Tensor:
+        logits: Tensor = self.model.head(pool_features(feature(state)))
         return logits
+
+    def _batch_logits(self, inputs: Tensor) -> Tensor:
+        """Logits of what the batches hold."""
+        if self.inputs_after is None:
+            logits: Tensor = self(inputs)
+            return logits
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return self._logits(self.model.backbone.forward_from(self.inputs_after, inputs))
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
@@ -166,14 +179,14 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
         if self._mix is not None:
             images, labels = self._mix(images, labels)
         loss = F.cross_entropy(
-            self(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
+            self._batch_logits(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
         )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count loss and right answers of one batch of val."""
-        self._val.add(self(batch[0]), batch[1])
+        self._val.add(self._batch_logits(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_top1` and `val_score`."""

@@ -108,6 +108,7 @@ class Plan:
         class_weights: "none", or "balanced": inversely proportional to the class frequencies.
         early_stopping: Epochs without a better val after which a phase ends; None for never.
         gradient_clip: Largest norm of the gradient; None for any.
+        batch_size: Images of a batch, over all devices.
         accumulate: Batches per optimizer step.
     """
 
@@ -126,6 +127,7 @@ class Plan:
     class_weights: str = "none"
     early_stopping: int | None = None
     gradient_clip: float | None = 1.0
+    batch_size: int = 32
     accumulate: int = 1
 
     def __post_init__(self) -> None:
@@ -147,6 +149,9 @@ class Plan:
         _require(
             is_whole(self.accumulate) and self.accumulate >= 1, "strategy.accumulate", self.accumulate, "1 or more"
         )
+        _require(
+            is_whole(self.batch_size) and self.batch_size >= 1, "strategy.batch_size", self.batch_size, "1 or more"
+        )
         flag = self.decay_norm_and_bias
         _require(isinstance(flag, bool), "strategy.decay_norm_and_bias", flag, "true or false")
 
@@ -161,13 +166,13 @@ class Plan:
         Raises:
             TransferkitError: A key or a stage that does not exist, or a value that cannot be used.
         """
-        keys = _known(strategy, cls, "strategy")
-        phases = keys.pop("phases", None)
+        phases = strategy.get("phases")
         if not isinstance(phases, Mapping) or not phases:
             raise TransferkitError(
-                f"strategy={keys.get('name')} has no phases, so there is nothing to train: phases are a mapping of "
+                f"strategy={strategy.get('name')} has no phases, so there is nothing to train: phases are a mapping of "
                 "names to epochs and train (conf/strategy/finetune_few.yaml)."
             )
+        keys = {key: value for key, value in _known(strategy, cls, "strategy").items() if key != "phases"}
         built = []
         for name, given in phases.items():
             if given is None:

@@ -19,6 +19,7 @@ from transferkit.data.generated import mixed
 from transferkit.data.imagedata import ImageData
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
+from transferkit.features import find_device
 from transferkit.finetune import FinetuneModule
 from transferkit.loading import count_workers
 from transferkit.metrics import compute_metrics
@@ -30,8 +31,13 @@ from transferkit.strategies.linear_probe import probe_head
 from transferkit.training.callbacks import score
 from transferkit.training.data import TrainingData
 from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
+from transferkit.training.stored import Place, choose_place, store_inputs
 
 log = logging.getLogger(__name__)
+
+HEAD_CS = tuple(np.logspace(-6, -2, 17))
+"""Values of C for the head that finetuning starts from. A head with less regularisation than that has no training loss
+left, and so no gradient, on a few hundred images."""
 
 
 def fit_finetune(context: Context) -> Fitted:
@@ -146,24 +152,47 @@ def recipe(context: Context, plan: Plan) -> dict[str, Any]:
     """All that decides the result, to be compared when a run is resumed."""
     settings = context.settings
     groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "seed")}
-    return {"strategy": plan.to_mapping(), **groups, "trainer": {"batch_size": settings["trainer"]["batch_size"]}}
+    return {"strategy": plan.to_mapping(), **groups}
 
 
 def make_batches(module: FinetuneModule, context: Context, number: int) -> TrainingData:
-    """Train and val batches; each phase has an order of its own."""
-    settings = context.settings
+    """Train and val batches of a phase, each in an order of its own; computed once where they are always the same."""
+    settings, plan, data = context.settings, module.plan, context.data
     preprocess, workers = module.model.preprocess, settings["trainer"]["num_workers"]
-    size, batch = len(context.data.train), settings["trainer"]["batch_size"]
-    passes = module.phase.passes(size, batch * module.plan.accumulate)
-    return TrainingData(
-        context.data,
-        preprocess,
-        create_augment(settings["augment"]["transforms"], preprocess),
-        batch,
-        seed=mixed(context.seed, number) if number else context.seed,
-        num_workers=count_workers(size * passes) if workers == "auto" else workers,
-        passes=passes,
+    passes = module.phase.passes(len(data.train), plan.batch_size * plan.accumulate)
+    augment = create_augment(settings["augment"]["transforms"], preprocess)
+    common: dict[str, Any] = {
+        "batch_size": plan.batch_size,
+        "seed": mixed(context.seed, number) if number else context.seed,
+        "passes": passes,
+    }
+    place = Place(False)
+    if augment is None:
+        prefix = () if plan.mixup or plan.cutmix else module.frozen_prefix
+        images, limit = len(data.train) + len(data.val), settings["cache"]["ram_gb"]
+        place = choose_place(module.model.backbone, prefix, preprocess(data.train.image(0)), images, limit)
+    if not place.stored:
+        workers = count_workers(len(data.train) * passes) if workers == "auto" else workers
+        return TrainingData(data.train, data.val, preprocess, augment, num_workers=workers, **common)
+    log.info(
+        "Kept in memory (%.0f MB): %s.",
+        place.megabytes,
+        "the preprocessed images" if place.stage is None else f"what leaves {place.stage}, frozen",
     )
+    module.inputs_after = place.stage
+    device = find_device(settings["trainer"]["device"])
+    train, val = (
+        store_inputs(
+            module.model.backbone,
+            images,
+            preprocess,
+            place,
+            device,
+            count_workers(len(images)) if workers == "auto" else workers,
+        )
+        for images in (data.train, data.val)
+    )
+    return TrainingData(train, val, None, None, **common)
 
 
 @dataclass(frozen=True)
@@ -184,7 +213,7 @@ def _probe(context: Context, backbone: Backbone) -> _Start:
     with context.timer.step("extract"):
         train, val = (context.extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
     with context.timer.step("fit"):
-        probe = LinearProbe(random_state=context.seed, refit=False)
+        probe = LinearProbe(Cs=HEAD_CS, random_state=context.seed, refit=False)
         probe.fit(train, data.train.labels, val, data.val.labels)
     sweep = [{key: float(value) for key, value in row.items()} for row in probe.path_]
     best = next(row for row in sweep if row["C"] == probe.C_)

@@ -50,6 +50,7 @@ def pretrain_plan(settings: Mapping[str, Any]) -> Plan:
         schedule=settings["schedule"],
         label_smoothing=task["label_smoothing"],
         gradient_clip=None,
+        batch_size=settings["trainer"]["batch_size"],
     )
 
 

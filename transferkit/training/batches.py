@@ -1,7 +1,7 @@
 """Training batches whose content depends on the seed and the epoch only, however they are loaded and resumed."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from transferkit.augment import Augment
 from transferkit.data.generated import mixed
-from transferkit.data.imageset import ImageSet
 
 _ORDER, _AUGMENT, _STEP = range(3)
 
@@ -22,12 +21,22 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(mixed(seed, _STEP, step))
 
 
+class Items(Protocol):
+    """Inputs with their labels: an `ImageSet`, or tensors that stand for one."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """One input and its label."""
+
+
 class TrainingImages(Dataset[tuple[Tensor, int]]):
     """Images of one epoch, augmented and preprocessed; each with random numbers of its own in each pass.
 
     Args:
         images: The images.
-        preprocess: From an image to the input tensor.
+        preprocess: From an image to the input tensor; None where they are tensors already.
         augment: Random changes before that, from torch's global generator; None for none.
         seed: Of the run.
         epoch: Counted from 0.
@@ -36,8 +45,8 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        images: ImageSet,
-        preprocess: Callable[[Image.Image], Tensor],
+        images: Items,
+        preprocess: Callable[[Image.Image], Tensor] | None,
         augment: Augment | None = None,
         seed: int = 0,
         epoch: int = 0,
@@ -60,7 +69,7 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(mixed(self.seed, _AUGMENT, self.epoch * self.passes + turn, index))
                 image = self.augment(image)
-        return self.preprocess(image), label
+        return (image if self.preprocess is None else self.preprocess(image)), label
 
     def order(self) -> npt.NDArray[np.int64]:
         """The places of all images in an order that the epoch decides, one pass after the other."""

@@ -6,18 +6,18 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from transferkit.augment import Augment
-from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
-from transferkit.training.batches import TrainingImages, training_loader
+from transferkit.training.batches import Items, TrainingImages, training_loader
 
 
 class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
     """Batches whose content depends on the seed and the epoch only, for one process or several.
 
     Args:
-        data: Its train and val splits are used.
-        preprocess: The network's.
+        train: What is fitted to.
+        val: What the best epoch is chosen on.
+        preprocess: The network's; None where train and val are tensors already.
         augment: Random changes to training images, or None.
         batch_size: Images of an optimizer step over all processes together.
         seed: Of order and augmentation.
@@ -27,8 +27,9 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
 
     def __init__(
         self,
-        data: ImageData,
-        preprocess: Preprocessing,
+        train: Items,
+        val: Items,
+        preprocess: Preprocessing | None,
         augment: Augment | None,
         batch_size: int,
         seed: int = 0,
@@ -36,7 +37,8 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
         passes: int = 1,
     ) -> None:
         super().__init__()
-        self.data = data
+        self.train = train
+        self.val = val
         self.preprocess = preprocess
         self.augment = augment
         self.batch_size = batch_size
@@ -47,7 +49,7 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch; one that would not be full is left out if there are others."""
-        return max(len(self.data.train) * self.passes // self.batch_size, 1)
+        return max(len(self.train) * self.passes // self.batch_size, 1)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The batches of the current epoch, this process's share of each; Lightning asks anew for each epoch."""
@@ -56,19 +58,19 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
             raise TransferkitError(
                 f"trainer.batch_size={self.batch_size} must be a multiple of trainer.devices={processes}."
             )
-        if processes > 1 and len(self.data.train) * self.passes < self.batch_size:
+        if processes > 1 and len(self.train) * self.passes < self.batch_size:
             raise TransferkitError(
-                f"{len(self.data.train)} training images do not fill a batch of {self.batch_size}: with several "
+                f"{len(self.train)} training images do not fill a batch of {self.batch_size}: with several "
                 "devices lower trainer.batch_size, or use trainer.devices=1."
             )
         epoch = self.trainer.current_epoch
-        images = TrainingImages(self.data.train, self.preprocess, self.augment, self.seed, epoch, self.passes)
+        images = TrainingImages(self.train, self.preprocess, self.augment, self.seed, epoch, self.passes)
         return training_loader(images, self.batch_size, self.num_workers, rank, processes)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The val split in order, or this process's share of it."""
         rank, processes = self._place()
-        images = TrainingImages(self.data.val, self.preprocess)
+        images = TrainingImages(self.val, self.preprocess)
         return DataLoader(
             images,
             self.batch_size // processes,

@@ -1,0 +1,212 @@
+"""Finetuning strategies, from their YAMLs: what is frozen stays, what is finished is kept, what does harm is undone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import transferkit as tk
+from tests.conftest import RunCommand
+from transferkit.backbones.backbone import Backbone
+from transferkit.configuration import config_dir, load_strategy_settings
+from transferkit.data.imagedata import ImageData
+from transferkit.errors import TransferkitError
+from transferkit.evaluate.center import center_probabilities
+from transferkit.extraction import make_extractor
+from transferkit.finetune import FinetuneModule
+from transferkit.strategies.context import Context
+from transferkit.strategies.finetune import class_weights, fit_finetune, random_like
+from transferkit.strategies.fitted import Fitted
+from transferkit.timing import StepTimer
+
+FINETUNING = [
+    path.stem
+    for path in sorted((config_dir() / "strategy").glob("*.yaml"))
+    if path.stem != "base" and "phases:" in path.read_text()
+]
+QUICK = ["trainer.num_workers=0", "trainer.device=cpu", "cache.enabled=false"]
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return tk.load_data({"kind": "digits", "name": "digits", "per_class": 6, "max_test": 100}, seed=0)
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return tk.create_backbone("narrow_resnet10", "resnet_glyphs")
+
+
+def settings_of(strategy: str, *overrides: str) -> dict[str, Any]:
+    settings = load_strategy_settings(strategy, [*QUICK, *overrides])
+    settings["strategy"] |= {"batch_size": 16}
+    for phase in settings["strategy"].get("phases", {}).values():
+        phase |= {"epochs": 2, "min_steps": 0}
+    return settings
+
+
+def fit(backbone: Backbone, data: ImageData, settings: dict[str, Any], folder: Path) -> Fitted:
+    return fit_finetune(Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder))
+
+
+def test_all_strategies_of_the_contract_are_there() -> None:
+    assert set(FINETUNING) >= {
+        *("finetune_few", "finetune_many", "full_finetune", "from_scratch"),
+        *("lp_ft", "gradual_unfreeze", "surgical"),
+    }
+
+
+@pytest.mark.parametrize("strategy", FINETUNING)
+def test_what_a_strategy_freezes_stays_as_it_was(
+    strategy: str, backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {name: value.clone() for name, value in backbone.state_dict().items()}
+    settings = settings_of(strategy)
+    begun: list[tuple[Any, dict[str, Any], Any]] = []
+    begin = FinetuneModule.begin
+
+    def watched(self: Any, phase: str) -> None:
+        begin(self, phase)
+        begun.append((self, {k: v.clone() for k, v in self.state_dict().items()}, dict(self.rates)))
+
+    monkeypatch.setattr(FinetuneModule, "begin", watched)
+    fitted = fit(backbone, data, settings, tmp_path)
+    assert all(torch.equal(given[name], value) for name, value in backbone.state_dict().items()), "the caller's changed"
+    # Between the beginnings of two phases lies one fit.
+    phases = begun[1:]
+    ends = [state for _, state, _ in phases[1:]] + [phases[-1][0].state_dict()]
+    for (module, before, rates), after in zip(phases, ends, strict=True):
+        frozen = [name for name in module.stage_names if name not in rates]
+        for key in before:
+            stage = "head" if key.startswith("model.head") else key.split(".")[3]
+            if stage in frozen or ("running_" in key and module.plan.batch_norm == "running"):
+                assert torch.equal(before[key], after[key]), key
+    assert fitted.history
+    assert set(fitted.details["phases"]) == set(settings["strategy"]["phases"])
+    assert fitted.val.shape == (len(data.val), 10)
+
+
+def test_the_kept_model_is_the_best_epoch_on_val(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
+    settings = settings_of("full_finetune")
+    fitted = fit(backbone, data, settings, tmp_path)
+    probabilities = center_probabilities(fitted.model, data.val, make_extractor(settings))
+    np.testing.assert_allclose(probabilities, fitted.val, atol=1e-5)
+    top1 = (probabilities.argmax(1) == data.val.labels).mean()
+    phase = fitted.details["phases"]["all"]
+    rows = [row for row in fitted.history if row["phase"] == "all"]
+    assert top1 >= max(row["val_top1"] for row in rows) - 1e-9
+    if phase["best_epoch"]:
+        assert rows[phase["best_epoch"] - 1]["val_top1"] == pytest.approx(top1)
+
+
+def test_a_phase_that_only_does_harm_is_undone(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
+    settings = settings_of("lp_ft", "optimizer=sgd", "strategy.gradient_clip=null")
+    settings["strategy"]["phases"]["all"]["train"] = {"head": 0.5, "stage*": 0.5}
+    start = settings_of("lp_ft")
+    start["strategy"]["phases"]["all"] |= {"train": {"stage5": 1e-30}}
+    harmless = fit(backbone, data, start, tmp_path / "harmless")
+    fitted = fit(backbone, data, settings, tmp_path / "harmful")
+    assert fitted.details["phases"]["all"]["best_epoch"] == 0
+    np.testing.assert_allclose(fitted.val, harmless.val, atol=1e-5)
+
+
+def test_inputs_kept_in_memory_change_nothing(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
+    for strategy in ("finetune_many", "lp_ft"):
+        kept = fit(backbone, data, settings_of(strategy), tmp_path / f"{strategy} kept")
+        streamed = fit(backbone, data, settings_of(strategy, "cache.ram_gb=0"), tmp_path / f"{strategy} streamed")
+        np.testing.assert_allclose(kept.val, streamed.val, atol=1e-4)
+        for ours, theirs in zip(kept.history, streamed.history, strict=True):
+            assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+
+
+def test_from_scratch_knows_nothing_of_the_source(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
+    settings = settings_of("from_scratch")
+    context = Context(backbone, data, settings, make_extractor(settings), StepTimer(), tmp_path)
+    fresh, again = random_like(context), random_like(context)
+    assert fresh.preprocess == backbone.preprocess
+    for (name, ours), theirs in zip(fresh.named_parameters(), backbone.parameters(), strict=True):
+        if ours.ndim > 1:
+            correlation = np.corrcoef(ours.detach().flatten().numpy(), theirs.detach().flatten().numpy())[0, 1]
+            assert abs(correlation) < 0.2, name
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), again.parameters(), strict=True))
+
+
+def test_balanced_class_weights(data: ImageData) -> None:
+    uneven = tk.load_data({"kind": "digits", "name": "digits", "per_class": 6, "max_test": 50}, seed=0)
+    uneven.train.labels[:] = np.arange(len(uneven.train)) % 13 % 10
+    plan = tk.load_strategy("finetune_few", ["strategy.class_weights=balanced"])
+    weights = class_weights(plan, uneven)
+    counts = np.bincount(uneven.train.labels, minlength=10)
+    np.testing.assert_allclose(np.asarray(weights) * counts, len(uneven.train) / 10)
+    assert class_weights(tk.load_strategy("finetune_few"), uneven) is None
+
+
+def test_a_changed_strategy_does_not_go_on_from_the_checkpoints(
+    backbone: Backbone, data: ImageData, tmp_path: Path
+) -> None:
+    fit(backbone, data, settings_of("finetune_few"), tmp_path)
+    with pytest.raises(
+        TransferkitError, match=r"another training: .*finetune_few there and lp_ft here.*hydra\.run\.dir"
+    ):
+        fit(backbone, data, settings_of("lp_ft"), tmp_path)
+
+
+ARGUMENTS = [
+    *("strategy=gradual_unfreeze", "dataset.per_class=6", "dataset.max_test=50", "trainer.num_workers=0"),
+    *("trainer.device=cpu", "strategy.batch_size=8", "strategy.ema=0.9", "strategy.mixup=0.2", "augment=affine"),
+    *(
+        f"strategy.phases.{name}.{key}"
+        for name in ("top", "middle", "lower", "all")
+        for key in ("epochs=2", "min_steps=0")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(transferkit: RunCommand, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = transferkit(*ARGUMENTS, "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    metrics: dict[str, Any] = json.loads((folder / "run" / "metrics.json").read_text())
+    return metrics
+
+
+@pytest.fixture
+def killed_when(tmp_path: Path) -> Any:
+    def start(reached: Any, wait: float) -> None:
+        command = [sys.executable, "-m", "transferkit", *ARGUMENTS, "hydra.run.dir=run"]
+        process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 120
+            while not reached() and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(wait)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    return start
+
+
+@pytest.mark.slow
+def test_killed_in_every_phase_it_ends_with_the_same_metrics(
+    transferkit: RunCommand, tmp_path: Path, uninterrupted: dict[str, Any], killed_when: Any
+) -> None:
+    points = np.random.default_rng(0).uniform(0, 0.3, size=4)
+    for phase, wait in zip(("1_top", "2_middle", "3_lower", "4_all"), points, strict=True):
+        killed_when(lambda phase=phase: (tmp_path / "run" / "checkpoints" / phase / "last.ckpt").exists(), float(wait))
+    done = transferkit(*ARGUMENTS, "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    for key in ("test", "val", "phases"):
+        assert metrics[key] == uninterrupted[key], key
