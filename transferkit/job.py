@@ -49,6 +49,7 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
         if multirun:
             refuse_several_devices(settings)
             fit_beside_others(settings, hydra_config)
+        settings["overrides"] = list(hydra_config.overrides.task)
         settings["choices"] = named_choices(list(hydra_config.overrides.task))
         run_task(settings, run_dir)
     except TransferkitError as error:

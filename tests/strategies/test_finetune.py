@@ -109,7 +109,7 @@ def test_the_kept_model_is_the_best_epoch_on_val(backbone: Backbone, data: Image
 
 def test_a_phase_that_only_does_harm_is_undone(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
     settings = settings_of("lp_ft", "optimizer=sgd", "strategy.gradient_clip=null")
-    settings["strategy"]["phases"]["all"]["train"] = {"head": 0.5, "stage*": 0.5}
+    settings["strategy"]["phases"]["all"]["train"] = {"head": 0.05, "stage*": 0.05}
     start = settings_of("lp_ft")
     start["strategy"]["phases"]["all"] |= {"train": {"stage5": 1e-30}}
     harmless = fit(backbone, data, start, tmp_path / "harmless")

@@ -17,6 +17,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.generated import mixed
 from transferkit.data.imagedata import ImageData
+from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
 from transferkit.features import find_device
@@ -46,6 +47,7 @@ def fit_finetune(context: Context) -> Fitted:
     After each the best epoch on val is kept; the state before it counts as epoch 0, so a phase that only does harm is
     undone.
     """
+    refuse_single_rate(context.settings)
     data, plan = context.data, plan_of(context.settings)
     check_recipe(context.run_dir / "checkpoints", recipe(context, plan))
     backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
@@ -114,11 +116,25 @@ def _run_phase(
     return (after if kept else before), rows, figures
 
 
+def refuse_single_rate(settings: Mapping[str, Any]) -> None:
+    """A plan has a rate for each stage, so `optimizer.lr` on the command line would do nothing.
+
+    Raises:
+        TransferkitError: It was given.
+    """
+    if any(override.lstrip("+").startswith("optimizer.lr=") for override in settings.get("overrides", ())):
+        raise TransferkitError(
+            "optimizer.lr is the rate of task=pretrain; a strategy has one for each stage: "
+            "strategy.phases.NAME.train.STAGE, or optimizer.lr_scale to multiply all of them."
+        )
+
+
 def random_like(context: Context) -> Backbone:
     """The context's network with random weights."""
     given = context.backbone
     with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
+        # Not the seed itself: embedded weights were trained from what seed 0 gives.
+        torch.manual_seed(mixed(context.seed, 2))
         fresh = create_backbone(given.spec.name, None, given.spec.source, kwargs=given.spec.kwargs)
     fresh.preprocess = given.preprocess
     return fresh.truncate(given.stage_names[-1])

@@ -13,6 +13,7 @@ from transferkit.evaluate.protocols import get_protocol
 from transferkit.extraction import make_extractor
 from transferkit.metrics import compute_metrics
 from transferkit.model import save_model
+from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.page import write_report
 from transferkit.result import RunResult
 from transferkit.results import absolute_paths, summary, write_predictions
@@ -65,6 +66,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         },
         sweep=fitted.sweep,
         history=fitted.history,
+        neighborhoods=find_neighborhoods(fitted.model, data, probabilities, extract),
     )
     notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
     save_model(run_dir, fitted.model, **notes)

@@ -1,0 +1,138 @@
+"""One fit: the best epoch is kept, averages and early stopping work, several processes give what one gives."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import transferkit as tk
+from transferkit.data.imagedata import ImageData
+from transferkit.errors import TransferkitError
+from transferkit.finetune import FinetuneModule
+from transferkit.plan import Plan
+from transferkit.training.callbacks import score
+from transferkit.training.data import TrainingData
+from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
+
+PHASES = {
+    "head": {"epochs": 2, "train": {"head": 1e-2}},
+    "tail": {"epochs": 2, "train": {"head": 1e-3, "stage[45]": 1e-3}},
+}
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return tk.load_data({"kind": "digits", "name": "digits", "per_class": 10, "max_test": 50}, seed=0)
+
+
+def make_module(**keys: Any) -> FinetuneModule:
+    torch.manual_seed(0)
+    backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
+    return FinetuneModule(backbone, 10, Plan.from_mapping({"name": "test", "phases": PHASES, **keys}))
+
+
+def batches(module: FinetuneModule, data: ImageData) -> TrainingData:
+    return TrainingData(data.train, data.val, module.model.preprocess, None, batch_size=16)
+
+
+def run_phases(module: FinetuneModule, data: ImageData, folder: Path, **settings: Any) -> list[Trained]:
+    trained = []
+    for phase in module.plan.phases:
+        module.begin(phase.name)
+        run = TrainSettings(phase.epochs, device="cpu", **settings)
+        trained.append(fit_module(module, batches(module, data), run, folder / phase.name))
+    return trained
+
+
+def weights(module: FinetuneModule) -> dict[str, Any]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_the_best_epoch_is_kept(data: ImageData, tmp_path: Path) -> None:
+    module = make_module()
+    trained = run_phases(module, data, tmp_path)[-1]
+    best = max(trained.history, key=lambda row: score(row["val_top1"], row["val_loss"], len(data.val)))
+    assert trained.best_epoch == best["epoch"]
+    checkpoint = torch.load(tmp_path / "tail" / "best.ckpt", weights_only=True)
+    assert all(torch.equal(checkpoint["state_dict"][name], value) for name, value in module.state_dict().items())
+    assert not module.training
+
+
+def test_score_prefers_accuracy_then_the_lower_loss() -> None:
+    assert score(0.51, 9.0, 100) > score(0.50, 0.0, 100)
+    assert score(0.50, 1.0, 100) > score(0.50, 2.0, 100)
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
+    one, two = make_module(), make_module()
+    start = copy.deepcopy(two.state_dict())
+    alone = run_phases(one, data, tmp_path / "one")
+    together = run_phases(two, data, tmp_path / "two", devices=2)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert [row["epoch"] for row in ours.history] == [row["epoch"] for row in theirs.history]
+        for a, b in zip(ours.history, theirs.history, strict=True):
+            assert a == pytest.approx(b, rel=1e-3)
+    for name, value in weights(one).items():
+        torch.testing.assert_close(two.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+    trained = {name for name in start if not torch.equal(start[name], two.state_dict()[name])}
+    assert all(".stage4." in name or ".stage5." in name or ".head." in name for name in trained)
+    assert sorted(path.name for path in (tmp_path / "two").rglob("*.ckpt")) == [
+        "best.ckpt",
+        "best.ckpt",
+        "last.ckpt",
+        "last.ckpt",
+    ]
+
+
+def test_a_batch_must_divide_among_processes(data: ImageData) -> None:
+    module = make_module()
+    loader = batches(module, data)
+
+    class Place:
+        global_rank, world_size, current_epoch = 1, 3, 0
+
+    loader.trainer = Place()
+    with pytest.raises(TransferkitError, match=r"batch_size=16 must be a multiple of trainer\.devices=3"):
+        loader.train_dataloader()
+
+
+def test_processes_share_each_batch_and_the_whole_of_val(data: ImageData) -> None:
+    module = make_module()
+    shares: list[Any] = []
+    for rank in (0, 1):
+        loader = batches(module, data)
+        loader.trainer = type("Place", (), {"global_rank": rank, "world_size": 2, "current_epoch": 0})()
+        shares.append(([y.tolist() for _, y in loader.train_dataloader()], [y for _, y in loader.val_dataloader()]))
+    alone = batches(module, data)
+    alone.trainer = type("Place", (), {"global_rank": 0, "world_size": 1, "current_epoch": 0})()
+    whole = [y.tolist() for _, y in alone.train_dataloader()]
+    assert [a + b for a, b in zip(shares[0][0], shares[1][0], strict=True)] == whole
+    labels = torch.cat([*shares[0][1], *shares[1][1]])
+    assert sorted(labels.tolist()) == sorted(data.val.labels.tolist())
+
+
+def test_the_average_of_the_weights_is_validated_and_kept(data: ImageData, tmp_path: Path) -> None:
+    plain, averaged = make_module(), make_module()
+    run_phases(plain, data, tmp_path / "plain")
+    run_phases(averaged, data, tmp_path / "averaged", ema=0.5)
+    assert not torch.equal(plain.model.head.weight, averaged.model.head.weight)
+    frozen = "model.backbone.stages.stage1.conv1.weight"
+    assert torch.equal(plain.state_dict()[frozen], averaged.state_dict()[frozen])
+
+
+def test_a_fit_ends_when_val_gets_no_better(data: ImageData, tmp_path: Path) -> None:
+    module = make_module(phases={"head": {"epochs": 20, "train": {"head": 1e-12}}})
+    trained = run_phases(module, data, tmp_path, early_stopping=2)[0]
+    assert len(trained.history) < 20
+
+
+def test_another_recipe_is_refused_and_the_same_is_not(tmp_path: Path) -> None:
+    check_recipe(tmp_path, {"strategy": {"name": "a", "phases": (1, 2)}})
+    check_recipe(tmp_path, {"strategy": {"name": "a", "phases": [1, 2]}})
+    with pytest.raises(
+        TransferkitError, match=r"another training: strategy\.name a there and b here\. .*hydra"
+    ):
+        check_recipe(tmp_path, {"strategy": {"name": "b", "phases": [1, 2]}})
