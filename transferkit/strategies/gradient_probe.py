@@ -1,0 +1,128 @@
+"""Linear probes trained by gradient, for augmented images and data too large to keep features of."""
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from transferkit.augment import create_augment
+from transferkit.backbones.backbone import Backbone
+from transferkit.errors import TransferkitError
+from transferkit.evaluate.center import center_probabilities
+from transferkit.loading import count_workers
+from transferkit.plan import Phase
+from transferkit.probe_module import ProbeModule
+from transferkit.settings import is_number, is_whole
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.stage_probe import probe_stages
+from transferkit.training.data import TrainingData
+from transferkit.training.fit import TrainSettings, check_recipe, fit_module
+
+log = logging.getLogger(__name__)
+
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
+    "min_steps": (lambda value: is_whole(value) and value >= 0, "a whole number of at least 0"),
+    "lr": (lambda value: is_number(value) and value > 0, "above 0"),
+    "Cs": (lambda value: isinstance(value, list) and bool(value), "a list of values above 0"),
+}
+"""Key of the node `gradient` to what holds for its value, in code and in words."""
+
+
+def fit_gradient_probe(context: Context) -> Fitted:
+    """Train the probes of all stages wanted on one forward pass a batch; keep the one that is best on val.
+
+    A checkpoint is written after every epoch; when the run directory holds one, the training goes on from there.
+
+    Raises:
+        TransferkitError: A setting cannot be used, or the run directory holds checkpoints of another training.
+    """
+    data, strategy, trainer = context.data, context.strategy, context.settings["trainer"]
+    gradient = _checked(strategy)
+    backbone = copy.deepcopy(context.backbone)
+    module = _create_module(context, backbone, gradient)
+    folder = context.run_dir / "checkpoints"
+    check_recipe(folder, _recipe(context))
+    run = TrainSettings(gradient["epochs"], context.seed, trainer["device"], trainer["devices"])
+    with context.timer.step("fit"):
+        trained = fit_module(module, _batches(context, gradient), run, folder)
+        # Not the best epoch: the objective is convex, more training is nearer to its minimum, and C regularises.
+        module.load_state_dict(torch.load(folder / "last.ckpt", "cpu", weights_only=True)["state_dict"])
+    for name in module.probes:
+        row = module.best_row(name)
+        log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])
+    best, _ = module.best
+    if len(module.probes) > 1:
+        log.info("Chosen on val: %s.", best)
+    model = module.model().requires_grad_(True)
+    with context.timer.step("extract"):
+        val = center_probabilities(model, data.val, context.extract)
+    return Fitted(
+        model=model,
+        val=val,
+        trainable_parameters=sum(p.numel() for p in model.head.parameters()),
+        stages={name: {**module.best_row(name), "features": heads.in_features} for name, heads in module.heads.items()},
+        sweep=module.figures,
+        history=[{"phase": "probe", **row} for row in trained.history],
+        details={"stage": best, "solver": "gradient", "pool": module.pool},
+    )
+
+
+def _checked(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the training; a list `strategy.probe.Cs` is for both solvers."""
+    given = strategy.get("gradient") or {}
+    for key, (holds, words) in RULES.items():
+        if key not in given:
+            raise TransferkitError(f"strategy={strategy['name']} lacks gradient.{key}, which solver=gradient needs.")
+        if not holds(given[key]):
+            raise TransferkitError(f"strategy.gradient.{key}={given[key]} must be {words}.")
+    Cs = strategy["probe"]["Cs"]
+    return {**given, "Cs": given["Cs"] if is_whole(Cs) else list(Cs)}
+
+
+def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, Any]) -> ProbeModule:
+    settings, strategy = context.settings, context.strategy
+    # Not the group's weight decay, which would come on top of the penalty that C stands for; nor its rate, which is of
+    # pretraining.
+    optimizer = {key: value for key, value in settings["optimizer"].items() if key not in ("lr", "weight_decay")}
+    optimizer["lr"] = gradient["lr"] * float(optimizer.get("lr_scale", 1.0))
+    return ProbeModule(
+        backbone,
+        len(context.data.class_names),
+        probe_stages(backbone, strategy),
+        pool=strategy.get("pool", "avg"),
+        Cs=gradient["Cs"],
+        combine=strategy.get("combine", "best"),
+        num_images=len(context.data.train),
+        optimizer={"weight_decay": 0.0, **optimizer} if optimizer["name"] == "adamw" else optimizer,
+        schedule=settings["schedule"],
+        class_names=context.data.class_names,
+    )
+
+
+def _batches(context: Context, gradient: Mapping[str, Any]) -> TrainingData:
+    settings, data, preprocess = context.settings, context.data, context.backbone.preprocess
+    size, batch, workers = len(data.train), settings["trainer"]["batch_size"], settings["trainer"]["num_workers"]
+    phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
+    passes = phase.passes(size, batch)
+    log.info("%d epochs of %d passes over %d images.", phase.epochs, passes, size)
+    return TrainingData(
+        data.train,
+        data.val,
+        preprocess,
+        create_augment(settings["augment"]["transforms"], preprocess),
+        batch_size=batch,
+        seed=context.seed,
+        num_workers=count_workers(size * passes) if workers == "auto" else workers,
+        passes=passes,
+    )
+
+
+def _recipe(context: Context) -> dict[str, Any]:
+    """All that decides the result, to be compared when a run is resumed."""
+    settings = context.settings
+    names = ("strategy", "augment", "optimizer", "schedule", "backbone", "dataset", "seed")
+    return {**{name: settings[name] for name in names}, "trainer": {"batch_size": settings["trainer"]["batch_size"]}}
