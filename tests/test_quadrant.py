@@ -51,7 +51,7 @@ def test_small_and_different_goes_to_many_layers_against_the_table() -> None:
 @pytest.mark.parametrize("similarity", ["similar", "different"])
 def test_large_data_follow_the_table(similarity: str) -> None:
     distance = {"similar": 0.01, "different": 0.5}[similarity]
-    probes = {"stage4": 0.80, "stage5": {"similar": 0.9, "different": 0.6}[similarity]}
+    probes = {"stage4": 0.65, "stage5": {"similar": 0.9, "different": 0.6}[similarity]}
     verdict = judge(Evidence(50_000, 10, 512, 5000, probes, distance=distance))
     assert (verdict.size, verdict.similarity) == ("large", similarity)
     assert verdict.recommended == verdict.strategy

@@ -66,7 +66,7 @@ class Evidence:
         images: Of train.
         classes: K.
         features: D of the top stage.
-        val_images: That accuracies were measured on.
+        judged: Images that the accuracies below were measured on: val, or train and val by cross-validation.
         probes: Top-1 of the linear probe of each stage, in order; the last is the top stage's.
         neighbors: Top-1 of nearest neighbours at the top stage.
         distance: Of activation statistics from the source's, over all layers.
@@ -78,7 +78,7 @@ class Evidence:
     images: int
     classes: int
     features: int
-    val_images: int
+    judged: int
     probes: Mapping[str, float]
     neighbors: float | None = None
     distance: float | None = None
@@ -104,8 +104,8 @@ class Evidence:
     @property
     def standard_error(self) -> float:
         """Of the accuracy of the top stage's probe; never zero."""
-        share = (self.top * self.val_images + 1) / (self.val_images + 2)
-        return math.sqrt(share * (1 - share) / max(self.val_images, 1))
+        share = (self.top * self.judged + 1) / (self.judged + 2)
+        return math.sqrt(share * (1 - share) / max(self.judged, 1))
 
     def skill(self, accuracy: float) -> float:
         """Accuracy with chance taken off: 0 is guessing, 1 perfect."""
@@ -184,15 +184,13 @@ def gain_of(strategy: str, large: float, different: float) -> float:
 def expected(evidence: Evidence, large: float, different: float) -> dict[str, float]:
     """Expected top-1 of each strategy, the best first; what is nearly equal goes by cost."""
     best = evidence.probes[evidence.best_stage]
-    # The best of several stages on val is so by luck to a part: half a standard error is taken off its lead.
+    # The best of several stages is so by luck to a part: half a standard error is taken off its lead.
     lead = max(best - evidence.top - 0.5 * evidence.standard_error, 0.0)
     worth = {"linear_probe": evidence.top, "stage_probe": evidence.top + lead}
-    # Where val has no mistake to be removed there may still be one in a hundred others.
-    error = max(1 - evidence.top, 1 / (evidence.val_images + 2))
+    # Where there is no mistake to be removed there may still be one in others.
+    error = max(1 - evidence.top, 1 / (evidence.judged + 2))
     for strategy in COST_ORDER[2:]:
         worth[strategy] = evidence.top + error * gain_of(strategy, large, different)
-        if strategy != "finetune_few" and lead:  # trained deeply, the upper stages lose what made them worse
-            worth[strategy] += lead * (1 - gain_of(strategy, large, different))
     return _ordered(worth)
 
 
@@ -250,10 +248,10 @@ def _by_depth(evidence: Evidence) -> tuple[float, str]:
     stage, names = evidence.best_stage, list(evidence.probes)
     lead = evidence.probes[stage] - evidence.top
     if stage == names[-1]:
-        return DEPTH_TOP, f"Probes are best at the top stage, {stage} ({100 * evidence.top:.1f} % on val)"
+        return DEPTH_TOP, f"Probes are best at the top stage, {stage} ({100 * evidence.top:.1f} %)"
     return _within(lead / evidence.standard_error, DEPTH_MOST), (
-        f"Probes peak below the top, at {stage}: {100 * evidence.probes[stage]:.1f} against {100 * evidence.top:.1f} % "
-        f"on val, {lead / evidence.standard_error:.1f} standard errors"
+        f"Probes peak below the top, at {stage}: {100 * evidence.probes[stage]:.1f} against {100 * evidence.top:.1f} %"
+        f", {lead / evidence.standard_error:.1f} standard errors"
     )
 
 
@@ -262,7 +260,7 @@ def _by_accuracy(evidence: Evidence) -> list[tuple[float, str]]:
     found = [
         (
             _within(SKILL_SLOPE * (PROBE_SKILL - skill), SKILL_MOST),
-            f"The top stage's probe reaches {100 * evidence.top:.1f} % on val, {skill:.2f} with chance taken off",
+            f"The top stage's probe reaches {100 * evidence.top:.1f} %, {skill:.2f} with chance taken off",
         )
     ]
     if evidence.neighbors is not None and skill > 0.05:
@@ -277,10 +275,10 @@ def _by_accuracy(evidence: Evidence) -> list[tuple[float, str]]:
 
 
 def _headroom(evidence: Evidence, best: str) -> str:
-    wrong = round((1 - evidence.top) * evidence.val_images)
+    wrong = round((1 - evidence.top) * evidence.judged)
     if best in ("linear_probe", "stage_probe"):
-        return f"The probe gets {wrong} of {evidence.val_images} val images wrong; finetuning is not expected to help."
-    return f"The probe gets {wrong} of {evidence.val_images} val images wrong; {best} is expected to remove some."
+        return f"The probe gets {wrong} of {evidence.judged} images wrong; finetuning is not expected to help."
+    return f"The probe gets {wrong} of {evidence.judged} images wrong; {best} is expected to remove some."
 
 
 def _says(log_odds: float) -> str:

@@ -50,6 +50,11 @@ class Advice:
     speed: Speed
     data: ImageData
 
+    @property
+    def cross_validated(self) -> bool:
+        """Whether probes were judged over folds of train and val, val being small."""
+        return self.measured.judged > len(self.data.val)
+
 
 def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], extract: Extract, most: int) -> Advice:
     """Measure a data set against a backbone; no test image is looked at.
@@ -67,7 +72,7 @@ def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], ext
         log.info("Measured on %d of %d training images.", len(part.train), len(data.train))
     measured = measure(backbone, part, extract, seed)
     distance = activation_distance(backbone, part.train, seed=seed)
-    evidence = gather(backbone, data, part, measured, distance)
+    evidence = gather(backbone, data, measured, distance)
     top = measured.probes[backbone.top]
     curve = learning_curve(measured.train, part.train.labels, measured.val, part.val.labels, top.C, seed)
     speed = measure_speed(backbone, part.train, settings["trainer"]["device"])
@@ -78,15 +83,13 @@ def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], ext
     return Advice(evidence, judge(evidence), measured, distance, curve, costs, work, speed, part)
 
 
-def gather(
-    backbone: Backbone, data: ImageData, part: ImageData, measured: Measured, distance: Distance | None
-) -> Evidence:
+def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Distance | None) -> Evidence:
     """The plain numbers that the quadrant is judged by."""
     return Evidence(
         images=len(data.train),
         classes=len(data.class_names),
         features=int(measured.train.shape[1]),
-        val_images=len(part.val),
+        judged=measured.judged,
         probes={name: probe.val_top1 for name, probe in measured.probes.items()},
         neighbors=measured.neighbors,
         distance=distance.all if distance else None,
@@ -129,6 +132,7 @@ def to_json(advice: Advice) -> dict[str, Any]:
         "costs": {name: round(seconds, 2) for name, seconds in advice.costs.items()},
         "speed": asdict(advice.speed),
         "measured_on": {"train": len(advice.data.train), "val": len(advice.data.val)},
+        "cross_validated": advice.cross_validated,
     }
 
 

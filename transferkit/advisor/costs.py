@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from transferkit.plan import Plan
 BATCHES = 5
 BATCH = 16
 ENOUGH_SECONDS = 2.0
+OVERHEAD = 0.01  # seconds of a training step that neither network nor batch decide: loader, Lightning, callbacks
 USUAL_BACKWARD = 2.0
 """Backward over forward of a convolutional network, where it was not measured."""
 
@@ -30,11 +31,13 @@ class Speed:
         forward: By stage, in order, up to the top one.
         backward: Of a backward pass through a stage, as a multiple of its forward pass.
         load: To decode and preprocess, in one process.
+        step: Of an optimizer step for all parameters, whatever the batch.
     """
 
     forward: Mapping[str, float]
     backward: float
     load: float
+    step: float
 
 
 @dataclass(frozen=True)
@@ -44,16 +47,16 @@ class Work:
     Attributes:
         train: Images.
         val: Images.
-        batch_size: Of training.
         workers: Processes that load images.
+        stored: Whether what is frozen is computed once and kept in memory, as without augmentation.
         stages: Of the network in order, and `head`.
         probes: Seconds that the sweep of C takes by stage, as the strategies make it.
     """
 
     train: int
     val: int
-    batch_size: int
     workers: int
+    stored: bool
     stages: tuple[str, ...]
     probes: Mapping[str, float]
 
@@ -80,6 +83,7 @@ def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.devi
         forward={name: seconds / len(rows) for name, seconds in best.items()},
         backward=_backward_share(network, inputs, place),
         load=load,
+        step=OVERHEAD + _update_seconds(network, place),
     )
 
 
@@ -94,9 +98,9 @@ def estimate(strategy: Mapping[str, Any], work: Work, speed: Speed) -> float | N
     if "probe" in strategy:
         stages = strategy["probe"]["stages"]
         probed = list(work.probes)[-1:] if list(stages) == ["top"] else list(work.probes)
-        return _passes(work.train + work.val, work, speed, training=()) + sum(work.probes[name] for name in probed)
+        return _extraction(work, speed) + sum(work.probes[name] for name in probed)
     if "neighbors" in strategy:
-        return _passes(work.train + work.val, work, speed, training=())
+        return _extraction(work, speed)
     if "phases" not in strategy:
         return None
     return _plan_seconds(Plan.from_mapping(strategy), work, speed)
@@ -114,27 +118,44 @@ def make_work(
     """The size of the work under a configuration."""
     trainer = settings["trainer"]
     workers = count_workers(data_sizes[0]) if trainer["num_workers"] == "auto" else int(trainer["num_workers"])
-    stages = (*backbone.feature_stages, "head")
-    return Work(data_sizes[0], data_sizes[1], trainer["batch_size"], workers, stages, probes)
+    height, width = backbone.preprocess.input_size
+    fits = 12 * height * width * sum(data_sizes) <= 1e9 * settings["cache"].get("ram_gb", 0)
+    stored = fits and not any(settings["augment"]["transforms"].values())
+    return Work(data_sizes[0], data_sizes[1], workers, stored, (*backbone.feature_stages, "head"), probes)
+
+
+def _extraction(work: Work, speed: Speed) -> float:
+    """Seconds to compute features of every stage once."""
+    return _passes(work.train + work.val, work, speed, work.stages, loaded=False)
 
 
 def _plan_seconds(plan: Plan, work: Work, speed: Speed) -> float:
     total = 0.0
     if plan.head == "probe":
-        total += _passes(work.train + work.val, work, speed, training=()) + list(work.probes.values())[-1]
+        total += _extraction(work, speed) + list(work.probes.values())[-1]
     for phase in plan.phases:
-        trained = phase.rates(work.stages)
-        first = next(i for i, name in enumerate(work.stages) if name in trained)
-        images = work.train * phase.passes(work.train, work.batch_size * plan.accumulate)
-        epoch = _passes(images, work, speed, training=work.stages[first:])
-        total += phase.epochs * (epoch + _passes(work.val, work, speed, training=()))
-        total += _passes(work.val, work, speed, training=())  # val once more, with the best epoch
+        rates = phase.rates(work.stages)
+        first = next(i for i, name in enumerate(work.stages) if name in rates)
+        frozen, trained = work.stages[:first], work.stages[first:]
+        if work.stored:
+            total += _passes(work.train + work.val, work, speed, frozen, loaded=False)
+        again = trained if work.stored else work.stages
+        images = work.train * phase.passes(work.train, plan.batch_size * plan.accumulate)
+        epoch = _passes(images, work, speed, again, work.stored, backward=trained)
+        epoch += max(images // (plan.batch_size * plan.accumulate), 1) * speed.step
+        total += phase.epochs * (epoch + _passes(work.val, work, speed, again, work.stored))
+        total += _passes(work.val, work, speed, work.stages, loaded=False)  # once more, with the best epoch
     return total
 
 
-def _passes(images: int, work: Work, speed: Speed, training: Iterable[str]) -> float:
-    """Seconds for so many images through the network, with a backward pass through the stages in training."""
-    seconds = sum(speed.forward.values()) + speed.backward * sum(speed.forward.get(name, 0.0) for name in training)
+def _passes(
+    images: int, work: Work, speed: Speed, forward: Sequence[str], loaded: bool, backward: Sequence[str] = ()
+) -> float:
+    """Seconds for so many images through some stages, `loaded` already or not, and back through others."""
+    seconds = sum(speed.forward.get(name, 0.0) for name in forward)
+    seconds += speed.backward * sum(speed.forward.get(name, 0.0) for name in backward)
+    if loaded:
+        return images * seconds
     load = speed.load / max(work.workers, 1)
     # Worker processes load while the network computes; one process does both in turn.
     return images * (max(seconds, load) if work.workers else seconds + load)
@@ -159,10 +180,22 @@ def _backward_share(network: Backbone, inputs: Tensor, place: torch.device) -> f
     network.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return USUAL_BACKWARD
-    forward, state = _timed(lambda: network(inputs), place)
-    loss = pool_features(feature(state)).sum()
-    backward, _ = _timed(loss.backward, place)
-    return max(backward / forward, 0.5)
+    shares = []
+    for _ in range(2):
+        forward, state = _timed(lambda: network(inputs), place)
+        backward, _ = _timed(pool_features(feature(state)).sum().backward, place)
+        shares.append(backward / forward)
+    return max(min(shares), 0.5)
+
+
+def _update_seconds(network: Backbone, place: torch.device) -> float:
+    """Of one AdamW step, with the gradients that are there."""
+    parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    if not parameters:
+        return 0.0
+    optimizer = torch.optim.AdamW(parameters, lr=0.0)
+    optimizer.step()  # makes its state
+    return _timed(optimizer.step, place)[0]
 
 
 def _timed(function: Callable[[], Any], place: torch.device) -> tuple[float, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
+from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 
 from transferkit.advisor.scores import h_score, leep, logme
@@ -15,15 +16,18 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.stratify import cut
 from transferkit.extraction import Extract
-from transferkit.metrics import compute_metrics
 from transferkit.probe import LinearProbe
 
-Features = Mapping[str, npt.NDArray[np.float32]]
+Labels = npt.NDArray[np.int64]
+Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
 CS = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1, 2))
 """The advisor's values of C: enough to tell stages apart; the strategies try 45."""
 
 NEIGHBORS = 5
+FOLDS = 5
+ENOUGH_VAL = 200
+"""Images of val from which accuracies on it are taken; their standard error is then below 3.6 points."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,11 @@ class StageProbe:
     """The probe of one stage.
 
     Attributes:
-        C: Chosen on val.
-        val_top1: Accuracy on val.
-        val_nll: Negative log-likelihood on val, nats.
+        C: The best of those tried.
+        val_top1: Accuracy, on val or over the folds.
+        val_nll: Negative log-likelihood, nats.
         features: D.
-        seconds: That the probe took.
-        probabilities: (N_val, K).
+        seconds: That the probe took, once.
     """
 
     C: float
@@ -44,7 +47,6 @@ class StageProbe:
     val_nll: float
     features: int
     seconds: float
-    probabilities: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Measured:
 
     Attributes:
         probes: By stage, from the first to the top one.
-        neighbors: Top-1 on val of the five nearest neighbours (cosine) at the top stage.
+        neighbors: Top-1 of the five nearest neighbours (cosine) at the top stage.
+        judged: Images that these were judged on: those of val, or of train and val by cross-validation.
         scores: `logme` and, where they apply, `h_score` and `leep`.
         train: Features of train at the top stage.
         val: Of val.
@@ -62,6 +65,7 @@ class Measured:
 
     probes: Mapping[str, StageProbe]
     neighbors: float
+    judged: int
     scores: Mapping[str, float]
     train: npt.NDArray[np.float32]
     val: npt.NDArray[np.float32]
@@ -85,52 +89,69 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     wanted = [*stages, "head"] if knows_source else stages
     train, val = (extract(backbone, images, wanted) for images in (data.train, data.val))
     seconds = time.perf_counter() - start
-    top, labels = backbone.top, data.train.labels
+    top, labels = backbone.top, np.concatenate([data.train.labels, data.val.labels])
+    folds = make_folds(labels, len(data.train), seed)
+    both = {stage: np.concatenate([train[stage], val[stage]]) for stage in stages}
     return Measured(
-        probes={stage: fit_probe(train[stage], labels, val[stage], data.val.labels, seed) for stage in stages},
-        neighbors=neighbor_accuracy(train[top], labels, val[top], data.val.labels),
-        scores=transfer_scores(train[top], labels, train["head"] if knows_source else None),
+        probes={stage: fit_probe(both[stage], labels, folds) for stage in stages},
+        neighbors=neighbor_accuracy(both[top], labels, folds),
+        judged=sum(len(test) for _, test in folds),
+        scores=transfer_scores(train[top], data.train.labels, train["head"] if knows_source else None),
         train=train[top],
         val=val[top],
         extract_seconds=seconds,
     )
 
 
-def fit_probe(
-    train: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    val: npt.NDArray[np.float32],
-    val_labels: npt.NDArray[np.int64],
-    seed: int,
-    Cs: Sequence[float] = CS,
-) -> StageProbe:
-    """A linear probe with few values of C, not refitted."""
+def make_folds(labels: Labels, train: int, seed: int) -> Folds:
+    """What is fitted to, and what it is judged on: rows of train and val together.
+
+    A val of fewer than 200 images decides little; then every image of train and val is judged once, by probes that were
+    fitted to the others.
+
+    Args:
+        labels: Of train and val (N,), train first.
+        train: How many are of train.
+        seed: Of the folds.
+    """
+    rows = np.arange(len(labels))
+    splits = min(FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    if len(labels) - train >= ENOUGH_VAL or splits < 2:
+        return [(rows[:train], rows[train:])]
+    return list(StratifiedKFold(splits, shuffle=True, random_state=seed).split(rows, labels))
+
+
+def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, Cs: Sequence[float] = CS) -> StageProbe:
+    """Linear probes with few values of C, judged over the folds."""
     start = time.perf_counter()
-    probe = LinearProbe(Cs=Cs, random_state=seed, refit=False, max_iter=200).fit(train, labels, val, val_labels)
-    figures = compute_metrics(probe.val_probabilities_, np.searchsorted(probe.classes_, val_labels))
+    top1, nll, judged = np.zeros(len(Cs)), np.zeros(len(Cs)), 0
+    for rows, test in folds:
+        probe = LinearProbe(Cs=Cs, refit=False, max_iter=200)
+        probe.fit(features[rows], labels[rows], features[test], labels[test])
+        top1 += len(test) * np.array([row["val_top1"] for row in probe.path_])
+        nll += len(test) * np.array([row["val_nll"] for row in probe.path_])
+        judged += len(test)
+    best = min(range(len(Cs)), key=lambda i: (-round(float(top1[i])), nll[i]))
     return StageProbe(
-        C=probe.C_,
-        val_top1=float(figures["top1"]),
-        val_nll=float(figures["nll"]),
-        features=int(train.shape[1]),
-        seconds=time.perf_counter() - start,
-        probabilities=probe.val_probabilities_,
+        C=float(Cs[best]),
+        val_top1=float(top1[best] / judged),
+        val_nll=float(nll[best] / judged),
+        features=int(features.shape[1]),
+        seconds=(time.perf_counter() - start) / len(folds),
     )
 
 
-def neighbor_accuracy(
-    train: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    val: npt.NDArray[np.float32],
-    val_labels: npt.NDArray[np.int64],
-) -> float:
-    """Top-1 on val of the nearest neighbours by cosine."""
-    search = KNeighborsClassifier(min(NEIGHBORS, len(labels)), metric="cosine", weights="distance")
-    return float(search.fit(train, labels).score(val, val_labels))
+def neighbor_accuracy(features: npt.NDArray[np.float32], labels: Labels, folds: Folds) -> float:
+    """Top-1 of the nearest neighbours by cosine over the folds."""
+    right = 0
+    for rows, test in folds:
+        search = KNeighborsClassifier(min(NEIGHBORS, len(rows)), metric="cosine", weights="distance")
+        right += int((search.fit(features[rows], labels[rows]).predict(features[test]) == labels[test]).sum())
+    return right / sum(len(test) for _, test in folds)
 
 
 def transfer_scores(
-    top: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], source_logits: npt.NDArray[np.float32] | None
+    top: npt.NDArray[np.float32], labels: Labels, source_logits: npt.NDArray[np.float32] | None
 ) -> dict[str, float]:
     """LogME; the H-score where there are more images than features; LEEP where the source's classifier is there."""
     scores = {"logme": logme(top, labels)}

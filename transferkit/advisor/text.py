@@ -28,7 +28,7 @@ def advice_text(advice: Advice, title: str) -> str:
         "Why",
         *(f"  - {reason}" for reason in verdict.reasons),
         "",
-        "Probe accuracy on val by stage",
+        "Probe accuracy by stage" + (", cross-validated (val is small)" if advice.cross_validated else ", on val"),
         *_bars(evidence.probes),
         "",
         "Strategy          expected top-1   expected cost (estimates)",

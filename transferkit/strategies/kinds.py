@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from transferkit.errors import TransferkitError
+from transferkit.strategies.auto import fit_auto
 from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
@@ -13,6 +14,7 @@ KINDS: dict[str, Callable[[Context], Fitted]] = {
     "probe": fit_probes,
     "neighbors": fit_neighbors,
     "phases": fit_finetune,
+    "auto": fit_auto,
 }
 """The node of the YAML that makes a strategy one of a kind, and what fits that kind."""
 

@@ -1,0 +1,178 @@
+"""strategy=auto: advice, short trials where it leaves open what is best, and then the chosen strategy in full."""
+
+import dataclasses
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.advisor.advice import Advice, advise, known_strategies, to_json
+from transferkit.advisor.choose import (
+    PROBES,
+    Budget,
+    Gain,
+    affordable,
+    best_probe,
+    expected_gain,
+    make_budget,
+    weigh_gain,
+    worth_trying,
+)
+from transferkit.advisor.page import write_advice_page
+from transferkit.advisor.text import advice_text
+from transferkit.errors import TransferkitError
+from transferkit.report.facts import duration
+from transferkit.rundir import write_json
+from transferkit.settings import is_number, is_whole
+from transferkit.stage import unknown_name
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.trials import Fit, Trial, run_trials, winner
+
+log = logging.getLogger(__name__)
+
+DEFAULTS: dict[str, Any] = {"trials": True, "budget": 0.25, "contenders": 3, "share": 0.25, "max_images": 20000}
+
+
+def fit_auto(context: Context) -> Fitted:
+    """Measure, choose, and fit what was chosen."""
+    from transferkit.strategies.kinds import fit_strategy  # that module names this one
+
+    return choose_and_fit(context, fit_strategy)
+
+
+def choose_and_fit(context: Context, fit: Fit) -> Fitted:
+    """As `fit_auto`, with what fits a strategy.
+
+    The best probe is a candidate all the way. Where finetuning cannot be expected to beat it by a point, or is too
+    dear, the probe is fitted. Else the contenders are tried, the best of them is fitted in full, and it is taken if its
+    gain over the probe on val counts (`weigh_gain`); if not, the probe is.
+    """
+    options = check_options(context.strategy["auto"])
+    with context.timer.step("advise"):
+        advice = advise(context.backbone, context.data, context.settings, context.extract, options["max_images"])
+    log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
+    budget = make_budget(_kept_costs(context.run_dir, advice), options["budget"])
+    strategies = known_strategies()
+    names, trials = contenders(advice, budget, options), list[Trial]()
+    if len(names) > 1:
+        trials = run_trials(context, {name: strategies[name] for name in names}, budget, options["share"], fit)
+    tuned = winner(trials) if trials else names[0] if names else None
+    chosen, fitted, gain = _final(context, advice, strategies, tuned, fit)
+    said = _account(advice, budget, trials, chosen, gain, fitted)
+    log.info("%s", said["why"])
+    content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
+    shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
+    return dataclasses.replace(fitted, details={**fitted.details, "chosen": chosen, **content})
+
+
+def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The node `strategy.auto`, complete.
+
+    Raises:
+        TransferkitError: An unknown key, or a value that cannot be used.
+    """
+    for key in given:
+        if key not in DEFAULTS:
+            raise TransferkitError(unknown_name("strategy.auto", str(key), list(DEFAULTS), "key"))
+    options = {**DEFAULTS, **given}
+    rules = {
+        "trials": (isinstance(options["trials"], bool), "true or false"),
+        "budget": (is_number(options["budget"]) and 0 <= options["budget"] <= 1, "a number from 0 to 1"),
+        "contenders": (is_whole(options["contenders"]) and options["contenders"] >= 1, "a whole number from 1 on"),
+        "share": (is_number(options["share"]) and 0 < options["share"] <= 0.5, "a number above 0, up to 0.5"),
+        "max_images": (is_whole(options["max_images"]) and options["max_images"] >= 1, "a whole number from 1 on"),
+    }
+    for key, (holds, words) in rules.items():
+        if not holds:
+            raise TransferkitError(f"strategy.auto.{key}={options[key]} must be {words}.")
+    return options
+
+
+def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any]) -> list[str]:
+    """The finetuning strategies to try, none if the probe is to be taken as it is, one if there is no trial."""
+    most = options["contenders"] if options["trials"] else 1
+    return affordable(worth_trying(advice.evidence, advice.verdict), budget, options["share"], most)
+
+
+def _final(
+    context: Context,
+    advice: Advice,
+    strategies: Mapping[str, Mapping[str, Any]],
+    tuned: str | None,
+    fit: Fit,
+) -> tuple[str, Fitted, Gain | None]:
+    """Fit the probe, and the finetuning strategy if there is one; the name and model taken, and the gain."""
+
+    def fit_named(name: str) -> Fitted:
+        strategy = strategies[name]
+        if name == "stage_probe" and advice.cross_validated:  # a small val would choose the stage worse
+            strategy = {**strategy, "probe": {**strategy["probe"], "stages": [advice.evidence.best_stage]}}
+        settings = {**context.settings, "strategy": strategy}
+        if name in PROBES:  # exact on one view of each image; augmentation is for what is trained by gradient
+            settings["augment"] = {"name": "none", "transforms": {}}
+        return fit(dataclasses.replace(context, settings=settings))
+
+    probe_name = best_probe(advice.verdict)
+    probe = fit_named(probe_name)
+    if tuned is None:
+        return probe_name, probe, None
+    fitted = fit_named(tuned)
+    expected, spread = expected_gain(advice.evidence, advice.verdict, tuned, probe_name)
+    gain = weigh_gain(fitted.val, probe.val, context.data.val.labels, expected, spread)
+    return (tuned, fitted, gain) if gain.worth_it else (probe_name, probe, gain)
+
+
+def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
+    """The estimated costs, those of the first attempt where a run is resumed: it must decide the same."""
+    path = run_dir / "trials" / "costs.json"
+    if not path.is_file():
+        write_json(path, advice.costs)
+    costs: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return costs
+
+
+def _account(
+    advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, fitted: Fitted
+) -> dict[str, Any]:
+    """What was decided and why, in numbers and in a sentence."""
+    if gain is None:
+        why = (
+            "finetuning is not expected to be better by a point"
+            if not worth_trying(advice.evidence, advice.verdict)
+            else "finetuning would cost more than the budget allows"
+        )
+    else:
+        why = (
+            f"finetuning changed val top-1 by {100 * gain.measured:+.1f} points (standard error "
+            f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), which counts as "
+            f"{100 * gain.shrunk:+.1f}"
+        )
+    everything = sum(budget.costs.values())
+    spent = f"budget {duration(budget.limit)} of {duration(everything)} for every strategy, both estimates"
+    tried = f"{len(trials)} trials" if trials else "no trials"
+    return {
+        "why": f"Chosen: {chosen}; {why}. {tried.capitalize()}; {spent}.",
+        "gain": None if gain is None else dataclasses.asdict(gain),
+        "budget": {"limit": round(budget.limit, 2), "everything": round(everything, 2)},
+    }
+
+
+def _write_page(
+    context: Context, advice: Advice, said: Mapping[str, Any], trials: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Write advice.html; returns what metrics.json says of all this."""
+    content: dict[str, Any] = {"advice": to_json(advice), "trials": trials, "choice": dict(said)}
+    about = {
+        "dataset": context.data.name,
+        "backbone": context.backbone.spec.name,
+        "weights": context.backbone.weights_name,
+        "command": "python -m transferkit strategy=auto",
+        "seconds": context.timer.seconds(),
+        "choice": said["why"],
+        "trials": trials,
+    }
+    write_advice_page(context.run_dir / "advice.html", {**content["advice"], **about}, context.data.split_note)
+    return content

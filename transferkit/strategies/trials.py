@@ -1,0 +1,108 @@
+"""Short trials of finetuning strategies: successive halving on val."""
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transferkit.advisor.choose import Budget
+from transferkit.metrics import compute_metrics
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+
+log = logging.getLogger(__name__)
+
+Fit = Callable[[Context], Fitted]
+
+MOST_SHARE = 0.6
+"""A longer trial than this would be the full fit itself."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A shortened fit.
+
+    Attributes:
+        strategy: Its name.
+        share: Of its epochs and steps.
+        val_top1: Accuracy on val.
+        val_nll: Negative log-likelihood on val, nats.
+    """
+
+    strategy: str
+    share: float
+    val_top1: float
+    val_nll: float
+
+
+def run_trials(
+    context: Context,
+    strategies: Mapping[str, Mapping[str, Any]],
+    budget: Budget,
+    share: float,
+    fit: Fit,
+) -> list[Trial]:
+    """Try strategies for a short time; if the best two are then too close to tell, try these for twice as long.
+
+    Args:
+        context: Of the whole; trials are kept in `run_dir/trials`, where an interrupted one goes on.
+        strategies: The content of each strategy's YAML by name; at least two.
+        budget: Bounds the second round.
+        share: Of the epochs and steps in the first round.
+        fit: What fits a strategy.
+
+    Returns:
+        All trials in the order they ran.
+    """
+    trials = [try_one(context, strategy, share, fit) for strategy in strategies.values()]
+    first, second, *_ = ranked(trials)
+    longer = 2 * share
+    close = first.val_top1 - second.val_top1 <= standard_error(first.val_top1, len(context.data.val))
+    spent = [(trial.strategy, trial.share) for trial in trials]
+    spent += [(trial.strategy, longer) for trial in (first, second)]
+    dearest = max((first, second), key=lambda trial: budget.costs[trial.strategy]).strategy
+    if close and longer <= MOST_SHARE and budget.allows(spent, dearest):
+        trials += [try_one(context, strategies[t.strategy], longer, fit) for t in (first, second)]
+    return trials
+
+
+def winner(trials: Sequence[Trial]) -> str:
+    """The best strategy of the longest trials."""
+    longest = max(trial.share for trial in trials)
+    return ranked([trial for trial in trials if trial.share == longest])[0].strategy
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """By top-1 on val, then the lower negative log-likelihood; of equal ones the first stays first."""
+    return sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_nll))
+
+
+def standard_error(share: float, n: int) -> float:
+    """Of a share of `n`; never zero."""
+    smoothed = (share * n + 1) / (n + 2)
+    return float((smoothed * (1 - smoothed) / n) ** 0.5)
+
+
+def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fit) -> Trial:
+    """Fit a shortened strategy in a folder of its own, and measure it on val."""
+    name = str(strategy["name"])
+    log.info("Trial of %s, with %.0f %% of its epochs and steps.", name, 100 * share)
+    settings = {**context.settings, "strategy": shortened(strategy, share)}
+    folder = context.run_dir / "trials" / f"{name}_{share:g}"
+    fitted = fit(dataclasses.replace(context, settings=settings, run_dir=folder))
+    figures = compute_metrics(fitted.val, context.data.val.labels)
+    trial = Trial(name, share, float(figures["top1"]), float(figures["nll"]))
+    log.info("Trial of %s: val top-1 %.1f %%, loss %.3f.", name, 100 * trial.val_top1, trial.val_nll)
+    return trial
+
+
+def shortened(strategy: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The same strategy with a share of the epochs and steps of each phase, one epoch at least."""
+    short: dict[str, Any] = copy.deepcopy(dict(strategy))
+    for phase in short["phases"].values():
+        if phase:
+            phase["epochs"] = max(round(share * phase["epochs"]), 1)
+            phase["min_steps"] = round(share * phase.get("min_steps", 0))
+    return short
