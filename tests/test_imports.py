@@ -18,7 +18,7 @@ LAYERS = [
     ["stage", "artifact", "metrics", "settings"],
     ["configuration"],
     ["preprocess", "data", "plan", "quadrant"],
-    ["augment", "optim", "backbones", "cache", "probe", "neighbors"],
+    ["augment", "optim", "backbones", "cache", "probe", "neighbors", "quadrant_cases"],
     ["loading"],
     ["features", "model"],
     ["extraction", "result", "results", "training"],

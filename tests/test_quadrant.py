@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from transferkit.quadrant import CASES, COST_ORDER, TABLE, Case, Evidence, gain_of, judge, sureness
+from transferkit.quadrant import COST_ORDER, TABLE, Evidence, gain_of, judge, sureness
+from transferkit.quadrant_cases import CASES, Case
 
 IDS = [case.name for case in CASES]
 
@@ -25,14 +26,16 @@ def test_a_case_falls_into_the_corner_that_a_person_names(case: Case) -> None:
 def test_one_of_the_first_three_is_as_good_as_the_winner(case: Case) -> None:
     first = list(judge(case.evidence).contenders)[:3]
     # A standard error of a difference, on some 150 test images.
-    assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.025
+    assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.03
 
 
 def test_the_first_choice_loses_little_on_average() -> None:
     lost = [max(case.top1.values()) - case.top1[judge(case.evidence).recommended] for case in CASES]
     best_fixed = min(sum(max(c.top1.values()) - c.top1[name] for c in CASES) for name in COST_ORDER)
-    assert sum(lost) / len(lost) <= 0.015
+    by_table = [max(case.top1.values()) - case.top1[TABLE[case.corner]] for case in CASES]
+    assert sum(lost) / len(lost) <= 0.01
     assert sum(lost) < best_fixed, "always taking the same strategy would be as good"
+    assert sum(lost) < sum(by_table) / 2, "the lecture's table alone would be nearly as good"
 
 
 def test_small_and_similar_stays_with_the_probe() -> None:

@@ -1,0 +1,101 @@
+"""Probes by depth and neighbours against scikit-learn; what a small val is judged on."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import transferkit as tk
+from tests.advisor.conftest import SETTINGS
+from transferkit.advisor.measure import fit_probe, make_folds, measure, neighbor_accuracy, sample, transfer_scores
+from transferkit.backbones.backbone import Backbone
+from transferkit.data.imagedata import ImageData
+from transferkit.extraction import make_extractor
+
+
+def blobs(n: int = 90, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(n) % classes)
+    return (rng.normal(size=(classes, 6))[labels] + 1.2 * rng.normal(size=(n, 6))).astype(np.float32), labels
+
+
+def test_a_large_val_is_what_is_judged_on() -> None:
+    labels = np.arange(500) % 5
+    ((rows, test),) = make_folds(labels, 300, seed=0)
+    np.testing.assert_array_equal(rows, np.arange(300))
+    np.testing.assert_array_equal(test, np.arange(300, 500))
+
+
+def test_with_a_small_val_every_image_is_judged_once_by_others() -> None:
+    labels = np.arange(50) % 5
+    folds = make_folds(labels, 40, seed=0)
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(50))
+    assert all(not set(rows) & set(test) and len(set(labels[rows])) == 5 for rows, test in folds)
+
+
+def test_a_class_with_a_single_image_leaves_val_as_the_judge() -> None:
+    labels = np.array([0, 0, 0, 1, 0, 0])
+    assert len(make_folds(labels, 4, seed=0)) == 1
+
+
+def test_probes_over_folds_as_scikit_learn_has_them() -> None:
+    features, labels = blobs()
+    folds = make_folds(labels, 70, seed=0)
+    found = fit_probe(features, labels, folds, Cs=[0.1])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    assert found.val_top1 == pytest.approx(cross_val_score(model, features, labels, cv=folds).mean(), abs=0.012)
+
+
+def test_the_best_C_is_taken() -> None:
+    features, labels = blobs()
+    folds = make_folds(labels, 70, seed=0)
+    each = {C: fit_probe(features, labels, folds, Cs=[C]) for C in (1e-4, 0.1, 100.0)}
+    best = fit_probe(features, labels, folds, Cs=list(each))
+    assert best.val_top1 == max(probe.val_top1 for probe in each.values())
+    assert best.val_top1 == each[best.C].val_top1
+
+
+def test_neighbours_as_scikit_learn_has_them() -> None:
+    features, labels = blobs()
+    folds = [(np.arange(60), np.arange(60, 90))]
+    reference = KNeighborsClassifier(5, metric="cosine", weights="distance").fit(features[:60], labels[:60])
+    assert neighbor_accuracy(features, labels, folds) == reference.score(features[60:], labels[60:])
+
+
+def test_one_extraction_measures_every_stage(letters_network: Backbone, digits: ImageData) -> None:
+    calls: list[tuple[int, tuple[str, ...]]] = []
+    extract = make_extractor(SETTINGS)
+
+    def counted(backbone, images, stages, pool="avg"):
+        calls.append((len(images), tuple(stages)))
+        return extract(backbone, images, stages, pool)
+
+    measured = measure(letters_network, digits, counted, seed=0)
+    assert list(measured.probes) == list(letters_network.feature_stages)
+    assert [size for size, _ in calls] == [len(digits.train), len(digits.val)]
+    assert measured.judged == len(digits.train) + len(digits.val)
+    assert measured.probes["stage5"].val_top1 > measured.probes["stage1"].val_top1
+
+
+def test_the_source_classifier_gives_leep() -> None:
+    features, labels = blobs()
+    assert set(transfer_scores(features, labels, features)) == {"logme", "h_score", "leep"}
+    assert set(transfer_scores(features[:5], labels[:5], None)) == {"logme"}, "no H-score with fewer rows than features"
+
+
+def test_very_many_images_are_sampled_by_class(digits: ImageData) -> None:
+    part = sample(digits, 30, seed=0)
+    assert (len(part.train), len(part.val), len(part.test)) == (30, len(digits.val), 0)
+    assert set(np.bincount(part.train.labels)) == {3}
+    assert len(np.unique(sample(digits, 3, seed=0).train.labels)) == 10, "every class stays"
+
+
+def test_leep_where_the_network_has_its_head() -> None:
+    backbone = tk.create_backbone("resnet18", weights=None, input_size=32)
+    data = tk.load_data({"kind": "digits", "name": "digits", "per_class": 3, "max_test": 10}, seed=0)
+    assert "leep" not in measure(backbone, data, make_extractor(SETTINGS), seed=0).scores, "random weights know nothing"
+    backbone.weights_name = "something"
+    assert "leep" in measure(backbone, data, make_extractor(SETTINGS), seed=0).scores
