@@ -1,0 +1,196 @@
+"""strategy=auto: what it tries, what it takes, what it says, with a fake and with the real strategies."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import transferkit as tk
+from tests.advisor.conftest import SETTINGS, embedded
+from transferkit.advisor.advice import Advice, advise, known_strategies
+from transferkit.backbones.backbone import Backbone
+from transferkit.data.imagedata import ImageData
+from transferkit.errors import TransferkitError
+from transferkit.extraction import make_extractor
+from transferkit.model import TransferModel
+from transferkit.strategies import auto
+from transferkit.strategies.auto import check_options, choose_and_fit, fit_auto
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.kinds import KINDS
+from transferkit.strategies.trials import Trial, ranked, shortened, winner
+from transferkit.timing import StepTimer
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return tk.load_data({"kind": "digits", "name": "digits", "per_class": 20, "max_test": 50}, seed=0)
+
+
+def context(data: ImageData, run_dir: Path, network: str = "resnet_fractals", **options: Any) -> Context:
+    settings = {
+        **SETTINGS,
+        "strategy": {"name": "auto", "auto": options},
+        "optimizer": {"name": "adamw", "lr": 1e-3, "lr_scale": 1.0, "weight_decay": 0.05},
+        "schedule": {"name": "cosine", "warmup": 0.1},
+        "dataset": {},
+        "backbone": {},
+    }
+    return Context(embedded(network), data, settings, make_extractor(settings), StepTimer(), run_dir)
+
+
+@pytest.fixture(autouse=True)
+def advice_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure each network once for the whole module: what is decided from it is tested here."""
+
+    def remembered(backbone: Backbone, data: ImageData, *rest: Any) -> Advice:
+        key = backbone.weights_name, len(data.train)
+        if key not in MEASURED:
+            MEASURED[key] = advise(backbone, data, *rest)
+        return MEASURED[key]
+
+    monkeypatch.setattr(auto, "advise", remembered)
+
+
+MEASURED: dict[tuple[str, int], Advice] = {}
+
+
+class Fake:
+    """Fits nothing: each strategy is right on a given share of val; notes what was asked for."""
+
+    def __init__(self, right: dict[str, float]) -> None:
+        self.right = right
+        self.asked: list[tuple[str, int]] = []
+        self.strategies: dict[str, Any] = {}
+
+    def __call__(self, context: Context) -> Fitted:
+        name, data = str(context.strategy["name"]), context.data
+        steps = sum(phase["min_steps"] for phase in context.strategy.get("phases", {}).values())
+        self.asked.append((name, steps))
+        self.strategies[name] = context.strategy
+        n, classes = len(data.val), len(data.class_names)
+        said = data.val.labels.copy()
+        wrong = n - round(self.right[name] * n)
+        said[:wrong] = (said[:wrong] + 1) % classes
+        model = TransferModel(context.backbone.truncate("stage1"), torch.nn.Linear(24, classes), data.class_names)
+        return Fitted(model, np.eye(classes, dtype=np.float32)[said], 0, details={"stage": name})
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.asked]
+
+
+PROBES = {"linear_probe": 0.8, "stage_probe": 0.8}
+
+
+def test_the_best_of_the_trials_is_fitted_in_full(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
+    fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
+    assert fitted.details["chosen"] == "finetune_many"
+    steps = known_strategies()["finetune_many"]["phases"]["tail"]["min_steps"]
+    assert fake.asked[-1] == ("finetune_many", steps), "in full"
+    assert max(steps for _, steps in fake.asked[:3]) < steps / 2
+    assert {trial["strategy"] for trial in fitted.details["trials"]} == {"finetune_few", "finetune_many", "lp_ft"}
+    assert not (tmp_path / "trials").exists()
+    assert (tmp_path / "advice.html").is_file()
+
+
+def test_the_probe_stays_where_finetuning_gains_nothing(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 0.75, "finetune_many": 0.75, "lp_ft": 0.75})
+    fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
+    assert fitted.details["chosen"] in PROBES
+    assert fitted.details["choice"]["gain"]["measured"] < 0
+
+
+def test_similar_data_cost_no_trial(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 1.0})
+    fitted = choose_and_fit(context(data, tmp_path, network="resnet_glyphs", budget=1.0), fake)
+    assert fake.names == ["linear_probe"]
+    assert fitted.details["trials"] == []
+    assert "not expected to be better" in fitted.details["choice"]["why"]
+
+
+def test_no_budget_leaves_the_probe(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake(PROBES)
+    fitted = choose_and_fit(context(data, tmp_path, budget=0.0), fake)
+    assert set(fake.names) <= set(PROBES)
+    assert "budget" in fitted.details["choice"]["why"]
+
+
+def test_without_trials_the_first_contender_is_fitted(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 1.0, "finetune_many": 1.0, "lp_ft": 1.0})
+    fitted = choose_and_fit(context(data, tmp_path, budget=1.0, trials=False), fake)
+    assert fitted.details["trials"] == []
+    assert len(fake.asked) == 2
+    assert fitted.details["chosen"] == fake.names[-1]
+
+
+def test_close_trials_are_repeated_for_longer(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 0.5, "finetune_many": 0.95, "lp_ft": 0.95})
+    fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
+    longer = [trial["strategy"] for trial in fitted.details["trials"] if trial["share"] == 0.5]
+    assert sorted(longer) == ["finetune_many", "lp_ft"]
+
+
+def test_the_stage_probe_takes_the_stage_that_cross_validation_found(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 0.5, "finetune_many": 0.5, "lp_ft": 0.5})
+    fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
+    assert fitted.details["advice"]["cross_validated"]
+    if "stage_probe" in fake.names:
+        stages = {name: row["val_top1"] for name, row in fitted.details["advice"]["stages"].items()}
+        (stage,) = fake.strategies["stage_probe"]["probe"]["stages"]
+        assert stages[stage] == max(stages.values())
+
+
+def test_a_resumed_run_decides_by_the_costs_of_the_first_attempt(data: ImageData, tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    costs = dict.fromkeys(("linear_probe", "stage_probe", "finetune_few", "finetune_many", "lp_ft"), 1.0)
+    costs["finetune_many"] = costs["lp_ft"] = 1000.0
+    (tmp_path / "trials" / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
+    fake = Fake({**PROBES, "finetune_few": 1.0, "finetune_many": 1.0, "lp_ft": 1.0})
+    choose_and_fit(context(data, tmp_path, budget=0.4), fake)
+    assert "finetune_few" in fake.names
+    assert not {"finetune_many", "lp_ft"} & set(fake.names)
+
+
+def test_details_are_plain(data: ImageData, tmp_path: Path) -> None:
+    fake = Fake({**PROBES, "finetune_few": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
+    details = choose_and_fit(context(data, tmp_path, budget=1.0), fake).details
+    assert json.loads(json.dumps(details, allow_nan=False))["advice"]["quadrant"]["recommended"]
+
+
+def test_a_real_fit_on_few_images(tmp_path: Path) -> None:
+    few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 5, "max_test": 50}, seed=0)
+    fitted = fit_auto(context(few, tmp_path, network="resnet_glyphs", budget=0.0))
+    assert KINDS["auto"] is fit_auto
+    accuracy = (fitted.val.argmax(axis=1) == few.val.labels).mean()
+    assert accuracy >= 0.6
+    assert fitted.details["chosen"] in PROBES
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"budgt": 1}, "budget"), ({"budget": 2}, "from 0 to 1"), ({"share": 0}, "share=0"), ({"trials": 1}, "true or")],
+)
+def test_wrong_options_are_named(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(TransferkitError, match=words):
+        check_options(given)
+
+
+def test_a_shortened_strategy_keeps_everything_else() -> None:
+    phase = {"epochs": 10, "min_steps": 200, "train": {"head": 1.0}}
+    strategy: dict[str, Any] = {"name": "x", "phases": {"a": phase, "b": None}}
+    short = shortened(strategy, 0.25)
+    assert short["phases"]["a"] == {"epochs": 2, "min_steps": 50, "train": {"head": 1.0}}
+    assert phase["epochs"] == 10
+
+
+def test_the_longest_trials_decide_and_equal_ones_go_by_loss() -> None:
+    first = [Trial("a", 0.25, 0.9, 0.3), Trial("b", 0.25, 0.9, 0.2), Trial("c", 0.25, 0.95, 0.9)]
+    assert [trial.strategy for trial in ranked(first)] == ["c", "b", "a"]
+    longer = [dataclasses.replace(first[0], share=0.5), dataclasses.replace(first[1], share=0.5, val_top1=0.1)]
+    assert winner([*first, *longer]) == "a"

@@ -1,0 +1,33 @@
+"""task=advise as a user starts it."""
+
+import json
+from pathlib import Path
+
+from tests.conftest import RunCommand
+
+
+def test_it_prints_and_writes(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        "task=advise",
+        "dataset.per_class=8",
+        "dataset.max_test=20",
+        "hydra.run.dir=out",
+        "trainer.num_workers=0",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[linear_probe]" in done.stdout
+    assert "python -m transferkit dataset.per_class=8" in done.stdout
+    advice = json.loads((tmp_path / "out" / "advice.json").read_text(encoding="utf-8"))
+    assert advice["quadrant"]["strategy"] == "linear_probe"
+    assert advice["dataset"] == "digits"
+    assert {"quadrant", "evidence", "stages", "distance", "scores", "learning_curve", "costs", "seconds"} <= set(advice)
+    assert (tmp_path / "out" / "report.html").stat().st_size > 20_000
+    assert json.loads((tmp_path / "out" / "status.json").read_text(encoding="utf-8"))["status"] == "done"
+
+
+def test_a_wrong_size_is_one_message(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit("task=advise", "task.max_images=0", "hydra.run.dir=out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "task.max_images=0 must be" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
