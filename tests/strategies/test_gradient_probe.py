@@ -165,6 +165,19 @@ def test_a_strategy_without_the_node(data: ImageData, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
+    short = {"gradient": {**STRATEGY["gradient"], "epochs": 2, "min_steps": 0}}
+    one, two = (
+        fit(data, tmp_path / str(n), short, trainer={**SETTINGS["trainer"], "devices": n, "device": "cpu"})
+        for n in (1, 2)
+    )
+    for stage, rows in one.sweep.items():
+        for ours, theirs in zip(two.sweep[stage], rows, strict=True):
+            assert ours["val_nll"] == pytest.approx(theirs["val_nll"], rel=1e-3)
+    np.testing.assert_allclose(two.val, one.val, atol=1e-3)
+
+
+@pytest.mark.slow
 def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
     done = transferkit(
         *("strategy=stage_probe", "strategy.solver=gradient", "dataset.per_class=10", "augment=affine"),
