@@ -30,3 +30,12 @@ def test_the_probe_example_reaches_what_it_claims(tmp_path: Path) -> None:
     accuracy = re.search(r"test accuracy (\S+)", output)
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.97
+
+
+@pytest.mark.slow
+def test_the_finetuning_example_reaches_what_it_claims(tmp_path: Path) -> None:
+    output = run_example(REPOSITORY / "examples/finetune_in_your_trainer.py", tmp_path)
+    assert "top: trains stage5, head" in output
+    accuracy = re.search(r"test accuracy (\S+)", output)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 0.97
