@@ -71,11 +71,12 @@ def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[s
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the lines that tell a person how the run ended, and where to look."""
     test, seconds = metrics["test"], metrics["seconds"]
+    strategy = ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key))
     stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
     shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     lines = [
         "",
-        f"{metrics['strategy']} on {metrics['dataset']} ({metrics['num_classes']} classes), "
+        f"{strategy} on {metrics['dataset']} ({metrics['num_classes']} classes), "
         f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
         f"  test top-1          {100 * test['top1']:6.2f} %   of {test['n']} images that nothing was chosen on",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",

@@ -106,7 +106,7 @@ def setting(result: RunResult) -> dict[str, str]:
         "Data set": f"{metrics['dataset']}, {len(result.class_names)} classes",
         "Backbone": metrics.get("backbone", ""),
         "Weights": metrics.get("weights", ""),
-        "Strategy": metrics.get("strategy", ""),
+        "Strategy": ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key)),
         "Head": head(metrics),
         "Protocol": metrics.get("protocol", ""),
     }
