@@ -153,9 +153,9 @@ def neighbor_accuracy(features: npt.NDArray[np.float32], labels: Labels, folds: 
 def transfer_scores(
     top: npt.NDArray[np.float32], labels: Labels, source_logits: npt.NDArray[np.float32] | None
 ) -> dict[str, float]:
-    """LogME; the H-score where there are more images than features; LEEP where the source's classifier is there."""
+    """LogME; the H-score with more than two images a feature; LEEP where the source's classifier is there."""
     scores = {"logme": logme(top, labels)}
-    if len(top) > top.shape[1]:
+    if len(top) > 2 * top.shape[1]:
         scores["h_score"] = h_score(top, labels)
     if source_logits is not None:
         scores["leep"] = leep(softmax(np.asarray(source_logits, dtype=np.float64), axis=1), labels)
