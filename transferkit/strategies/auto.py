@@ -61,7 +61,7 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
         trials = run_trials(context, {name: strategies[name] for name in names}, budget, options["share"], fit)
     tuned = winner(trials) if trials else names[0] if names else None
     chosen, fitted, gain = _final(context, advice, strategies, tuned, fit)
-    said = _account(advice, budget, trials, chosen, gain, fitted)
+    said = _account(advice, budget, trials, chosen, gain)
     log.info("%s", said["why"])
     content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
     shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
@@ -134,9 +134,7 @@ def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
     return costs
 
 
-def _account(
-    advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, fitted: Fitted
-) -> dict[str, Any]:
+def _account(advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None) -> dict[str, Any]:
     """What was decided and why, in numbers and in a sentence."""
     if gain is None:
         why = (
@@ -154,6 +152,7 @@ def _account(
     spent = f"budget {duration(budget.limit)} of {duration(everything)} for every strategy, both estimates"
     tried = f"{len(trials)} trials" if trials else "no trials"
     return {
+        "chosen": chosen,
         "why": f"Chosen: {chosen}; {why}. {tried.capitalize()}; {spent}.",
         "gain": None if gain is None else dataclasses.asdict(gain),
         "budget": {"limit": round(budget.limit, 2), "everything": round(everything, 2)},
@@ -172,6 +171,7 @@ def _write_page(
         "command": "python -m transferkit strategy=auto",
         "seconds": context.timer.seconds(),
         "choice": said["why"],
+        "chosen": said["chosen"],
         "trials": trials,
     }
     write_advice_page(context.run_dir / "advice.html", {**content["advice"], **about}, context.data.split_note)
