@@ -1,11 +1,13 @@
 """Which function fits a strategy: decided by the node that its YAML has."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from transferkit.errors import TransferkitError
+from transferkit.plan import plan_of
 from transferkit.strategies.auto import fit_auto
 from transferkit.strategies.context import Context
-from transferkit.strategies.finetune import fit_finetune
+from transferkit.strategies.finetune import fit_finetune, refuse_single_rate
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.nearest_neighbor import fit_neighbors
 from transferkit.strategies.stage_probe import fit_probes
@@ -17,6 +19,17 @@ KINDS: dict[str, Callable[[Context], Fitted]] = {
     "auto": fit_auto,
 }
 """The node of the YAML that makes a strategy one of a kind, and what fits that kind."""
+
+
+def check_strategy(settings: Mapping[str, Any]) -> None:
+    """Find mistakes in the settings of a strategy before any work is done.
+
+    Raises:
+        TransferkitError: Its plan cannot be used.
+    """
+    if "phases" in settings["strategy"]:
+        refuse_single_rate(settings)
+        plan_of(settings)
 
 
 def fit_strategy(context: Context) -> Fitted:

@@ -19,7 +19,7 @@ from transferkit.result import RunResult
 from transferkit.results import absolute_paths, summary, write_predictions
 from transferkit.rundir import write_json
 from transferkit.strategies.context import Context
-from transferkit.strategies.kinds import fit_strategy
+from transferkit.strategies.kinds import check_strategy, fit_strategy
 from transferkit.tasks.prepare import describe, prepare
 from transferkit.timing import StepTimer
 
@@ -34,6 +34,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir: Where every file of the run goes.
     """
     timer = StepTimer()
+    check_strategy(settings)
     data, backbone = prepare(settings, run_dir, timer)
     protocol = get_protocol(settings["protocol"]["name"])
     fitted = fit_strategy(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))

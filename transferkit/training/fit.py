@@ -18,8 +18,11 @@ from transferkit.plan import differences
 from transferkit.rundir import write_json
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps
 from transferkit.training.data import TrainingData
+from transferkit.training.spawned import SpawnedProcess
 
 log = logging.getLogger(__name__)
+
+LISTED = 6  # differences in a message
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,13 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
     path, ours = folder / "recipe.json", json.loads(json.dumps(recipe))
     if path.is_file():
         different = differences(json.loads(path.read_text(encoding="utf-8")), ours)
+        named = [line for line in different if line.startswith("strategy.name ")]  # then all of its keys differ, too
+        shown = "; ".join(named or [*different[:LISTED], *(["..."] if len(different) > LISTED else [])])
         if different:
             raise TransferkitError(
-                f"{folder} holds checkpoints of another training: {'; '.join(different)}. Repeat that command to go on "
-                "with it, or choose another hydra.run.dir; to start from its result, give its finished run directory "
-                "as backbone.weights=RUN_DIR."
+                f"{folder} holds checkpoints of another training: {shown}. Repeat that command to go on with it, or "
+                "choose another hydra.run.dir; to start from its result, give its finished run directory as "
+                "backbone.weights=RUN_DIR."
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, ours)
@@ -124,7 +129,7 @@ def _trainer(run: TrainSettings, folder: Path) -> pl.Trainer:
     )
     # On its own, and after the best one: `save_last` writes only in epochs that are the best so far.
     last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [SeededSteps(run.seed), History(), EpochProgress(), best, last]
+    callbacks: list[Callback] = [SpawnedProcess(), SeededSteps(run.seed), History(), EpochProgress(), best, last]
     if run.ema:
         callbacks.append(EMAWeightAveraging(decay=run.ema))
     if run.early_stopping is not None:
