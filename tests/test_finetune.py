@@ -68,10 +68,11 @@ def test_full_finetuning_is_a_plain_loop(
     classifier = head()
     sgd = torch.optim.SGD([*plain.parameters(), *classifier.parameters()], lr=0.01, momentum=0.9)
     for _ in range(2):
-        for x, y in zip(images[0].split(BATCH), images[1].split(BATCH), strict=True):
+        for x, y in loader:
             sgd.zero_grad()
             h: Any = plain(x)
-            F.cross_entropy(classifier(h.mean(dim=(2, 3))), y).backward()
+            loss: Any = F.cross_entropy(classifier(h.mean(dim=(2, 3))), y)
+            loss.backward()
             sgd.step()
     ours, theirs = module.model.state_dict(), plain.state_dict()
     for name, value in theirs.items():
@@ -180,7 +181,7 @@ def test_every_schedule_works_and_ends_where_a_resumed_one_does(
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-4, atol=1e-6)
 
 
-class Stop(pl.Callback):
+class Stop(pl.Callback):  # type: ignore[misc]
     """Ends a fit after some epochs, as if it had been interrupted."""
 
     def __init__(self, epochs: int) -> None:
@@ -216,15 +217,16 @@ def test_mixing_smoothing_and_weights_train(mix: dict[str, float], loader: DataL
         head=head(),
         class_weights=[1.0, 2.0, 0.5],
     )
-    before = module.model.head.weight.detach().clone()
+    weight: Any = module.model.head.weight
+    before = weight.detach().clone()
     trainer(tmp_path).fit(module, loader, loader)
-    assert not torch.equal(before, module.model.head.weight)
+    assert not torch.equal(before, weight)
 
 
 def test_class_weights_weigh_the_loss(images: tuple[Tensor, Tensor], tmp_path: Path) -> None:
     weights = [1.0, 3.0, 0.5]
     module = FinetuneModule(tk.create_backbone(*NET), 3, plan({"head": 1e-2}), head=head(), class_weights=weights)
-    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    module.log = lambda *args, **kwargs: None
     loss = module.training_step((images[0], images[1]), 0)
     expected = F.cross_entropy(module(images[0]), images[1], weight=torch.tensor(weights))
     torch.testing.assert_close(loss, expected)

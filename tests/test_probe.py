@@ -126,9 +126,9 @@ def test_without_a_refit_the_head_is_the_one_that_was_measured(classes):
 def test_a_fit_that_is_continued_is_the_refit(classes):
     X, y = digits_features(50, classes)
     train, val, y_train, y_val = train_test_split(X, y, train_size=200, stratify=y, random_state=0)
-    settings = {"Cs": [1e-4, 1e-2, 1.0]}
-    refitted = LinearProbe(**settings).fit(train, y_train, val, y_val)
-    probe = LinearProbe(**settings, refit=False).fit(train, y_train, val, y_val)
+    Cs = [1e-4, 1e-2, 1.0]
+    refitted = LinearProbe(Cs=Cs).fit(train, y_train, val, y_val)
+    probe = LinearProbe(Cs=Cs, refit=False).fit(train, y_train, val, y_val)
     before = probe.val_probabilities_.copy()
     probe.continue_fit(np.concatenate([train, val]), np.concatenate([y_train, y_val]))
     np.testing.assert_allclose(probe.predict_proba(val), refitted.predict_proba(val), atol=1e-9)

@@ -3,25 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision.transforms import v2
 
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
 from transferkit.errors import TransferkitError
 from transferkit.model import TransferModel
-from transferkit.optim import create_optimizer, create_schedule
+from transferkit.optim import create_optimizer
 from transferkit.plan import Phase, Plan, differences
 from transferkit.training.callbacks import ValidationSums
+from transferkit.training.scheduled import ScheduledModule
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 
 
-class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
+class FinetuneModule(ScheduledModule):
     """A backbone and a linear head, trained as a plan says.
 
     Before each fit `begin(phase)` says which of the plan's phases it is; the first is begun already:
@@ -143,14 +142,7 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
         """The plan's optimizer, with its groups for this phase, and its schedule."""
         settings = {key: value for key, value in self.plan.optimizer.items() if key not in ("lr", "lr_scale")}
         optimizer = create_optimizer(self.parameter_groups(), settings)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == float("inf"):
-            raise TransferkitError(
-                "The schedule needs to know the number of steps: give the Trainer max_epochs or max_steps."
-            )
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        schedule = create_schedule(optimizer, self.plan.schedule, epochs, max(round(steps / epochs), 1))
-        return {"optimizer": optimizer} | ({"lr_scheduler": schedule} if schedule else {})
+        return self.with_schedule(optimizer, self.plan.schedule)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""
@@ -191,19 +183,6 @@ class FinetuneModule(pl.LightningModule):  # type: ignore[misc]
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_top1` and `val_score`."""
         self._val.log_to(self)
-
-    def on_train_epoch_end(self) -> None:
-        """Advance a schedule that follows the loss on val."""
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(self.trainer.callback_metrics["val_loss"])
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance a schedule that goes by steps."""
-        # Lightning would advance the one that goes by epochs after the epoch's checkpoint is written, which then lacks
-        # that step when the training is resumed.
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is being done."""

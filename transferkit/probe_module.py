@@ -4,34 +4,34 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import ModuleDict
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
 from transferkit.errors import TransferkitError
 from transferkit.model import TransferModel
-from transferkit.optim import create_optimizer, create_schedule
+from transferkit.optim import create_optimizer
 from transferkit.plan import differences
 from transferkit.settings import is_number
 from transferkit.stage import match_stages, unknown_name
 from transferkit.training.callbacks import score
 from transferkit.training.probe_heads import HeadSums, ProbeHeads, head_losses
+from transferkit.training.scheduled import ScheduledModule
 
 CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 OPTIMIZER = {"name": "adam", "lr": 3e-2, "betas": (0.9, 0.99)}
 SCHEDULE = {"name": "cosine", "warmup": 0.1}
 
 
-class ProbeModule(pl.LightningModule):  # type: ignore[misc]
+class ProbeModule(ScheduledModule):
     """Linear classifiers at several stages, each with several values of C, on one forward pass of a frozen backbone.
 
     For augmented images, streams, and data too large to keep features of; elsewhere `LinearProbe` on
     `extract_features` is exact and faster. Both minimise the same function: mean cross entropy + ||W||^2 / (2 C n) on
     standardised features, which here are standardised by all rows seen so far. A thousand steps of 64 images come near
-    its minimum for C up to about 1; larger ones stop earlier, which regularises, too.
+    its minimum for C up to about 0.1; larger ones stop earlier, which regularises, too. A last batch that is not full
+    weighs its images more: leave it out (`drop_last`).
 
         module = ProbeModule(backbone, 102, ["stage3", "stage5"])
         Trainer(max_epochs=20).fit(module, train_loader, val_loader)
@@ -258,25 +258,7 @@ class ProbeModule(pl.LightningModule):  # type: ignore[misc]
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimizer and its schedule."""
         optimizer = create_optimizer([{"params": list(self.layers.parameters()), "name": "heads"}], self._optimizer)
-        steps = self.trainer.estimated_stepping_batches
-        if steps == math.inf:
-            raise TransferkitError(
-                "The schedule needs to know the number of steps: give the Trainer max_epochs or max_steps."
-            )
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        schedule = create_schedule(optimizer, self._schedule, epochs, max(round(steps / epochs), 1))
-        return {"optimizer": optimizer} | ({"lr_scheduler": schedule} if schedule else {})
-
-    def on_train_epoch_end(self) -> None:
-        """Advance a schedule that follows the loss on val."""
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(self.trainer.callback_metrics["val_loss"])
-
-    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance a schedule that goes by steps; the other one must not wait for the epoch's checkpoint."""
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step()
+        return self.with_schedule(optimizer, self._schedule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store what is being done."""

@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "augment": {"name": "none", "transforms": {}},
     "optimizer": {"name": "adamw", "lr": 3e-3, "lr_scale": 1.0, "weight_decay": 0.05},
     "schedule": {"name": "cosine", "warmup": 0.1},
-    "cache": {"enabled": False, "dir": None, "max_gb": 1},
+    "cache": {"enabled": False, "dir": None, "ram_gb": 1, "max_gb": 1},
     "trainer": {"batch_size": 40, "num_workers": 0, "device": "cpu", "devices": 1},
     "backbone": {"name": "narrow_resnet10"},
     "dataset": {"name": "digits"},

@@ -12,7 +12,6 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from transferkit.augment import create_augment
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.generated import mixed
@@ -20,19 +19,17 @@ from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
-from transferkit.features import find_device
 from transferkit.finetune import FinetuneModule
-from transferkit.loading import count_workers
 from transferkit.metrics import compute_metrics
 from transferkit.plan import Phase, Plan, plan_of
 from transferkit.probe import LinearProbe
+from transferkit.strategies.batches import make_batches
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, Probabilities
 from transferkit.strategies.linear_probe import probe_head
 from transferkit.training.callbacks import score
 from transferkit.training.data import TrainingData
 from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
-from transferkit.training.stored import Place, choose_place, store_inputs
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +83,7 @@ def _run_phase(
 ) -> tuple[Probabilities, list[Mapping[str, Any]], dict[str, Any]]:
     """Fit one phase; returns val's probabilities after it, its history, and what metrics.json says of it."""
     module.begin(phase.name)
-    data = make_batches(module, context, number)
+    data = phase_batches(module, context, number)
     rates = {name: rate * float(module.plan.optimizer.get("lr_scale", 1.0)) for name, rate in module.rates.items()}
     log.info(
         "Phase %s: %d epochs of %d steps; trained: %s; frozen: %s.",
@@ -171,44 +168,20 @@ def recipe(context: Context, plan: Plan) -> dict[str, Any]:
     return {"strategy": plan.to_mapping(), **groups}
 
 
-def make_batches(module: FinetuneModule, context: Context, number: int) -> TrainingData:
-    """Train and val batches of a phase, each in an order of its own; computed once where they are always the same."""
-    settings, plan, data = context.settings, module.plan, context.data
-    preprocess, workers = module.model.preprocess, settings["trainer"]["num_workers"]
-    passes = module.phase.passes(len(data.train), plan.batch_size * plan.accumulate)
-    augment = create_augment(settings["augment"]["transforms"], preprocess)
-    common: dict[str, Any] = {
-        "batch_size": plan.batch_size,
-        "seed": mixed(context.seed, number) if number else context.seed,
-        "passes": passes,
-    }
-    place = Place(False)
-    if augment is None:
-        prefix = () if plan.mixup or plan.cutmix else module.frozen_prefix
-        images, limit = len(data.train) + len(data.val), settings["cache"]["ram_gb"]
-        place = choose_place(module.model.backbone, prefix, preprocess(data.train.image(0)), images, limit)
-    if not place.stored:
-        workers = count_workers(len(data.train) * passes) if workers == "auto" else workers
-        return TrainingData(data.train, data.val, preprocess, augment, num_workers=workers, **common)
-    log.info(
-        "Kept in memory (%.0f MB): %s.",
-        place.megabytes,
-        "the preprocessed images" if place.stage is None else f"what leaves {place.stage}, frozen",
+def phase_batches(module: FinetuneModule, context: Context, number: int) -> TrainingData:
+    """Train and val batches of a phase, each phase in an order of its own."""
+    plan = module.plan
+    mixes = plan.mixup or plan.cutmix  # images are mixed, not what leaves a stage
+    data, module.inputs_after = make_batches(
+        context,
+        module.model.backbone,
+        module.phase,
+        plan.batch_size,
+        seed=mixed(context.seed, number) if number else context.seed,
+        prefix=() if mixes else module.frozen_prefix,
+        accumulate=plan.accumulate,
     )
-    module.inputs_after = place.stage
-    device = find_device(settings["trainer"]["device"])
-    train, val = (
-        store_inputs(
-            module.model.backbone,
-            images,
-            preprocess,
-            place,
-            device,
-            count_workers(len(images)) if workers == "auto" else workers,
-        )
-        for images in (data.train, data.val)
-    )
-    return TrainingData(train, val, None, None, **common)
+    return data
 
 
 @dataclass(frozen=True)

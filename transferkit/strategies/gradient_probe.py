@@ -7,18 +7,16 @@ from typing import Any
 
 import torch
 
-from transferkit.augment import create_augment
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
-from transferkit.loading import count_workers
 from transferkit.plan import Phase
 from transferkit.probe_module import ProbeModule
 from transferkit.settings import is_number, is_whole
+from transferkit.strategies.batches import make_batches
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import probe_stages
-from transferkit.training.data import TrainingData
 from transferkit.training.fit import TrainSettings, check_recipe, fit_module
 
 log = logging.getLogger(__name__)
@@ -48,7 +46,9 @@ def fit_gradient_probe(context: Context) -> Fitted:
     check_recipe(folder, _recipe(context))
     run = TrainSettings(gradient["epochs"], context.seed, trainer["device"], trainer["devices"])
     with context.timer.step("fit"):
-        trained = fit_module(module, _batches(context, gradient), run, folder)
+        phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
+        batches, _ = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed)
+        trained = fit_module(module, batches, run, folder)
         # Not the best epoch: the objective is convex, more training is nearer to its minimum, and C regularises.
         module.load_state_dict(torch.load(folder / "last.ckpt", "cpu", weights_only=True)["state_dict"])
     for name in module.probes:
@@ -100,24 +100,6 @@ def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, 
         optimizer={"weight_decay": 0.0, **optimizer} if optimizer["name"] == "adamw" else optimizer,
         schedule=settings["schedule"],
         class_names=context.data.class_names,
-    )
-
-
-def _batches(context: Context, gradient: Mapping[str, Any]) -> TrainingData:
-    settings, data, preprocess = context.settings, context.data, context.backbone.preprocess
-    size, batch, workers = len(data.train), settings["trainer"]["batch_size"], settings["trainer"]["num_workers"]
-    phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
-    passes = phase.passes(size, batch)
-    log.info("%d epochs of %d passes over %d images.", phase.epochs, passes, size)
-    return TrainingData(
-        data.train,
-        data.val,
-        preprocess,
-        create_augment(settings["augment"]["transforms"], preprocess),
-        batch_size=batch,
-        seed=context.seed,
-        num_workers=count_workers(size * passes) if workers == "auto" else workers,
-        passes=passes,
     )
 
 

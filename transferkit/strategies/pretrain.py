@@ -12,7 +12,7 @@ from transferkit.model import TransferModel
 from transferkit.plan import Phase, Plan
 from transferkit.settings import is_number, is_whole
 from transferkit.strategies.context import Context
-from transferkit.strategies.finetune import make_batches, recipe, train_settings
+from transferkit.strategies.finetune import phase_batches, recipe, train_settings
 from transferkit.training.fit import check_recipe, fit_module
 
 
@@ -75,6 +75,6 @@ def pretrain(context: Context) -> Pretrained:
         torch.manual_seed(context.seed)
         module = FinetuneModule(context.backbone, len(data.class_names), plan, class_names=data.class_names)
     trained = fit_module(
-        module, make_batches(module, context, 0), train_settings(context, plan, plan.phases[0].epochs), folder
+        module, phase_batches(module, context, 0), train_settings(context, plan, plan.phases[0].epochs), folder
     )
     return Pretrained(module.model, trained.history, trained.best_epoch)

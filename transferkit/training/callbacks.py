@@ -50,7 +50,7 @@ class History(Callback):  # type: ignore[misc]
         if figures["train_loss"] - figures["train_loss"] != 0:
             raise TransferkitError(
                 f"The training loss is {figures['train_loss']} in epoch {epoch}: lower the learning rates "
-                "(optimizer.lr of a pretraining; optimizer.lr_scale, or strategy.phases.NAME.train, of a strategy)."
+                "(optimizer.lr of a pretraining; optimizer.lr_scale of a strategy)."
             )
         self.rows.append({"epoch": epoch, "lr": rate, **figures})
         if not trainer.is_global_zero:
