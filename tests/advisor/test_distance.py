@@ -9,13 +9,10 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 import transferkit as tk
+from tests.advisor.conftest import embedded
 from transferkit.advisor.distance import activation_distance, symmetric_kl
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imageset import ImageSet
-
-
-def embedded(name: str) -> Backbone:
-    return tk.create_backbone("narrow_resnet10", weights=name, source="embedded", input_size=32, mean=0.5, std=0.25)
 
 
 @pytest.fixture(scope="module")

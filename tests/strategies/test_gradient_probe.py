@@ -10,6 +10,7 @@ import torch
 
 import transferkit as tk
 from tests.conftest import RunCommand
+from tests.training.killing import killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.extraction import make_extractor
@@ -97,17 +98,8 @@ def test_the_history_has_a_row_an_epoch(whole: tuple[Fitted, Path]) -> None:
 def test_killed_it_goes_on_to_the_same_weights(
     whole: tuple[Fitted, Path], data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = ProbeModule.training_step
-
-    def killed(self, batch: Any, index: Any) -> Any:
-        if self.current_epoch == 3 and index == 2:
-            raise RuntimeError("killed")
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ProbeModule, "training_step", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            fit(data, tmp_path)
+    with killed_in(ProbeModule, monkeypatch, 3, 2):
+        fit(data, tmp_path)
     torch.manual_seed(12345)
     resumed = fit(data, tmp_path)
     assert resumed.history == whole[0].history

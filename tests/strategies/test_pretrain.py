@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import RunCommand
+from tests.training.killing import killed_in
 from transferkit.backbones.create import create_backbone
 from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
@@ -71,17 +72,8 @@ def test_it_learns(whole: Any, letters: ImageData) -> None:
 def test_killed_in_an_epoch_it_goes_on_to_the_same_weights(
     whole: Any, letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = FinetuneModule.training_step
-
-    def killed(self, batch: Any, index: Any) -> Any:
-        if self.current_epoch == 1 and index == 5:
-            raise RuntimeError("killed")
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FinetuneModule, "training_step", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            train(letters, tmp_path)
+    with killed_in(FinetuneModule, monkeypatch, 1, 5):
+        train(letters, tmp_path)
     torch.manual_seed(12345)
     trained = train(letters, tmp_path)
     assert trained.history == whole[0].history
@@ -105,17 +97,8 @@ def test_every_kind_of_schedule_resumes(
     changed = {"schedule": {"name": schedule} | ({"patience": 0} if schedule == "plateau" else {})}
     few = load_data({"kind": "glyphs", "images": 128, "classes": 4}, seed=0)
     straight = train(few, tmp_path / "straight", **changed)
-    step = FinetuneModule.training_step
-
-    def killed(self, batch: Any, index: Any) -> Any:
-        if self.current_epoch == 2:
-            raise RuntimeError("killed")
-        return step(self, batch, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FinetuneModule, "training_step", killed)
-        with pytest.raises(RuntimeError, match="killed"):
-            train(few, tmp_path / "resumed", **changed)
+    with killed_in(FinetuneModule, monkeypatch, 2):
+        train(few, tmp_path / "resumed", **changed)
     resumed = train(few, tmp_path / "resumed", **changed)
     assert resumed.history == straight.history
 

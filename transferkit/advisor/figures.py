@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.quadrant import TABLE
-from transferkit.report.figures import INK, LINES, MUTED, RULE, _figure, _svg
+from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_svg
 
 
 def quadrant_figure(large: float, different: float) -> str:
@@ -16,7 +16,7 @@ def quadrant_figure(large: float, different: float) -> str:
         large: Probability that the data are large.
         different: Probability that they are different from the source's.
     """
-    with _figure(4.9, 3.4) as (figure, axes):
+    with new_figure(4.9, 3.4) as (figure, axes):
         axes.grid(False)
         axes.axhline(0.5, color=RULE, lw=1.2)
         axes.axvline(0.5, color=RULE, lw=1.2)
@@ -29,7 +29,7 @@ def quadrant_figure(large: float, different: float) -> str:
         axes.set_xticks([0.25, 0.75], ["similar", "different"])
         axes.set_yticks([0.25, 0.75], ["large", "small"])
         axes.tick_params(length=0)
-        return _svg(figure, "The quadrant of size and similarity, with the place of these data")
+        return to_svg(figure, "The quadrant of size and similarity, with the place of these data")
 
 
 def curve_figure(curve: Mapping[str, Any]) -> str:
@@ -39,7 +39,7 @@ def curve_figure(curve: Mapping[str, Any]) -> str:
         curve: As in advice.json.
     """
     sizes, accuracy = np.asarray(curve["sizes"]), 100 * np.asarray(curve["accuracy"])
-    with _figure(4.9, 2.8) as (figure, axes):
+    with new_figure(4.9, 2.8) as (figure, axes):
         axes.plot(sizes, accuracy, "o", color=LINES[0], ms=4, label="measured")
         if curve["fit"]:
             fit, most = curve["fit"], max(sizes)
@@ -55,14 +55,14 @@ def curve_figure(curve: Mapping[str, Any]) -> str:
         axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axes.minorticks_off()
         axes.set(xlabel="training images", ylabel="top-1 on val, %")
-        return _svg(figure, "Learning curve of the top stage's probe, with an interval for twice the images")
+        return to_svg(figure, "Learning curve of the top stage's probe, with an interval for twice the images")
 
 
 def distance_figure(stages: Mapping[str, float], border: float) -> str:
     """Draw the distance of activation statistics by stage, with the border between similar and different."""
-    with _figure(4.9, 2.4) as (figure, axes):
+    with new_figure(4.9, 2.4) as (figure, axes):
         axes.bar(list(stages), list(stages.values()), 0.6, color=LINES[0], alpha=0.35, ec=LINES[0])
         axes.axhline(border, ls="--", color=MUTED, lw=1)
         axes.set_ylim(0, 1.15 * max([*stages.values(), border]))
         axes.set_ylabel("divergence, nats")
-        return _svg(figure, "Distance of the activations from the source's statistics, by stage")
+        return to_svg(figure, "Distance of the activations from the source's statistics, by stage")

@@ -1,19 +1,17 @@
 """`report.html` of an advice: one self-contained page in the look of a run's report."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferkit import __version__
 from transferkit.advisor.figures import curve_figure, distance_figure, quadrant_figure
 from transferkit.advisor.text import SCORE_NAMES
 from transferkit.quadrant import DISTANCE, TABLE
-from transferkit.report.facts import duration, percent, plain, plural
 from transferkit.report.figures import depth_figure
+from transferkit.report.render import render
 from transferkit.rundir import write_text
 
 
@@ -30,32 +28,23 @@ def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str) ->
 
 def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
     """Return the page."""
-    env = Environment(
-        loader=ChoiceLoader([PackageLoader("transferkit", "advisor"), PackageLoader("transferkit", "report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {"percent": percent, "duration": duration, "plain": plain, "plural": plural}
     quadrant, stages = advice["quadrant"], {name: row["val_top1"] for name, row in advice["stages"].items()}
-    page = env.get_template("advice.html.j2").render(
-        advice=advice,
-        quadrant=quadrant,
-        evidence=advice["evidence"],
-        table=TABLE,
-        figure=Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
-        depth=Markup(depth_figure(stages, max(stages, key=lambda name: stages[name]))),
-        distance=Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
-        border=DISTANCE,
-        curve=Markup(curve_figure(advice["learning_curve"])),
-        strategies=_strategies(advice),
-        scores={SCORE_NAMES[name]: value for name, value in advice["scores"].items()},
-        split_note=split_note,
-        version=__version__,
-        time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-    )
-    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    content = {
+        "advice": advice,
+        "quadrant": quadrant,
+        "evidence": advice["evidence"],
+        "table": TABLE,
+        "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
+        "depth": Markup(depth_figure(stages, max(stages, key=lambda name: stages[name]))),
+        "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
+        "border": DISTANCE,
+        "curve": Markup(curve_figure(advice["learning_curve"])),
+        "strategies": _strategies(advice),
+        "scores": {SCORE_NAMES[name]: value for name, value in advice["scores"].items()},
+        "split_note": split_note,
+        "version": __version__,
+    }
+    return render("advice.html.j2", content, "advisor")
 
 
 def _strategies(advice: Mapping[str, Any]) -> list[dict[str, Any]]:

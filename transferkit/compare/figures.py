@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transferkit.compare.groups import Group, pareto_front
-from transferkit.report.figures import INK, LINES, MUTED, RULE, _figure, _svg
+from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_svg
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 4 * 3600, 12 * 3600, 24 * 3600)
 """Seconds to choose ticks from."""
@@ -18,7 +18,7 @@ def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
     front = pareto_front(groups)
     colours = colour_by([group.network for group in groups])
     height = max(2.8, 0.2 * len(groups) + 0.8)
-    with _figure(7.2, height) as (figure, axes):
+    with new_figure(7.2, height) as (figure, axes):
         axes.set_xscale("log")
         _seconds(axes, [group.seconds for group in groups])  # before the rest, which may all be at one place
         axes.plot([g.seconds for g in front], [100 * g.top1.mean for g in front], "-", color=MUTED, lw=1)
@@ -29,14 +29,14 @@ def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
             axes.plot(group.seconds, 100 * group.top1.mean, "o", color=colour, mfc=fill, ms=7, clip_on=False)
         axes.set(xlabel="time of a run", ylabel="test top-1, %", ylim=_around(groups))
         _label(axes, [(g.seconds, 100 * g.top1.mean, names[g], g in front) for g in groups], 0.17 / (height - 0.7))
-        return _svg(figure, "Test top-1 accuracy over the time of a run")
+        return to_svg(figure, "Test top-1 accuracy over the time of a run")
 
 
 def seeds_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
     """Draw test top-1 of every run as a dot, a line a group, its mean as a stroke; the order is that of the table."""
     rows = range(len(groups), 0, -1)
     colours = colour_by([group.network for group in groups])
-    with _figure(7.2, 0.26 * len(groups) + 0.8) as (figure, axes):
+    with new_figure(7.2, 0.26 * len(groups) + 0.8) as (figure, axes):
         for row, group in zip(rows, groups, strict=True):
             values = [100 * run.metrics["test"]["top1"] for run in group.runs]
             axes.plot([100 * group.top1.mean] * 2, [row - 0.32, row + 0.32], color=INK, lw=1.5)
@@ -44,12 +44,12 @@ def seeds_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
         axes.set_yticks(list(rows), [names[group] for group in groups])
         axes.set(xlabel="test top-1, %", ylim=(0.4, len(groups) + 0.6))
         axes.grid(axis="y", visible=False)
-        return _svg(figure, "Test top-1 accuracy of every run")
+        return to_svg(figure, "Test top-1 accuracy of every run")
 
 
 def learning_figure(curves: Mapping[str, Sequence[Group]]) -> str:
     """Draw test top-1 over the labelled images a class, a line a strategy and network; bars reach from seed to seed."""
-    with _figure(6.4, 4.2) as (figure, axes):
+    with new_figure(6.4, 4.2) as (figure, axes):
         for (name, groups), colour in zip(curves.items(), LINES * len(curves), strict=False):
             groups = sorted(groups, key=lambda group: group.per_class or 0)
             images, means = [group.per_class for group in groups], [100 * group.top1.mean for group in groups]
@@ -62,7 +62,7 @@ def learning_figure(curves: Mapping[str, Sequence[Group]]) -> str:
         axes.set_xticks([], minor=True)
         axes.set(xlabel="labelled images per class (train and val)", ylabel="test top-1, %")
         axes.legend(frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
-        return _svg(figure, "Test top-1 accuracy over the labelled images per class")
+        return to_svg(figure, "Test top-1 accuracy over the labelled images per class")
 
 
 def colour_by(keys: Sequence[str]) -> dict[str, str]:

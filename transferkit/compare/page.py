@@ -2,11 +2,9 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferkit import __version__
@@ -14,7 +12,7 @@ from transferkit.compare.comparison import Comparison, Part, show_images, show_s
 from transferkit.compare.figures import cost_figure, learning_figure, seeds_figure
 from transferkit.compare.groups import Group, by_images
 from transferkit.compare.variants import show_variant
-from transferkit.report.facts import duration, percent, plural
+from transferkit.report.render import render
 from transferkit.rundir import write_text
 
 
@@ -25,32 +23,16 @@ def write_page(path: Path, comparison: Comparison, runs: Any) -> None:
 
 def render_page(comparison: Comparison, runs: Any) -> str:
     """Return the page."""
-    env = Environment(
-        loader=ChoiceLoader([PackageLoader("transferkit", "compare"), PackageLoader("transferkit", "report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {
-        "percent": percent,
-        "duration": duration,
-        "plural": plural,
-        "spread": show_spread,
-        "images": show_images,
-        "variant": show_variant,
-    }
     named = f"[{','.join(map(str, runs))}]" if isinstance(runs, list) else runs
-    page = env.get_template("compare.html.j2").render(
-        parts=[_part(part) for part in comparison.parts],
-        runs=comparison.runs,
-        groups=sum(len(part.groups) for part in comparison.parts),
-        unfinished=comparison.unfinished,
-        command=f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
-        version=__version__,
-        time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-    )
-    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    content = {
+        "parts": [_part(part) for part in comparison.parts],
+        "runs": comparison.runs,
+        "groups": sum(len(part.groups) for part in comparison.parts),
+        "unfinished": comparison.unfinished,
+        "command": f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
+        "version": __version__,
+    }
+    return render("compare.html.j2", content, "compare", spread=show_spread, images=show_images, variant=show_variant)
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -34,7 +34,7 @@ Sweep = Mapping[str, Sequence[Mapping[str, float]]]
 
 def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
     """Draw top-1 on val (percent) over C, a line a stage; the chosen C of each stage is marked."""
-    with _figure(4.9, 2.8) as (figure, axes):
+    with new_figure(4.9, 2.8) as (figure, axes):
         for (stage, rows), colour in zip(sweep.items(), LINES * len(sweep), strict=False):
             rows = sorted(rows, key=lambda row: row["C"])
             axes.plot([row["C"] for row in rows], [100 * row["val_top1"] for row in rows], color=colour, label=stage)
@@ -46,18 +46,18 @@ def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
         axes.set_ylabel("top-1 on val, %")
         if len(sweep) > 1:
             axes.legend(frameon=False, labelcolor=INK, ncols=2)
-        return _svg(figure, "Top-1 accuracy on val over the regularisation strength C")
+        return to_svg(figure, "Top-1 accuracy on val over the regularisation strength C")
 
 
 def depth_figure(top1: Mapping[str, float], chosen: str | None) -> str:
     """Draw top-1 on val (percent) over the stages, in the order of the network; the chosen one is marked."""
     stages, values = list(top1), [100 * value for value in top1.values()]
-    with _figure(4.9, 2.6) as (figure, axes):
+    with new_figure(4.9, 2.6) as (figure, axes):
         axes.plot(stages, values, "o-", color=LINES[0], ms=4)
         if chosen and chosen in top1:
             axes.plot([chosen], [100 * top1[chosen]], "o", color=LINES[0], ms=9)
         axes.set_ylabel("top-1 on val, %")
-        return _svg(figure, "Top-1 accuracy on val by stage")
+        return to_svg(figure, "Top-1 accuracy on val by stage")
 
 
 def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> str:
@@ -71,7 +71,7 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
     starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
     mark = "o-" if len(history) <= DOTS_TO else "-"
     train_loss, val_loss, top1 = (_column(history, key) for key in ("train_loss", "val_loss", "val_top1"))
-    with _figure(6, 4.4, rows=2, sharex=True, height_ratios=(3, 2)) as (figure, (axes, below)):
+    with new_figure(6, 4.4, rows=2, sharex=True, height_ratios=(3, 2)) as (figure, (axes, below)):
         for start, end in zip(starts, [*starts[1:], len(history)], strict=True):
             part, epochs = slice(start, end), np.arange(start + 1, end + 1)
             axes.plot(epochs, train_loss[part], mark, color=LINES[0], ms=3)
@@ -87,7 +87,7 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
         axes.legend(["train", "val"], frameon=False, labelcolor=INK)
         below.set(xlabel="epoch", ylabel="top-1 on val, %")
         below.xaxis.get_major_locator().set_params(integer=True)
-        return _svg(figure, "Loss and top-1 accuracy on val over the epochs")
+        return to_svg(figure, "Loss and top-1 accuracy on val over the epochs")
 
 
 def _column(history: Sequence[Mapping[str, Any]], key: str) -> npt.NDArray[np.float64]:
@@ -100,7 +100,7 @@ def reliability_figure(bins: Sequence[Bin]) -> str:
     """Draw accuracy over confidence, a bar a bin, and how many images lie in each bin beneath."""
     left, width = [100 * b.lower for b in bins], [100 * (b.upper - b.lower) for b in bins]
     confidence, accuracy = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
-    with _figure(4.6, 4.6, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
+    with new_figure(4.6, 4.6, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
         axes.plot([0, 100], [0, 100], "--", color=MUTED, lw=1)
         axes.bar(left, accuracy, width, align="edge", color=LINES[0], alpha=0.35, ec=LINES[0])
         axes.plot(confidence, accuracy, "o", color=LINES[0], ms=5, clip_on=False)
@@ -108,7 +108,7 @@ def reliability_figure(bins: Sequence[Bin]) -> str:
         below.bar(left, [b.count for b in bins], width, align="edge", color=MUTED, alpha=0.35, ec=MUTED)
         below.set(xlabel="confidence, %", ylabel="images")
         below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
-        return _svg(figure, "Reliability diagram: share of correct answers over confidence")
+        return to_svg(figure, "Reliability diagram: share of correct answers over confidence")
 
 
 def confusion_picture(confusion: Confusion) -> str:
@@ -137,7 +137,7 @@ def cells_per_pixel(num_classes: int) -> int:
 
 
 @contextmanager
-def _figure(width: float, height: float, rows: int = 1, **options: Any) -> Iterator[tuple["Figure", Any]]:
+def new_figure(width: float, height: float, rows: int = 1, **options: Any) -> Iterator[tuple["Figure", Any]]:
     """Give a figure (inches) and its axes; inside, matplotlib has its own defaults, not the user's, and our look.
 
     All of the drawing belongs inside: matplotlib reads some settings only when it draws.
@@ -154,7 +154,7 @@ def _figure(width: float, height: float, rows: int = 1, **options: Any) -> Itera
         yield figure, figure.subplots(rows, 1, **options)
 
 
-def _svg(figure: "Figure", title: str) -> str:
+def to_svg(figure: "Figure", title: str) -> str:
     """Return the figure as an `<svg>` element without fixed size, fonts, global styles and addresses."""
     with StringIO() as buffer:
         figure.savefig(buffer, format="svg", transparent=True)

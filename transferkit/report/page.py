@@ -1,10 +1,8 @@
 """`report.html`: one self-contained page for people; no network, no script, light and dark, on screen and paper."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from transferkit.report.calibration import reliability_bins
@@ -14,14 +12,9 @@ from transferkit.report.facts import (
     as_yaml,
     chosen_C,
     cost,
-    duration,
     headline,
-    percent,
-    plain,
-    plural,
     scores,
     setting,
-    show_score,
     splits,
     stage_scores,
     versions,
@@ -35,6 +28,7 @@ from transferkit.report.figures import (
     sweep_figure,
 )
 from transferkit.report.nearest import show_neighborhoods
+from transferkit.report.render import render
 from transferkit.result import RunResult
 from transferkit.rundir import write_text
 
@@ -52,17 +46,7 @@ def write_report(path: Path, result: RunResult) -> None:
 
 def render_report(result: RunResult) -> str:
     """Return the page."""
-    env = Environment(
-        loader=PackageLoader("transferkit", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters |= {"percent": percent, "score": show_score, "duration": duration, "plain": plain, "plural": plural}
-    page = env.get_template("report.html.j2").render(content(result))
-    # File names that are not valid UTF-8 hold lone surrogates, which a page must not.
-    return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return render("report.html.j2", content(result))
 
 
 def content(result: RunResult) -> dict[str, Any]:
@@ -101,7 +85,6 @@ def content(result: RunResult) -> dict[str, Any]:
         "seed": result.settings.get("seed"),
         "versions": versions(),
         "settings": as_yaml(result.settings),
-        "time": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     }
 
 
