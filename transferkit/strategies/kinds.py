@@ -5,7 +5,7 @@ from typing import Any
 
 from transferkit.errors import TransferkitError
 from transferkit.plan import plan_of
-from transferkit.strategies.auto import fit_auto
+from transferkit.strategies.auto import check_options, fit_auto
 from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import fit_finetune, refuse_single_rate
 from transferkit.strategies.fitted import Fitted
@@ -25,11 +25,14 @@ def check_strategy(settings: Mapping[str, Any]) -> None:
     """Find mistakes in the settings of a strategy before any work is done.
 
     Raises:
-        TransferkitError: Its plan cannot be used.
+        TransferkitError: Its plan or its options cannot be used.
     """
-    if "phases" in settings["strategy"]:
+    strategy = settings["strategy"]
+    if "phases" in strategy:
         refuse_single_rate(settings)
         plan_of(settings)
+    if "auto" in strategy:
+        check_options(strategy["auto"])
 
 
 def fit_strategy(context: Context) -> Fitted:
