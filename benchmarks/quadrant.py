@@ -1,0 +1,110 @@
+"""Which strategy wins where: all of them on bundled data through the embedded networks, with 5 to all images a class.
+
+    python benchmarks/quadrant.py
+
+Prints the table of docs/quadrant.md: test top-1 of each strategy with its default settings, what strategy=auto loses
+against the best of them, and its cost as a part of the cost of all of them. One seed, one process.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.backbones.create import create_backbone_from_config
+from transferkit.configuration import load_strategy_settings
+from transferkit.data.create import load_data
+from transferkit.evaluate.center import center_probabilities
+from transferkit.extraction import make_extractor
+from transferkit.metrics import compute_metrics
+from transferkit.strategies.context import Context
+from transferkit.strategies.kinds import fit_strategy
+from transferkit.timing import StepTimer
+
+STRATEGIES = [
+    *("linear_probe", "stage_probe", "nearest_neighbor", "finetune_few", "finetune_many", "full_finetune", "lp_ft"),
+    *("gradual_unfreeze", "surgical", "from_scratch", "auto"),
+]
+SETS = {
+    "digits": ["dataset=digits"],
+    "glyphs": ["dataset=glyphs", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
+    "fractals": ["dataset=fractals", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
+}
+PAIRS = [
+    *(("digits", "resnet_glyphs"), ("digits", "resnet_fractals")),
+    *(("glyphs", "resnet_fractals"), ("fractals", "resnet_glyphs")),
+]
+
+
+def cases(per_class: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Data set, backbone, labelled images per class."""
+    for number in per_class:
+        for data, backbone in PAIRS:
+            if number != "all" or data == "digits":
+                yield data, backbone, number
+
+
+def measure(data: str, backbone: str, number: str, strategy: str, seed: int) -> dict[str, Any]:
+    """Fit one strategy as the command line does, and test it."""
+    per_class = "null" if number == "all" else number
+    overrides = [*SETS[data], f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}"]
+    settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0"])
+    images = load_data(settings["dataset"], seed)
+    torch.manual_seed(seed)
+    network = create_backbone_from_config(settings["backbone"])
+    extract, start = make_extractor(settings, keep=False), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fit_strategy(Context(network, images, settings, extract, StepTimer(), Path(folder)))
+    seconds = time.perf_counter() - start
+    top1 = compute_metrics(center_probabilities(fitted.model, images.test, extract), images.test.labels)["top1"]
+    case = {"data": data, "backbone": backbone, "per_class": number, "train": len(images.train), "strategy": strategy}
+    return {**case, "top1": top1, "seconds": seconds, "chosen": fitted.details.get("chosen")}
+
+
+def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[str, float | None, float | None]:
+    """A line of the table; what auto lost, in points, and its part of the cost of all."""
+    mine = {r["strategy"]: r for r in results if (r["data"], r["backbone"], r["per_class"]) == case}
+    others = [r for name, r in mine.items() if name != "auto"]
+    best = max(r["top1"] for r in others)
+    shown = [f"**{100 * r['top1']:.1f}**" if r["top1"] == best else f"{100 * r['top1']:.1f}" for r in mine.values()]
+    lost = cost = None
+    if "auto" in mine:
+        lost = 100 * (best - mine["auto"]["top1"])
+        cost = mine["auto"]["seconds"] / sum(r["seconds"] for r in others)
+        shown += [f"{mine['auto']['chosen']}", f"{lost:.1f}", f"{cost:.2f}"]
+    return f"| {case[0]} through {case[1]} | {case[2]} | {' | '.join(shown)} |", lost, cost
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--per-class", nargs="+", default=["5", "20", "100", "all"])
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="gets a line of JSON for each fit")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    results: list[dict[str, Any]] = []
+    print("| case | per class |", " | ".join(options.strategies), "| chosen | points lost | part of the cost |")
+    rows = []
+    for case in cases(options.per_class):
+        for strategy in options.strategies:
+            results.append(measure(*case, strategy, options.seed))
+            if options.out:
+                with options.out.open("a", encoding="utf-8") as file:
+                    print(json.dumps(results[-1]), file=file)
+        rows.append(row_of(case, results))
+        print(rows[-1][0], flush=True)
+    measured = [(lost, cost) for _, lost, cost in rows if lost is not None and cost is not None]
+    if measured:
+        losses, costs = zip(*measured, strict=True)
+        print(f"auto lost {sum(losses) / len(losses):.2f} points and cost {sum(costs) / len(costs):.2f} on average")
+
+
+if __name__ == "__main__":
+    main()
