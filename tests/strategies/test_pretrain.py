@@ -103,10 +103,17 @@ def test_every_kind_of_schedule_resumes(
     assert resumed.history == straight.history
 
 
-def test_checkpoints_hold_plain_containers_only(whole: Any) -> None:
+def test_checkpoints_hold_plain_containers_only(
+    whole: Any, letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with killed_in(FinetuneModule, monkeypatch, 1):
+        train(letters, tmp_path)
     for name in ("last.ckpt", "best.ckpt"):
-        checkpoint = torch.load(whole[1] / "checkpoints" / name, weights_only=True)
+        checkpoint = torch.load(tmp_path / "checkpoints" / name, weights_only=True)
         assert checkpoint["plan"]["phases"]["all"]["epochs"] == 3
+    assert [path.name for path in (whole[1] / "checkpoints").glob("*.ckpt")] == ["done.ckpt"]
+    done = torch.load(whole[1] / "checkpoints" / "done.ckpt", weights_only=True)
+    assert done["history"] == whole[0].history
 
 
 def test_another_recipe_does_not_go_on_from_it(whole: Any, letters: ImageData) -> None:

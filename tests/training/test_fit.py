@@ -55,7 +55,7 @@ def test_the_best_epoch_is_kept(data: ImageData, tmp_path: Path) -> None:
     trained = run_phases(module, data, tmp_path)[-1]
     best = max(trained.history, key=lambda row: score(row["val_top1"], row["val_loss"], len(data.val)))
     assert trained.best_epoch == best["epoch"]
-    checkpoint = torch.load(tmp_path / "tail" / "best.ckpt", weights_only=True)
+    checkpoint = torch.load(tmp_path / "tail" / "done.ckpt", weights_only=True)
     assert all(torch.equal(checkpoint["state_dict"][name], value) for name, value in module.state_dict().items())
     assert not module.training
 
@@ -80,10 +80,8 @@ def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> N
     trained = {name for name in start if not torch.equal(start[name], two.state_dict()[name])}
     assert all(".stage4." in name or ".stage5." in name or ".head." in name for name in trained)
     assert sorted(path.name for path in (tmp_path / "two").rglob("*.ckpt")) == [
-        "best.ckpt",
-        "best.ckpt",
-        "last.ckpt",
-        "last.ckpt",
+        "done.ckpt",
+        "done.ckpt",
     ]
 
 

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
@@ -48,9 +46,8 @@ def fit_gradient_probe(context: Context) -> Fitted:
     with context.timer.step("fit"):
         phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
         batches, _ = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed)
-        trained = fit_module(module, batches, run, folder)
         # Not the best epoch: the objective is convex, more training is nearer to its minimum, and C regularises.
-        module.load_state_dict(torch.load(folder / "last.ckpt", "cpu", weights_only=True)["state_dict"])
+        trained = fit_module(module, batches, run, folder, keep="last")
     for name in module.probes:
         row = module.best_row(name)
         log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])

@@ -63,34 +63,56 @@ class Trained:
     best_epoch: int
 
 
-def fit_module(module: pl.LightningModule, data: TrainingData, run: TrainSettings, folder: Path) -> Trained:
+def fit_module(
+    module: pl.LightningModule, data: TrainingData, run: TrainSettings, folder: Path, keep: str = "best"
+) -> Trained:
     """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
 
-    When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped.
+    When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped; a
+    finished one is not done again.
 
     Args:
         module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
         data: Train and val batches.
         run: How.
-        folder: Gets `last.ckpt` and `best.ckpt`.
+        folder: Gets `last.ckpt` and `best.ckpt`, and in their place `done.ckpt` in the end.
+        keep: Whose weights the module is left with: "best", or "last" for those of the last epoch.
 
     Raises:
         TransferkitError: The loss is no longer finite.
     """
-    last = folder / "last.ckpt"
-    if last.is_file():
-        log.info("Going on from %s.", last)
-    module.to(memory_format=torch.channels_last)
-    with quiet_lightning():
-        try:
-            _trainer(run, folder).fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-    # From the files, since several processes train copies of the module.
-    best, final = (torch.load(folder / f"{name}.ckpt", "cpu", weights_only=True) for name in ("best", "last"))
-    module.cpu().load_state_dict(best["state_dict"])
+    done = folder / "done.ckpt"
+    if not done.is_file():
+        last = folder / "last.ckpt"
+        if last.is_file():
+            log.info("Going on from %s.", last)
+        module.to(memory_format=torch.channels_last)
+        with quiet_lightning():
+            try:
+                _trainer(run, folder).fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+        _finish(folder, keep)
+    # From the file, since several processes train copies of the module.
+    result = torch.load(done, map_location="cpu", weights_only=True)
+    module.cpu().load_state_dict(result["state_dict"])
     module.to(memory_format=torch.contiguous_format).eval()
-    return Trained(_rows(final), int(best["epoch"]) + 1)
+    return Trained(result["history"], result["best_epoch"])
+
+
+def _finish(folder: Path, keep: str) -> None:
+    """Keep what a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
+    checkpoints = {name: folder / f"{name}.ckpt" for name in ("best", "last")}
+    loaded = {name: torch.load(path, map_location="cpu", weights_only=True) for name, path in checkpoints.items()}
+    result = {
+        "state_dict": loaded[keep]["state_dict"],
+        "history": loaded["last"]["callbacks"]["History"]["rows"],
+        "best_epoch": int(loaded["best"]["epoch"]) + 1,
+    }
+    torch.save(result, folder / "done.tmp")
+    (folder / "done.tmp").replace(folder / "done.ckpt")
+    for path in checkpoints.values():
+        path.unlink()
 
 
 def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -116,11 +138,6 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, ours)
-
-
-def _rows(checkpoint: Mapping[str, Any]) -> list[dict[str, float]]:
-    rows: list[dict[str, float]] = checkpoint["callbacks"]["History"]["rows"]
-    return rows
 
 
 def _trainer(run: TrainSettings, folder: Path) -> pl.Trainer:
