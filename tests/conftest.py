@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+# Before torch is imported, here and in what the tests start: several test files run at once, a process each, and two
+# threads beside another busy process wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]

@@ -41,7 +41,7 @@ _SS, _SD, _LS, _LD = "small similar", "small different", "large similar", "large
 
 # One seed each, so a point or two is noise. The first seven: MobileNetV2 in plain torch, tested on some 150 images; of
 # textures and medical scans the number of classes was not kept, and ten is assumed. The others: the embedded ResNets
-# (192 features), tested on 359 or 500 images.
+# (192 features), tested on 359 or 500 images; of fractals and letters with gentler rates than now.
 CASES: list[Case] = [
     _case("ants and bees, ImageNet", _SS, "244 2 1280 153", "967", "", "967 967 961 941 954"),
     _case("ants and bees, insects, 20", _SS, "40 2 1280 153", "941", "", "941 941 935 935 948"),
@@ -50,17 +50,17 @@ CASES: list[Case] = [
     _case("ants and bees, birds, 20", _SD, "40 2 1280 153", "850", "", "850 824 856 889 928"),
     _case("medical scans, ImageNet", _SD, "80 10 1280 153", "424", "", "424 406 472 584 576"),
     _case("characters, ImageNet", _SD, "680 136 1280 680", "674 653", "", "653 674 637 681 672"),
-    _case("digits, glyphs, 5", _SS, "40 10 192 50", "620 680 900 900 920", "880 80 91 99", "939 939 919 919 919"),
-    _case("digits, glyphs, 20", _SS, "160 10 192 200", "840 910 965 960 965", "965 89 97 117", "972 969 967 972 972"),
-    _case("digits, glyphs", _LS, "1079 10 192 359", "958 953 975 997 989", "992 91 98 119", "989 997 986 997 997"),
+    _case("digits, glyphs, 5", _SS, "40 10 192 50", "620 680 900 900 920", "880 80 91 99", "939 939 922 919 916"),
+    _case("digits, glyphs, 20", _SS, "160 10 192 200", "840 910 965 960 965", "965 89 97 117", "972 969 967 975 975"),
+    _case("digits, glyphs", _LS, "1079 10 192 359", "958 953 975 997 989", "992 91 98 119", "989 997 980 997 992"),
     _case(
         "fractals, glyphs, 5", _SD, "200 50 192 250", "648 640 652 664 620", "584 115 175 131", "726 716 688 698 682"
     ),
-    _case("digits, fractals, 5", _SD, "40 10 192 50", "640 720 800 860 720", "700 344 187 756", "724 889 805 822 833"),
+    _case("digits, fractals, 5", _SD, "40 10 192 50", "640 720 800 860 720", "700 344 187 756", "724 889 760 827 836"),
     _case(
-        "digits, fractals, 20", _SD, "160 10 192 200", "805 850 910 920 900", "855 337 195 722", "928 942 953 950 947"
+        "digits, fractals, 20", _SD, "160 10 192 200", "805 850 910 920 900", "855 337 195 722", "928 942 950 955 950"
     ),
-    _case("digits, fractals", _LD, "1079 10 192 359", "950 928 961 972 939", "933 358 184 797", "964 972 972 972 986"),
+    _case("digits, fractals", _LD, "1079 10 192 359", "950 928 961 972 939", "933 358 184 797", "964 972 964 986 986"),
     _case("fractals, fractals, 5", _SS, "200 50 192 250", "656 700 776 856 976", "960 11 0 33", "964 964 956 946 942"),
     _case("glyphs, fractals, 5", _SD, "200 50 192 250", "92 88 148 140 132", "108 133 188 148", "110 110 112 148 160"),
     _case(
