@@ -40,6 +40,7 @@ SKILL_SLOPE, SKILL_MOST = 5.0, 1.5  # per unit of skill
 NEIGHBORS_SHARE = 0.9
 """Share of the probe's skill that nearest neighbours reach: ants and bees 0.97, characters 0.80."""
 NEIGHBORS_SLOPE, NEIGHBORS_MOST = 6.0, 0.75  # per unit
+COMPARABLE = 30  # judged on fewer images the best of several stages is so by luck (ants and bees, 5 per class)
 DEPTH_MOST = 1.5  # a lower stage better than the top one by so many standard errors or more
 DEPTH_TOP = -0.4  # the top stage is the best
 
@@ -188,7 +189,7 @@ def expected(evidence: Evidence, large: float, different: float) -> dict[str, fl
     """Expected top-1 of each strategy, the best first; what is nearly equal goes by cost."""
     best = evidence.probes[evidence.best_stage]
     # The best of several stages is so by luck to a part: half a standard error is taken off its lead.
-    lead = max(best - evidence.top - 0.5 * evidence.standard_error, 0.0)
+    lead = max(best - evidence.top - 0.5 * evidence.standard_error, 0.0) if evidence.judged >= COMPARABLE else 0.0
     worth = {"linear_probe": evidence.top, "stage_probe": evidence.top + lead}
     # Where there is no mistake to be removed there may still be one in others.
     error = max(1 - evidence.top, 1 / (evidence.judged + 2))
@@ -249,7 +250,9 @@ def _by_distance(evidence: Evidence) -> tuple[float, str] | None:
     )
 
 
-def _by_depth(evidence: Evidence) -> tuple[float, str]:
+def _by_depth(evidence: Evidence) -> tuple[float, str] | None:
+    if evidence.judged < COMPARABLE:
+        return None
     stage, names = evidence.best_stage, list(evidence.probes)
     lead = evidence.probes[stage] - evidence.top
     if stage == names[-1]:
