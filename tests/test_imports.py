@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "transferkit"
 
 # From the bottom to the top: a module imports only from lines above its own.
 LAYERS = [
-    ["errors", "timing", "progress", "rundir"],
+    ["cores", "errors", "timing", "progress", "rundir"],
     ["stage", "artifact", "metrics", "settings"],
     ["configuration"],
     ["preprocess", "data", "plan", "quadrant"],

@@ -1,6 +1,5 @@
 """From a data set, or the caller's own loader, to batches of input tensors that know which image is which."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 
+from transferkit.cores import count_cores
 from transferkit.data.images import UnreadableImage
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
@@ -128,8 +128,7 @@ def _ids(images: ImageSet, progress: bool) -> list[str]:
 
 def count_workers(images: int) -> int:
     """Processes that pay for themselves: none for few images, at most one for each core this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, images // IMAGES_PER_WORKER)
+    return min(count_cores(), images // IMAGES_PER_WORKER)
 
 
 def identify(image: Image.Image | Tensor) -> str:

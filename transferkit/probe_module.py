@@ -10,6 +10,7 @@ from torch.nn import ModuleDict
 
 from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
 from transferkit.errors import TransferkitError
+from transferkit.metrics import val_rank
 from transferkit.model import TransferModel
 from transferkit.optim import create_optimizer
 from transferkit.plan import differences
@@ -216,12 +217,12 @@ class ProbeModule(ScheduledModule):
         """
         if not self.figures:
             raise TransferkitError("Nothing was validated, so there is no best head: fit with a val loader, or name C.")
-        return max(self.figures[probe], key=_rank)
+        return max(self.figures[probe], key=val_rank)
 
     @property
     def best(self) -> tuple[str, float]:
         """Name and C of the probe that is best on val."""
-        name = max(self.probes, key=lambda name: _rank(self.best_row(name)))
+        name = max(self.probes, key=lambda name: val_rank(self.best_row(name)))
         return name, self.best_row(name)["C"]
 
     def head(self, stage: str, C: float | None = None) -> torch.nn.Linear:
@@ -276,7 +277,3 @@ class ProbeModule(ScheduledModule):
 
     def _recipe(self) -> dict[str, Any]:
         return {"names": list(self.probes), "pool": self.pool, "Cs": list(self.Cs), "classes": len(self.class_names)}
-
-
-def _rank(row: Mapping[str, float]) -> tuple[float, float]:
-    return row["val_top1"], -row["val_nll"]

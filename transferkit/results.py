@@ -1,6 +1,8 @@
 """The tables of a run directory, and the lines that end a run on the screen."""
 
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,12 +70,22 @@ def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[s
     ]
 
 
+def shown_path(run_dir: Path) -> Path:
+    """Return `run_dir` as a person would type it here."""
+    return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+
+
+def command_line() -> str:
+    """Return the command line of this process, which gives the same result again."""
+    return shlex.join(["python", "-m", "transferkit", *sys.argv[1:]])
+
+
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the lines that tell a person how the run ended, and where to look."""
     test, seconds = metrics["test"], metrics["seconds"]
     strategy = ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key))
     stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
-    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+    shown = shown_path(run_dir)
     lines = [
         "",
         f"{strategy} on {metrics['dataset']} ({metrics['num_classes']} classes), "

@@ -10,7 +10,9 @@ from transferkit.errors import TransferkitError
 
 @pytest.mark.parametrize("devices", [1, "1", [3]])
 def test_one_device_is_fine(devices: Any) -> None:
-    refuse_several_devices({"trainer": {"devices": devices}})
+    settings = {"trainer": {"devices": devices}}
+    refuse_several_devices(settings)  # raises for several
+    assert settings == {"trainer": {"devices": devices}}
 
 
 @pytest.mark.parametrize("devices", [2, "2", "auto", -1, [0, 1]])
@@ -32,7 +34,7 @@ def test_jobs_in_a_row_keep_the_whole_machine() -> None:
 
 def test_jobs_side_by_side_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setattr("transferkit.compare.jobs._cores", lambda: 8)
+    monkeypatch.setattr("transferkit.compare.jobs.count_cores", lambda: 8)
     monkeypatch.setattr("transferkit.compare.jobs.label_lines", lambda job: None)
     shares = []
     for n_jobs in (2, 5, -1):

@@ -39,7 +39,8 @@ def test_jobs_of_an_older_sweep_in_the_same_folder_do_not_count(tmp_path: Path) 
     end = SweepEnd()
     end.on_multirun_start(config(tmp_path))
     write_status(tmp_path / "0_new", Status.DONE)
-    end.on_multirun_end(config(tmp_path))
+    end.on_multirun_end(config(tmp_path))  # exits for a failed job
+    assert [name for name, _, _ in read_jobs(tmp_path, end._start)] == ["0_new"]
 
 
 def test_a_damaged_status_is_passed_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,8 +100,9 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
     )
 
 
-def known_strategies() -> dict[str, Mapping[str, Any]]:
-    """The content of every YAML in conf/strategy by name."""
+@cache
+def known_strategies() -> Mapping[str, Mapping[str, Any]]:
+    """The content of every YAML in conf/strategy by name. Composed once, which takes a second; not to be changed."""
     names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
     return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
 

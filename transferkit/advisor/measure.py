@@ -60,7 +60,6 @@ class Measured:
         scores: `logme` and, where they apply, `h_score` and `leep`.
         train: Features of train at the top stage.
         val: Of val.
-        extract_seconds: That features took; next to nothing where they were in the cache.
     """
 
     probes: Mapping[str, StageProbe]
@@ -69,7 +68,6 @@ class Measured:
     scores: Mapping[str, float]
     train: npt.NDArray[np.float32]
     val: npt.NDArray[np.float32]
-    extract_seconds: float
 
 
 def sample(data: ImageData, most: int, seed: int) -> ImageData:
@@ -85,10 +83,8 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     """Extract all stages of train and val once, and measure."""
     stages = [*backbone.feature_stages]
     knows_source = "head" in backbone.stage_names and backbone.weights_name != "random"
-    start = time.perf_counter()
     wanted = [*stages, "head"] if knows_source else stages
     train, val = (extract(backbone, images, wanted) for images in (data.train, data.val))
-    seconds = time.perf_counter() - start
     top, labels = backbone.top, np.concatenate([data.train.labels, data.val.labels])
     folds = make_folds(labels, len(data.train), seed)
     both = {stage: np.concatenate([train[stage], val[stage]]) for stage in stages}
@@ -99,7 +95,6 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
         scores=transfer_scores(train[top], data.train.labels, train["head"] if knows_source else None),
         train=train[top],
         val=val[top],
-        extract_seconds=seconds,
     )
 
 

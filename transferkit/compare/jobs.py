@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.conf import HydraConf
 
+from transferkit.cores import count_cores
 from transferkit.errors import TransferkitError
 
 
@@ -46,7 +47,7 @@ def fit_beside_others(settings: dict[str, Any], hydra_config: HydraConf) -> None
     # loky, joblib's backend, makes itself the way to start processes, but can start none for a DataLoader.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     if settings["trainer"]["num_workers"] == "auto":
-        share = _cores() // side_by_side
+        share = count_cores() // side_by_side
         settings["trainer"]["num_workers"] = share if share > 1 else 0
     os.environ["TTY_COMPATIBLE"] = "0"  # rich then takes the terminal for none: log lines instead of bars
     label_lines(hydra_config.job.num)
@@ -68,10 +69,6 @@ class _Labelled(logging.Formatter):
         return "\n".join(self._label + line for line in super().format(record).splitlines())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _jobs_at_once(n_jobs: int) -> int:
     """Joblib's meaning of `n_jobs`: -1 is one a core, -2 one less."""
-    return n_jobs if n_jobs > 0 else max(1, _cores() + 1 + n_jobs)
+    return n_jobs if n_jobs > 0 else max(1, count_cores() + 1 + n_jobs)

@@ -1,9 +1,10 @@
 """Which runs report on the same test images: only those may stand in one table."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from transferkit.compare.collect import FinishedRun
+from transferkit.compare.partition import partition
 
 TRAINING_ONLY = ("dataset.per_class", "dataset.fraction", "dataset.val_fraction")
 """Settings of a data set that leave its test split as it is."""
@@ -34,7 +35,7 @@ def part_by_test_set(runs: Sequence[FinishedRun]) -> list[Comparable]:
     same seed: the data have changed in between.
     """
     parts = []
-    for same_size in _by(runs, lambda run: (run.metrics["dataset"], run.metrics["test"]["n"])):
+    for same_size in partition(runs, lambda run: (run.metrics["dataset"], run.metrics["test"]["n"])):
         for part in _joined(same_size):
             parts.append(Comparable(part[0].metrics["dataset"], part[0].metrics["test"]["n"], part))
     return sorted(parts, key=lambda part: (part.dataset, -len(part.runs)))
@@ -42,8 +43,8 @@ def part_by_test_set(runs: Sequence[FinishedRun]) -> list[Comparable]:
 
 def _joined(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     """Part `runs` by the links between them; a run without a link to another is a part of its own."""
-    links = [part for part in _by(runs, lambda run: run.test_images) if part[0].test_images is not None]
-    links += [part for part in _by(runs, _cut) if not _contradict(part)]
+    links = [part for part in partition(runs, lambda run: run.test_images) if part[0].test_images is not None]
+    links += [part for part in partition(runs, _cut) if not _contradict(part)]
     parts = [[run] for run in runs]
     for link in links:
         touched = [part for part in parts if any(run in link for run in part)]
@@ -59,11 +60,4 @@ def _cut(run: FinishedRun) -> Hashable:
 
 def _contradict(runs: Sequence[FinishedRun]) -> bool:
     """Whether runs of the same seed have different test images."""
-    return any(len({run.test_images for run in part}) > 1 for part in _by(runs, lambda run: run.metrics["seed"]))
-
-
-def _by(runs: Sequence[FinishedRun], key: Callable[[FinishedRun], Hashable]) -> list[list[FinishedRun]]:
-    groups: dict[Hashable, list[FinishedRun]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return list(groups.values())
+    return any(len({run.test_images for run in part}) > 1 for part in partition(runs, lambda run: run.metrics["seed"]))

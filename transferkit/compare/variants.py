@@ -1,10 +1,11 @@
 """In which settings, other than the seed, runs differ: what tells the groups of a comparison apart."""
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transferkit.compare.collect import FinishedRun
+from transferkit.compare.partition import partition
 
 Variant = dict[str, Any]
 """Dotted key to value, for the keys that vary."""
@@ -30,7 +31,7 @@ def find_variants(runs: Sequence[FinishedRun]) -> list[Variant]:
     """
     data = _varying(runs, lambda key: key.startswith("dataset."))
     found = {run: dict(variant) for run, variant in zip(runs, data, strict=True)}
-    for members in _by(runs, [family(run) for run in runs]):
+    for members in partition(runs, family):
         rest = _varying(members, lambda key: not key.startswith("dataset."))
         for run, variant in zip(members, rest, strict=True):
             found[run] |= variant
@@ -55,7 +56,7 @@ def _compare_group(runs: Sequence[FinishedRun], group: str, keys: Sequence[str],
     if len({_frozen(choice) for choice in choices}) > 1:
         for variant, choice in zip(variants, choices, strict=True):
             variant[group] = choice
-    for rows in _by(range(len(runs)), [_frozen(choice) for choice in choices]):
+    for rows in partition(range(len(runs)), lambda i: _frozen(choices[i])):
         for key in keys:
             values = [runs[i].settings.get(key, ABSENT) for i in rows]
             if key != f"{group}.name" and len({_frozen(value) for value in values}) > 1:
@@ -83,10 +84,3 @@ def _without_effect(key: str) -> bool:
 
 def _frozen(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _by(items: Sequence[Any], keys: Sequence[Hashable]) -> list[list[Any]]:
-    groups: dict[Hashable, list[Any]] = {}
-    for item, key in zip(items, keys, strict=True):
-        groups.setdefault(key, []).append(item)
-    return list(groups.values())

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,11 @@ from transferkit.extraction import make_extractor
 from transferkit.finetune import FinetuneModule
 from transferkit.metrics import compute_metrics
 from transferkit.plan import Phase, Plan, plan_of
-from transferkit.probe import LinearProbe
 from transferkit.strategies.batches import make_batches
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, Probabilities
-from transferkit.strategies.linear_probe import probe_head
+from transferkit.strategies.frozen import extract_train_val
+from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
 from transferkit.training.callbacks import score
 from transferkit.training.data import TrainingData
 from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
@@ -199,16 +199,14 @@ _RANDOM = _Start(None, {}, {})
 def _probe(context: Context, backbone: Backbone) -> _Start:
     """The head that fits train best on frozen features, its C chosen on val and nothing else of val seen."""
     data, stage = context.data, backbone.top
-    with context.timer.step("extract"):
-        train, val = (context.extract(backbone, images, [stage])[stage] for images in (data.train, data.val))
+    train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "avg"))
     with context.timer.step("fit"):
-        probe = LinearProbe(Cs=HEAD_CS, random_state=context.seed, refit=False)
+        probe = create_probe({"Cs": HEAD_CS}, context.seed)
         probe.fit(train, data.train.labels, val, data.val.labels)
-    sweep = [{key: float(value) for key, value in row.items()} for row in probe.path_]
-    best = next(row for row in sweep if row["C"] == probe.C_)
+    best = chosen_row(probe)
     log.info("Head: linear probe of %s, C = %.3g, val top-1 %.1f %%.", stage, probe.C_, 100 * best["val_top1"])
-    figures = {stage: {**best, "features": int(train.shape[1])}}
-    return _Start(probe_head(probe, len(data.class_names)), figures, {stage: sweep})
+    figures = {stage: {**best, "features": probe.n_features_in_}}
+    return _Start(probe_head(probe, len(data.class_names)), figures, {stage: probe_path(probe)})
 
 
 def _val_probabilities(module: FinetuneModule, context: Context) -> Probabilities:

@@ -6,6 +6,7 @@ from typing import Any
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.features import Features
+from transferkit.plan import TOP
 from transferkit.stage import match_stages
 from transferkit.strategies.context import Context
 
@@ -21,7 +22,7 @@ def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[
     Raises:
         TransferkitError: A name is no stage, or nothing matches.
     """
-    names = [backbone.top if pattern == "top" else pattern for pattern in patterns]
+    names = [backbone.top if pattern == TOP else pattern for pattern in patterns]
     stages = match_stages(names, backbone.feature_stages, key)
     if not stages:
         raise TransferkitError(

@@ -10,7 +10,7 @@ import torch
 from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError
 from transferkit.features import Features
-from transferkit.metrics import compute_metrics
+from transferkit.metrics import compute_metrics, val_rank
 from transferkit.model import TransferModel
 from transferkit.neighbors import NeighborHead, check_metric, vote_shares
 from transferkit.strategies.context import Context
@@ -47,7 +47,7 @@ def fit_neighbors(context: Context) -> Fitted:
             for row, probabilities in _try(context, train[stage], val[stage], ks, {"stage": stage, "metric": metric})
         ]
         rows = [row for row, _ in tried]
-        best, probabilities = max(tried, key=lambda pair: _rank(pair[0]))
+        best, probabilities = max(tried, key=lambda pair: val_rank(pair[0]))
         stage = best["stage"]
         log.info(
             "Chosen on val: k = %d, %s, on %s; top-1 %.1f %%.",
@@ -86,9 +86,5 @@ def _try(
 
 
 def _best_of(rows: list[dict[str, Any]], stage: str) -> dict[str, Any]:
-    best = max((row for row in rows if row["stage"] == stage), key=_rank)
+    best = max((row for row in rows if row["stage"] == stage), key=val_rank)
     return {key: value for key, value in best.items() if key != "stage"}
-
-
-def _rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    return row["val_top1"], -row["val_nll"]

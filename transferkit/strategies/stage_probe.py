@@ -9,6 +9,7 @@ import numpy as np
 from transferkit.backbones.backbone import Backbone, check_pool
 from transferkit.errors import TransferkitError
 from transferkit.features import join_stages
+from transferkit.metrics import val_rank
 from transferkit.model import TransferModel
 from transferkit.probe import LinearProbe
 from transferkit.stage import unknown_name
@@ -82,7 +83,7 @@ def fit_exact_probes(context: Context) -> Fitted:
 
 def best_stage(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Return the stage with the best top-1 on val; of equal ones the lower loss decides, then the earlier stage."""
-    return max(figures, key=lambda name: (figures[name]["val_top1"], -figures[name]["val_nll"]))
+    return max(figures, key=lambda name: val_rank(figures[name]))
 
 
 def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:

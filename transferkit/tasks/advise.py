@@ -12,6 +12,7 @@ from transferkit.advisor.page import write_advice_page
 from transferkit.advisor.text import advice_text
 from transferkit.errors import TransferkitError
 from transferkit.extraction import make_extractor
+from transferkit.results import command_line, shown_path
 from transferkit.rundir import write_json
 from transferkit.settings import is_whole
 from transferkit.tasks.prepare import prepare
@@ -43,17 +44,16 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "backbone": backbone.spec.name,
         "weights": backbone.weights_name,
         "seed": settings["seed"],
-        "command": shlex.join(["python", "-m", "transferkit", *sys.argv[1:]]),
+        "command": command_line(),
     }
     content = {**about, **to_json(advice), "seconds": timer.seconds()}
     write_json(run_dir / "advice.json", content)
     write_advice_page(run_dir / "report.html", content, data.split_note)
-    shown = run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
     log.info(
         "%s\n\n  took %.1f s\n  report            %s\n  do it             python -m transferkit %s",
         advice_text(advice, title),
         timer.seconds()["total"],
-        shown / "report.html",
+        shown_path(run_dir) / "report.html",
         do_it(advice.verdict.recommended),
     )
 

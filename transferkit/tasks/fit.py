@@ -1,8 +1,6 @@
 """task=fit: configuration, data, backbone, strategy, evaluation, run directory; one straight path."""
 
 import logging
-import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from transferkit.model import save_model
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.page import write_report
 from transferkit.result import RunResult
-from transferkit.results import absolute_paths, summary, write_predictions
+from transferkit.results import absolute_paths, command_line, summary, write_predictions
 from transferkit.rundir import write_json
 from transferkit.strategies.context import Context
 from transferkit.strategies.kinds import check_strategy, fit_strategy
@@ -56,7 +54,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     }
     result = RunResult(
         settings=settings,
-        command=shlex.join(["python", "-m", "transferkit", *sys.argv[1:]]),
+        command=command_line(),
         metrics=metrics,
         class_names=data.class_names,
         test=data.test,
