@@ -191,9 +191,8 @@ def test_rows_are_gathered_in_the_order_asked_for():
     index.add((names(2, 3), rows(2, start=100)))
     assert "id4" in index
     assert "id5" not in index
-    got = index.gather(["id4", "id0", "id0", "id2"], 3)
+    got = index.gather(["id4", "id0", "id0", "id2"])
     np.testing.assert_array_equal(got, [rows(2, start=100)[1], rows(3)[0], rows(3)[0], rows(3)[2]])
-    assert index.gather([], 3).shape == (0, 3)
 
 
 def test_default_folder(monkeypatch, tmp_path):
@@ -202,3 +201,28 @@ def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert default_cache_dir() == Path("/home/someone/.cache/transferkit")
+
+
+def test_rows_of_any_shape_and_type_come_back(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    maps = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
+    entry = cache.entry({"of": "maps"}, "pixels")
+    with cache.locked([entry]):
+        entry.write(["a", "b"], maps)
+    assert entry.folder.relative_to(tmp_path).parts[0] == "pixels"
+    [(ids, kept)] = cache.entry({"of": "maps"}, "pixels").read()
+    index = RowIndex()
+    index.add((ids, kept))
+    got = index.gather(["b", "a"])
+    assert got.dtype == np.uint8 and np.array_equal(got, maps[::-1])
+    assert cache.entry({"of": "maps"}).read() == []  # another kind, another entry
+
+
+def test_every_kind_counts_for_the_size(tmp_path: Path) -> None:
+    old = FeatureCache(tmp_path).entry({"of": "pixels"}, "pixels")
+    old.write(["a"], np.zeros((1, 1000), dtype=np.uint8))
+    os.utime(old.folder / "entry.json", (1, 1))
+    cache = FeatureCache(tmp_path, max_gb=1e-6)
+    cache.entry({"of": "features"}).write(["a"], rows(1))
+    cache.shrink()
+    assert not old.folder.exists()

@@ -13,7 +13,8 @@ from transferkit.backbones.create import create_backbone
 from transferkit.cache import FeatureCache
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
-from transferkit.features import ExtractionStats, extract_features, find_device, join_stages
+from transferkit.device import find_device
+from transferkit.features import ExtractionStats, extract_features, join_stages
 
 
 def network() -> Backbone:

@@ -17,7 +17,7 @@ LAYERS = [
     ["cores", "errors", "timing", "progress", "rundir"],
     ["stage", "artifact", "metrics", "settings"],
     ["configuration"],
-    ["preprocess", "data", "plan", "quadrant"],
+    ["device", "preprocess", "data", "plan", "quadrant"],
     ["augment", "optim", "backbones", "cache", "probe", "neighbors", "quadrant_cases"],
     ["loading"],
     ["features", "model"],

@@ -1,10 +1,13 @@
-"""Features on disk: content-addressed, memory-mapped, safe to kill and to share, bounded in size.
+"""Computed once for each image, on disk: content-addressed, memory-mapped, safe to kill and to share, bounded in size.
 
-    <root>/features/<key[:2]>/<key>/      one entry: all that determines the values but the image
+    <root>/<kind>/<key[:2]>/<key>/        one entry: all that determines the values but the image
         entry.json                        the same for people; its time stamp is the last use
-        <uuid>.npy                        rows, float32 (n, D)
+        <uuid>.npy                        rows, (n, ...)
         <uuid>.json                       the identity of the image of each row, and a checksum; written last
-    <root>/features/<key[:2]>/<key>.lock  held by the job that computes rows of the entry
+    <root>/<kind>/<key[:2]>/<key>.lock    held by the job that computes rows of the entry
+
+Kinds: features (pooled, float32 (n, D)), activations (what leaves a frozen stage), pixels (decoded, resized and
+cropped).
 
 Files never change once they have their names, so readers need no lock. Rows are found by the content of the image:
 another split, seed, folder or added images find what is there already.
@@ -30,9 +33,9 @@ from transferkit.errors import TransferkitError
 
 log = logging.getLogger(__name__)
 
-Rows = npt.NDArray[np.float32]
+Rows = npt.NDArray[Any]
 Chunk = tuple[Sequence[str], Rows]
-"""Identities of n images, and their rows (n, D)."""
+"""Identities of n images, and their rows (n, ...)."""
 
 GIGABYTE = 10**9
 
@@ -75,8 +78,9 @@ class CacheEntry:
             TransferkitError: It cannot be written.
         """
         name = self.folder / uuid.uuid4().hex
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
-        index = {"crc32": zlib.crc32(rows.data), "width": rows.shape[1], "ids": list(ids)}
+        rows = np.ascontiguousarray(rows)
+        kind = {"dtype": rows.dtype.str, "shape": rows.shape}
+        index = {"crc32": zlib.crc32(rows.data), **kind, "ids": list(ids)}
         with _needs_writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "entry.json").exists():
@@ -92,8 +96,8 @@ class CacheEntry:
             with suppress(Exception):
                 index = json.loads(path.read_bytes())
                 rows = np.load(path.with_suffix(".npy"), mmap_mode="r")
-                whole = (rows.dtype, rows.shape) == (np.float32, (len(index["ids"]), index["width"]))
-                if whole and zlib.crc32(rows.data) == index["crc32"]:
+                whole = (rows.dtype.str, list(rows.shape)) == (index["dtype"], index["shape"])
+                if whole and len(rows) == len(index["ids"]) and zlib.crc32(rows.data) == index["crc32"]:
                     yield path.stem, (index["ids"], rows)
 
 
@@ -111,10 +115,10 @@ class FeatureCache:
         self.max_gb = max_gb
         self._used: set[Path] = set()
 
-    def entry(self, description: Mapping[str, Any]) -> CacheEntry:
-        """The entry for rows computed as `description` (plain values) says."""
+    def entry(self, description: Mapping[str, Any], kind: str = "features") -> CacheEntry:
+        """The entry for rows of some kind computed as `description` (plain values) says."""
         key = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-        folder = self.root / "features" / key[:2] / key
+        folder = self.root / kind / key[:2] / key
         self._used.add(folder)
         return CacheEntry(folder, description)
 
@@ -140,7 +144,7 @@ class FeatureCache:
 
     def shrink(self) -> None:
         """Remove the entries used least recently until the size is within `max_gb`."""
-        entries = [(_last_use(folder), _size(folder), folder) for folder in (self.root / "features").glob("??/*/")]
+        entries = [(_last_use(folder), _size(folder), folder) for folder in self.root.glob("*/??/*/")]
         excess = sum(size for _, size, _ in entries) - self.max_gb * GIGABYTE
         for _, size, folder in sorted(entries):
             if excess <= 0:
@@ -166,10 +170,11 @@ class RowIndex:
     def __contains__(self, identity: str) -> bool:
         return identity in self._places
 
-    def gather(self, ids: Sequence[str], width: int) -> Rows:
-        """The rows (N, width) of these images, in this order."""
-        out = np.empty((len(ids), width), dtype=np.float32)
-        places = np.array([self._places[identity] for identity in ids], dtype=np.int64).reshape(-1, 2)
+    def gather(self, ids: Sequence[str]) -> Rows:
+        """The rows (N, ...) of these images, at least one, in this order."""
+        places = np.array([self._places[identity] for identity in ids], dtype=np.int64)
+        first = self._chunks[places[0, 0]]
+        out = np.empty((len(ids), *first.shape[1:]), dtype=first.dtype)
         for number in np.unique(places[:, 0]):
             mine = np.flatnonzero(places[:, 0] == number)
             out[mine] = self._chunks[number][places[mine, 1]]

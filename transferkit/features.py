@@ -19,6 +19,7 @@ from torch import Tensor
 from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
 from transferkit.cache import CacheEntry, Chunk, FeatureCache, RowIndex, default_cache_dir
 from transferkit.data.images import DECODE_VERSION, UnreadableImage
+from transferkit.device import find_device
 from transferkit.errors import TransferkitError
 from transferkit.loading import Batch, Source, damaged, open_source
 from transferkit.progress import progress as show_progress
@@ -32,7 +33,7 @@ KEEP_ROWS = 1024
 KEEP_SECONDS = 5.0
 """Computed rows are written when there are so many, or after so long: no more is lost with a killed process."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever features are computed otherwise than before, so that cached ones are computed anew."""
 
 
@@ -114,11 +115,16 @@ def extract_features(
         progress=progress,
     )
     ids, rows = _complete_rows(backbone, names, pool, source, store, find_device(device), stats, progress)
-    features = {name: rows[name].index.gather(ids, rows[name].width or backbone.infos[name].channels) for name in names}
+    features = {name: _gather(rows[name].index, ids, backbone.infos[name].channels) for name in names}
     stats.images = len(ids)
     stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
     _tell(stats, time.perf_counter() - start)
     return features
+
+
+def _gather(index: RowIndex, ids: Sequence[str], width: int) -> Features:
+    """The rows of all images; of none, an array of the width that pooled rows have."""
+    return index.gather(ids) if ids else np.empty((0, width), dtype=np.float32)
 
 
 def _tell(stats: ExtractionStats, seconds: float) -> None:
@@ -161,28 +167,12 @@ def describe(backbone: Backbone, stages: Sequence[str], pool: str = "avg") -> di
     return described
 
 
-def find_device(device: str | torch.device) -> torch.device:
-    """The device of that name; for "auto" the first of cuda, mps and cpu that there is.
-
-    Raises:
-        TransferkitError: There is none of that name.
-    """
-    try:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
-        reason = str(error).splitlines()[0]
-        raise TransferkitError(f"trainer.device={device} cannot be used here ({reason}); try auto or cpu.") from error
-
-
 class _StageRows:
     """Rows of one stage: those that are kept, in the cache or in memory, and those computed since."""
 
     def __init__(self, entry: CacheEntry | None) -> None:
         self.entry = entry
         self.index = RowIndex()
-        self.width = 0  # columns of the rows, once there are any
         self._new: dict[str, Features] = {}
 
     def __contains__(self, identity: str) -> bool:
@@ -213,7 +203,6 @@ class _StageRows:
 
     def _index(self, chunk: Chunk) -> None:
         self.index.add(chunk)
-        self.width = chunk[1].shape[1]
 
 
 class _Network:

@@ -46,6 +46,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: value == "auto" or (is_whole(value) and value >= 0),
         "auto, or a whole number of at least 0",
     ),
+    "trainer.precision": _one_of("auto", "fp32", "bf16", "fp16"),
+    "trainer.compile": (lambda value: value == "auto" or isinstance(value, bool), "auto, true or false"),
     "cache.enabled": (lambda value: isinstance(value, bool), "true or false"),
     "cache.max_gb": (lambda value: is_number(value) and value > 0, "a number above 0"),
     "strategy.pool": _one_of("avg", "max", "grid2", "grid3", "grid4"),

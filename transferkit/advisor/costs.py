@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
 from transferkit.data.imageset import ImageSet
-from transferkit.features import find_device
+from transferkit.device import find_device
 from transferkit.loading import count_workers
 from transferkit.plan import Plan
 

@@ -4,7 +4,7 @@ import logging
 
 from transferkit.augment import create_augment
 from transferkit.backbones.backbone import Backbone
-from transferkit.features import find_device
+from transferkit.device import find_device
 from transferkit.loading import count_workers
 from transferkit.plan import Phase
 from transferkit.strategies.context import Context

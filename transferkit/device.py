@@ -1,0 +1,58 @@
+"""Where and in which number format networks run."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from transferkit.errors import TransferkitError
+from transferkit.stage import unknown_name
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name; for "auto" the first of cuda, mps and cpu that there is.
+
+    Raises:
+        TransferkitError: There is none of that name.
+    """
+    try:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        reason = str(error).splitlines()[0]
+        raise TransferkitError(f"trainer.device={device} cannot be used here ({reason}); try auto or cpu.") from error
+
+
+def find_precision(precision: str, device: torch.device) -> str:
+    """The number format for that setting: "fp32", or "bf16" or "fp16" for autocast, where weights stay fp32.
+
+    "auto" is bf16 where the hardware multiplies it (a CPU with AVX512-BF16 or AMX, most GPUs since 2020), fp16 on other
+    CUDA GPUs, else fp32. In bf16, emulated, a CPU without those is slower than in fp32.
+
+    Raises:
+        TransferkitError: There is no such format, or the device cannot use it.
+    """
+    if precision not in PRECISIONS:
+        raise TransferkitError(unknown_name("trainer.precision", precision, PRECISIONS, "precision"))
+    if precision == "auto":
+        if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if device.type == "cpu" and cpu_multiplies_bf16() else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise TransferkitError("trainer.precision=fp16 is for GPUs; on a CPU use auto, bf16 or fp32.")
+    return precision
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has instructions for matrix products in bf16."""
+    # Of torch's own; older versions lack one or the other.
+    return any(getattr(torch.cpu, f"_is_{name}_supported", bool)() for name in ("avx512_bf16", "amx_tile"))
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """What runs a network in a format that `find_precision` returned."""
+    return torch.autocast(device.type, _TYPES[precision]) if precision in _TYPES else nullcontext()
