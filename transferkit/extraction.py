@@ -37,7 +37,8 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
         settings: The resolved configuration.
         keep: Whether to use the cache; new weights' features will not be asked for again.
     """
-    cache, trainer = make_cache(settings["cache"]) if keep else None, settings["trainer"]
+    trainer, cache = settings["trainer"], make_cache(settings["cache"])
+    pixels = cache if settings["dataset"].get("cache") == "pixels" else None
 
     def extract(
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
@@ -47,10 +48,13 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
             images,
             stages,
             pool=pool,
-            cache=cache,
+            cache=cache if keep else None,
             batch_size=trainer["batch_size"],
             num_workers=trainer["num_workers"],
             device=trainer["device"],
+            precision=trainer["precision"],
+            compile=trainer["compile"],
+            pixels=pixels,
         )
 
     return extract

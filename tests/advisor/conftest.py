@@ -11,7 +11,14 @@ from transferkit.data.imagedata import ImageData
 SETTINGS: dict[str, Any] = {
     "seed": 0,
     "cache": {"enabled": False, "dir": None, "max_gb": 1, "ram_gb": 1},
-    "trainer": {"batch_size": 64, "num_workers": 0, "device": "cpu", "devices": 1},
+    "trainer": {
+        "batch_size": 64,
+        "num_workers": 0,
+        "device": "cpu",
+        "devices": 1,
+        "precision": "fp32",
+        "compile": False,
+    },
     "augment": {"name": "none", "transforms": {}},
 }
 

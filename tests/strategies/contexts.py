@@ -11,7 +11,7 @@ from transferkit.timing import StepTimer
 
 SETTINGS: dict[str, Any] = {
     "cache": {"enabled": False, "dir": None, "max_gb": 1},
-    "trainer": {"batch_size": 64, "num_workers": 0, "device": "cpu"},
+    "trainer": {"batch_size": 64, "num_workers": 0, "device": "cpu", "precision": "fp32", "compile": False},
     "augment": {"name": "none", "transforms": {}},
     "seed": 0,
 }

@@ -1,7 +1,7 @@
 """The backbone: a network as an ordered sequence of named stages."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,11 +123,15 @@ class Backbone(nn.Module):
             stages: Names or patterns; all stages if None.
         """
         wanted = list(self.stage_names) if stages is None else match_stages(stages, self.stage_names)
+        return self.states(x, wanted)
+
+    def states(self, x: Tensor, names: Sequence[str]) -> dict[str, State]:
+        """Like `forward_stages`, for names only, in order: tensor operations and nothing else, as compilers like it."""
         states: dict[str, State] = {}
         state: State = x
-        for name in self.stage_names[: self._after(wanted[-1])] if wanted else ():
+        for name in self.stage_names[: self.stage_names.index(names[-1]) + 1] if names else ():
             state = self._run(state, (name,))
-            if name in wanted:
+            if name in names:
                 states[name] = state
         return states
 
