@@ -1,0 +1,1 @@
+"""Benchmarks: not installed, and not part of the test suite."""

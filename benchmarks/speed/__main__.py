@@ -1,0 +1,131 @@
+"""The speed benchmark.
+
+    python -m benchmarks.speed --out DIR [--data DIR] [--backbone-weights FILE] [--quick] [--rows NAME,...]
+
+Each row is a process of its own, so that one that fails, or takes much memory, does not spoil the others. Results are
+lines of JSON in DIR/results; from them come the tables, which `--docs` writes into docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.speed.machine import describe, set_threads
+from benchmarks.speed.options import Options, load_options
+from benchmarks.speed.results import Record
+from benchmarks.speed.rows import ROWS
+from benchmarks.speed.table import markdown, replace_in
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+REAL = (
+    "+backbone.kwargs.pad_type=same backbone.mean=0.5 backbone.std=0.5 backbone.interpolation=bicubic "
+    "backbone.crop_pct=0.875"
+)
+SECONDS = 900
+
+
+def main() -> None:
+    given = _arguments().parse_args()
+    options = Options(
+        out=given.out.absolute(),
+        data=given.data and given.data.absolute(),
+        weights_dir=given.weights_dir and given.weights_dir.absolute(),
+        real_weights=given.backbone_weights and given.backbone_weights.absolute(),
+        real_overrides=given.backbone_overrides.split(),
+        device=given.device,
+        repeats=given.repeats or (1 if given.quick else 3),
+        quick=given.quick,
+    )
+    if given.row:
+        work(given.row, load_options(options.out / "options.json"))
+        return
+    if not given.table_only:
+        options.out.mkdir(parents=True, exist_ok=True)
+        options.save(options.out / "options.json")
+        set_threads(options)
+        (options.out / "about.json").write_text(json.dumps(about(options)), encoding="utf-8")
+        for name in given.rows.split(",") if given.rows else ROWS:
+            start = time.perf_counter()
+            failed = measure(name, options)
+            print(f"{name}: {failed or 'done'}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    text = markdown(json.loads((options.out / "about.json").read_text(encoding="utf-8")), records(options.out))
+    (options.out / "tables.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    if given.docs:
+        replace_in(PAGE, text)
+
+
+def about(options: Options) -> dict[str, str]:
+    """What is said above the tables. Paths stay out of it: the page is for others."""
+    words = ["python -m benchmarks.speed --out DIR"]
+    words += [f"--{name} {shown}" for name, value, shown in (
+        ("data", options.data, "DIR"), ("weights-dir", options.weights_dir, "DIR"),
+        ("backbone-weights", options.real_weights, "FILE"),
+    ) if value]  # fmt: skip
+    words += [f"--device {options.device}"] if options.device != "cpu" else []
+    words += ["--quick"] if options.quick else []
+    images = "generated" if options.data is None or options.quick else "those of --data where a row names none"
+    weights = "random" if options.weights_dir is None else "those of --weights-dir"
+    used = f"images {images}; weights {weights}" + ("; MobileNetV2's from ImageNet" if options.real_weights else "")
+    date = time.strftime("%Y-%m-%d")
+    return {"command": f"`{' '.join(words)}`, {date}", **describe(options), "used": used}
+
+
+def measure(name: str, options: Options) -> str | None:
+    """Run a row in a process of its own; what went wrong, if anything did."""
+    for folder in ("results", "logs", "compiled"):
+        (options.out / folder).mkdir(exist_ok=True)
+    result = options.out / "results" / f"{name}.jsonl"
+    result.unlink(missing_ok=True)
+    compiled = options.out / "compiled" / name
+    shutil.rmtree(compiled, ignore_errors=True)  # so that compiling takes as long as it does for the first time
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(compiled), "OMP_NUM_THREADS": str(options.threads)}
+    command = [sys.executable, "-m", "benchmarks.speed", "--out", str(options.out), "--row", name]
+    log = options.out / "logs" / f"{name}.txt"
+    with log.open("wb") as output:
+        try:
+            subprocess.run(command, stdout=output, stderr=output, env=environment, timeout=SECONDS, check=True)
+        except subprocess.SubprocessError as error:
+            return f"FAILED ({type(error).__name__}; see {log})"
+    return None
+
+
+def work(name: str, options: Options) -> None:
+    """Measure a row and write its records."""
+    set_threads(options)
+    lines = [json.dumps(record, default=float) + "\n" for record in ROWS[name](options)]
+    (options.out / "results" / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def records(out: Path) -> list[Record]:
+    """All that was measured, in the order of the rows."""
+    paths = [out / "results" / f"{name}.jsonl" for name in ROWS]
+    return [json.loads(line) for path in paths if path.is_file() for line in path.read_text("utf-8").splitlines()]
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="How fast, against whom, of what.")
+    parser.add_argument("--out", type=Path, default=Path("speed"), help="folder of results and images (default: speed)")
+    parser.add_argument(
+        "--data", type=Path, help="ants and bees, or any folder with train/ and val/; default: generated"
+    )
+    parser.add_argument("--weights-dir", type=Path, help="resnet18.safetensors, ...; default: random weights")
+    parser.add_argument("--backbone-weights", type=Path, help="ImageNet weights of MobileNetV2, for the accuracies")
+    parser.add_argument("--backbone-overrides", default=REAL, help=f"what these weights want (default: {REAL})")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--repeats", type=int, help="of what does not take minutes (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="tries the harness; the figures mean nothing")
+    parser.add_argument("--rows", help=f"some of {', '.join(ROWS)}")
+    parser.add_argument("--table-only", action="store_true", help="tables of what was measured before")
+    parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
