@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "transferkit"
 # From the bottom to the top: a module imports only from lines above its own.
 LAYERS = [
     ["cores", "errors", "timing", "progress", "rundir"],
-    ["stage", "artifact", "metrics", "settings"],
+    ["stage", "artifact", "metrics", "settings", "logistic"],
     ["configuration"],
     ["device", "preprocess", "data", "plan", "quadrant"],
     ["augment", "optim", "backbones", "cache", "probe", "neighbors", "quadrant_cases"],

@@ -1,30 +1,24 @@
 """Linear probe: multinomial logistic regression on frozen features, its regularisation chosen on validation rows."""
 
 import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferkit.errors import TransferkitError
+from transferkit.logistic.basis import Basis, Floats, Head, Stack
+from transferkit.logistic.path import solve_path
+from transferkit.logistic.rows import Ints, Rows
 from transferkit.metrics import compute_metrics
 
 log = logging.getLogger(__name__)
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Head = tuple[Floats, Floats]
-"""Weights and intercepts, (K, D) and (K,); of two classes (1, D) and (1,), as scikit-learn has them."""
 
 C_RANGE = (-6.0, 5.0)
 """Decimal exponents of the smallest and the largest C when only their number is given."""
@@ -33,14 +27,23 @@ _ONE_THREAD = 1e9
 """Below so many multiplications a pass (rows x features x classes) one BLAS thread serves best: more of them
 gain little when idle, and lose a factor of ten to spinning when something else uses the cores."""
 
+_SINGLE = 2e7
+"""From so many multiplications a pass on, single precision is used in the sweep: below it gains nothing."""
+
+_SINGLE_TOL = 5e-6
+"""The least tolerance for which single precision, whose gradients are exact to about 1e-7, will do."""
+
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then (`refit`) fitted to all rows.
 
     The values of C are tried from the smallest to the largest, each started from the ones before; of equal accuracies
-    the lower negative log-likelihood wins, then the smaller C. The solver is scikit-learn's `LogisticRegression`
-    (L-BFGS, L2 penalty, the sum of the losses weighted by C), on features rotated to as many dimensions as there are
-    rows where these are fewer, which changes nothing but the time (the penalty is invariant under rotation).
+    the lower negative log-likelihood wins, then the smaller C. What is minimised is what scikit-learn's
+    `LogisticRegression` minimises (L2 penalty, the sum of the losses weighted by C); L-BFGS does it along the principal
+    directions of the rows, found once for all values of C, with steps fitted to each (`transferkit.logistic`).
+
+    Features may be memory-mapped: they are read in blocks, and neither copied nor changed. Memory beyond them is that
+    of a matrix of products, rows or features, whichever are fewer, and of at most 64 MB of rows in those directions.
 
     Args:
         Cs: Inverse regularisation strengths to try: a number of values, spaced evenly in the logarithm from 1e-6 to
@@ -50,8 +53,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         standardize: Scale every feature to unit variance over the rows that are fitted.
         max_iter: Most L-BFGS iterations for a value of C. A solution cut short by it in the sweep is compared like
             the others; in the final fit a warning is logged.
-        tol: Largest entry of the gradient of the mean loss at which a solution counts as found in the sweep; in the
-            final fit a tenth of it.
+        tol: Largest entry of the gradient of the mean loss, along those directions, at which a solution counts as
+            found in the sweep; in the final fit a tenth of it.
         validation_fraction: Part of the rows, stratified, that choose C when none are given for it.
         random_state: Seed of that choice. Nothing else is random.
         refit: Whether to fit once more, with the chosen C, to the rows and the validation rows together. If not, the
@@ -68,6 +71,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
         n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen; without a refit
             those that led to that head.
+        passes_: How often the rows were gone through, in the sweep and in the final fit: each time one loss and its
+            gradient.
         n_features_in_: D.
     """
 
@@ -118,23 +123,28 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._fit(X, labels, X_val, val_labels)
         return self._checked()
 
-    def continue_fit(self, X: Any, y: Any) -> "LinearProbe":
+    def continue_fit(self, X: Any, y: Any, X_more: Any = None, y_more: Any = None) -> "LinearProbe":
         """Fit once more, to these rows with the value of C that is set, starting from the present head.
 
         Args:
             X: (N, D) features.
-            y: (N,) labels: every class of the probe, and no other.
+            y: (N,) labels.
+            X_more: (M, D) features that are fitted too; so nothing need be copied to put both into one array.
+            y_more: (M,) labels. Together they have every class of the probe, and no other.
 
         Raises:
             TransferkitError: Labels unknown to the probe, or a class without rows.
         """
         check_is_fitted(self)
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), reset=False)
-        labels = self._index(y)
+        parts, labels = [X], self._index(y)
+        if X_more is not None:
+            X_more, y_more = validate_data(self, X_more, y_more, dtype=(np.float64, np.float32), reset=False)
+            parts, labels = [X, X_more], np.concatenate([labels, self._index(y_more)])
         if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
             raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
         with self._threads(X):
-            self._finish(X, labels, (self.coef_, self.intercept_))
+            self._finish(parts, labels, (self.coef_, self.intercept_))
         return self._checked()
 
     def decision_function(self, X: Any) -> Floats:
@@ -178,82 +188,61 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Cs = _grid(self.Cs if self.C is None else [self.C])
         self.C_ = float(Cs[0])
         self.path_: list[dict[str, float]] = []
+        self.passes_ = 0
         self.val_probabilities_: Floats = np.empty((0, len(self.classes_)))
         self.val_metrics_: dict[str, float | int] = {}
-        start = None
+        start, parts = None, [X]
         if val_labels is not None:
             start = self._choose(Cs, X, labels, X_val, val_labels)
-            X, labels = np.concatenate([X, X_val]), np.concatenate([labels, val_labels])
+            parts, labels = [X, X_val], np.concatenate([labels, val_labels])
         elif len(Cs) > 1:
             train, val = _split(labels, self.validation_fraction, self.random_state)
             start = self._choose(Cs, X[train], labels[train], X[val], labels[val])
         if start is None or self.refit:
-            self._finish(X, labels, start)
+            self._finish(parts, labels, start)
         else:
             self.coef_, self.intercept_ = _both_sides(start)
 
-    def _finish(self, X: Any, labels: Ints, start: Head | None) -> None:
+    def _finish(self, parts: list[npt.NDArray[Any]], labels: Ints, start: Head | None) -> None:
         """Fit all rows with `C_`."""
-        reduced = _Reduced(X, self.standardize)
-        start = reduced.head_inside(_one_side(start)) if start else None
-        model = next(_path(reduced.rows, labels, [self.C_], self.tol / 10, self.max_iter, start))
-        self.coef_, self.intercept_ = _both_sides(reduced.head_outside((model.coef_, model.intercept_)))
-        self.n_iter_ = model.n_iter_
+        X, tol = Stack(parts), self.tol / 10
+        basis = Basis(X, self.standardize)
+        rows = Rows(X, basis, self._precision(X, basis, tol), fitted=True)
+        start = basis.head_inside(_one_side(start)) if start else None
+        solution = next(solve_path(rows, basis, labels, [self.C_], tol, self.max_iter, start))
+        self.coef_, self.intercept_ = _both_sides(basis.head_outside(solution.head))
+        self.n_iter_ = np.array([solution.iterations])
+        self.passes_ += rows.passes
 
     def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
         """Set `C_`, `path_` and what is reported about the validation rows; returns the chosen head."""
-        reduced = _Reduced(X, self.standardize)
-        rows_val = reduced.rotate(X_val)
+        train, val = Stack([X]), Stack([X_val])
+        basis = Basis(train, self.standardize)
+        dtype = self._precision(train, basis, self.tol)
+        rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
         best: tuple[float, float] | None = None
-        for C, model in zip(Cs, _path(reduced.rows, labels, Cs, self.tol, self.max_iter), strict=True):
-            logits = _two_sided(model.decision_function(rows_val))
+        for C, solution in zip(Cs, solve_path(rows, basis, labels, Cs, self.tol, self.max_iter), strict=True):
+            logits = _two_sided(rows_val.logits(solution.head))
             top1 = float((logits.argmax(axis=1) == val_labels).mean())
             nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
             self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
             if best is None or (top1, -nll) > best:
-                best, self.C_, chosen, head = (top1, -nll), float(C), logits, (model.coef_, model.intercept_)
-                self.n_iter_ = model.n_iter_
+                best, self.C_, chosen, head = (top1, -nll), float(C), logits, solution.head
+                self.n_iter_ = np.array([solution.iterations])
+        self.passes_ += rows.passes
         self.val_probabilities_ = softmax(chosen, axis=1)
         self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
-        return reduced.head_outside(head)
+        return basis.head_outside(head)
 
-
-class _Reduced:
-    """Rows centred, scaled, and rotated into the space they span; the way back for a head fitted there."""
-
-    def __init__(self, X: npt.NDArray[Any], standardize: bool) -> None:
-        X = X.astype(np.float64)
-        self._scaler = StandardScaler(with_std=standardize).fit(X)
-        rows = self._scaler.transform(X)
-        self._basis: Floats | None = None
-        if rows.shape[0] < rows.shape[1]:
-            self._basis, upper = np.linalg.qr(rows.T)
-            rows = np.ascontiguousarray(upper.T)
-        self.rows: Floats = rows
-
-    def rotate(self, X: npt.NDArray[Any]) -> Floats:
-        """Other rows in the same space; what is orthogonal to it meets only zero weights and is dropped."""
-        rows: Floats = self._scaler.transform(X.astype(np.float64))
-        return rows if self._basis is None else rows @ self._basis
-
-    def head_outside(self, head: Head) -> Head:
-        """The head that gives on raw features the logits of this one on rows."""
-        coef, intercept = head
-        coef = coef if self._basis is None else coef @ self._basis.T
-        coef = coef if self._scaler.scale_ is None else coef / self._scaler.scale_
-        return coef, intercept - coef @ self._scaler.mean_
-
-    def head_inside(self, head: Head) -> Head:
-        """The head that gives on rows the logits of this one on raw features."""
-        coef, intercept = head
-        intercept = intercept + coef @ self._scaler.mean_
-        coef = coef if self._scaler.scale_ is None else coef * self._scaler.scale_
-        return (coef if self._basis is None else coef @ self._basis), intercept
+    def _precision(self, X: Stack, basis: Basis, tol: float) -> npt.DTypeLike:
+        """Single where it pays and the tolerance is well above its errors."""
+        small = X.shape[0] * len(basis.variances) * len(self.classes_) < _SINGLE
+        return np.float64 if small or tol < _SINGLE_TOL else np.float32
 
 
 def _two_sided(logits: Floats) -> Floats:
     """Two columns from scikit-learn's one for two classes, with the same probabilities."""
-    return np.stack([-logits, logits], axis=1) / 2 if logits.ndim == 1 else logits
+    return np.concatenate([-logits, logits], axis=1) / 2 if logits.shape[1] == 1 else logits
 
 
 def _both_sides(head: Head) -> Head:
@@ -268,31 +257,6 @@ def _one_side(head: Head) -> Head:
     """The way back: the one row that scikit-learn has for two classes."""
     coef, intercept = head
     return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
-
-
-def _path(
-    rows: Floats, labels: Ints, Cs: Sequence[float] | Floats, tol: float, max_iter: int, start: Head | None = None
-) -> Iterator[Any]:
-    """One model, fitted anew for each C and yielded each time.
-
-    A fit starts where the straight line through the last two solutions, over log C, leads: two fifths fewer
-    iterations than from the last solution.
-    """
-    model = LogisticRegression(warm_start=True, tol=tol, max_iter=max_iter)
-    if start is not None:
-        model.coef_, model.intercept_ = start
-    solutions: list[Head] = []
-    for i, C in enumerate(Cs):
-        if i >= 2:
-            step = np.log(C / Cs[i - 1]) / np.log(Cs[i - 1] / Cs[i - 2])
-            (coef, intercept), (last_coef, last_intercept) = solutions
-            model.coef_ = last_coef + step * (last_coef - coef)
-            model.intercept_ = last_intercept + step * (last_intercept - intercept)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.set_params(C=C).fit(rows, labels)
-        solutions = [*solutions[-1:], (model.coef_, model.intercept_)]
-        yield model
 
 
 def _grid(Cs: int | Sequence[float] | Floats) -> Floats:

@@ -68,8 +68,7 @@ def fit_exact_probes(context: Context) -> Fitted:
         if len(choices) > 1:
             log.info("Chosen on val: %s.", best)
         taken, probe = best.split("+"), probes[best]
-        features = np.concatenate([join_stages(train, taken), join_stages(val, taken)])
-        probe.continue_fit(features, np.concatenate([data.train.labels, data.val.labels]))
+        probe.continue_fit(join_stages(train, taken), data.train.labels, join_stages(val, taken), data.val.labels)
         head = probe_head(probe, len(data.class_names))
     return Fitted(
         model=TransferModel(backbone.truncate(taken[-1]), head, data.class_names, taken, pool).eval(),
