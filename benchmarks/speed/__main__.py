@@ -1,9 +1,9 @@
 """The speed benchmark.
 
-    python -m benchmarks.speed --out DIR [--data DIR] [--backbone-weights FILE] [--quick] [--rows NAME,...]
+    python -m benchmarks.speed [--out DIR] [--data DIR] [--backbone-weights FILE] [--quick] [--rows NAME,...]
 
 Each row is a process of its own, so that one that fails, or takes much memory, does not spoil the others. Results are
-lines of JSON in DIR/results; from them come the tables, which `--docs` writes into docs/benchmarks.md.
+lines of JSON in OUT/results; from them come the tables, which `--docs` writes into docs/benchmarks.md.
 """
 
 import argparse
@@ -44,6 +44,7 @@ def main() -> None:
     if given.row:
         work(given.row, load_options(options.out / "options.json"))
         return
+    failures: list[str] = []
     if not given.table_only:
         options.out.mkdir(parents=True, exist_ok=True)
         options.save(options.out / "options.json")
@@ -52,17 +53,20 @@ def main() -> None:
         for name in given.rows.split(",") if given.rows else ROWS:
             start = time.perf_counter()
             failed = measure(name, options)
+            failures += [name] if failed else []
             print(f"{name}: {failed or 'done'}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     text = markdown(json.loads((options.out / "about.json").read_text(encoding="utf-8")), records(options.out))
     (options.out / "tables.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     if given.docs:
         replace_in(PAGE, text)
+    if failures:
+        sys.exit(f"Failed: {', '.join(failures)}")
 
 
 def about(options: Options) -> dict[str, str]:
     """What is said above the tables. Paths stay out of it: the page is for others."""
-    words = ["python -m benchmarks.speed --out DIR"]
+    words = ["python -m benchmarks.speed"]
     words += [f"--{name} {shown}" for name, value, shown in (
         ("data", options.data, "DIR"), ("weights-dir", options.weights_dir, "DIR"),
         ("backbone-weights", options.real_weights, "FILE"),
@@ -110,7 +114,9 @@ def records(out: Path) -> list[Record]:
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="How fast, against whom, of what.")
-    parser.add_argument("--out", type=Path, default=Path("speed"), help="folder of results and images (default: speed)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/speed"), help="for results and images (default: runs/speed)"
+    )
     parser.add_argument(
         "--data", type=Path, help="ants and bees, or any folder with train/ and val/; default: generated"
     )

@@ -1,6 +1,7 @@
 """Images: the folder that was given, or JPEGs of a photograph's size with classes that can be told apart."""
 
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,13 +76,21 @@ class Files(Dataset[tuple[Any, int]]):
 
 
 class Tensors(Dataset[torch.Tensor]):
-    """Images that are decoded already: tensors (3, 224, 224) in memory."""
+    """Images that are decoded already: tensors (3, 224, 224) in memory.
 
-    def __init__(self, number: int, seed: int = 0) -> None:
+    Attributes:
+        warm: Images after which a network that is given them in order is taken to be warm.
+        warm_at: When the one after these was last asked for.
+    """
+
+    def __init__(self, number: int, warm: int = 0, seed: int = 0) -> None:
+        self.warm, self.warm_at = warm, 0.0
         self.tensors = torch.randn(number, 3, 224, 224, generator=torch.Generator().manual_seed(seed))
 
     def __len__(self) -> int:
         return len(self.tensors)
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        if index == self.warm:
+            self.warm_at = time.perf_counter()
         return self.tensors[index]

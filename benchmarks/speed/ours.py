@@ -135,12 +135,12 @@ def fit_epochs(settings: dict[str, Any]) -> Epochs:
     return Epochs(ends[1] - start, [b - a for a, b in pairwise(ends[1:])])
 
 
-def extract(net: Net, dataset: Any, stages: list[str], options: Options, **trainer: Any) -> Any:
-    """Features of a data set of tensors, without a cache, as the command line's settings have it."""
+def extract(net: Net, dataset: Any, options: Options, **trainer: Any) -> Any:
+    """Top features of a data set of tensors, without a cache, as the command line's settings have it."""
     settings = settings_of("linear_probe", net, Path("."), options)
-    settings["trainer"] |= {key: value for key, value in trainer.items() if key in settings["trainer"]}
+    settings["trainer"] |= trainer
     network = create_backbone_from_config(settings["backbone"])
-    return make_extractor(settings)(network, dataset, stages)
+    return make_extractor(settings)(network, dataset, [network.top])
 
 
 def empty(folder: Path) -> Path:

@@ -108,10 +108,11 @@ def bare(
     device: torch.device,
     precision: str,
     batch_size: int = 32,
+    lr: float = 1e-4,
 ) -> list[Epoch]:
     """Nothing but the work: tensors in memory, channels_last, autocast, AdamW, batch norm in eval mode, no trainer."""
     model = model.to(device).to(memory_format=torch.channels_last).eval()
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    optimizer = torch.optim.AdamW(parameters, lr=lr)
     rows = []
     for _ in range(epochs):
         start = time.perf_counter()
