@@ -38,7 +38,7 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
         keep: Whether to use the cache; new weights' features will not be asked for again.
     """
     trainer, cache = settings["trainer"], make_cache(settings["cache"])
-    pixels = cache if settings["dataset"].get("cache") == "pixels" else None
+    pixels = cache if settings.get("dataset", {}).get("cache") == "pixels" else None
 
     def extract(
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"

@@ -28,6 +28,7 @@ KINDS = {
 COMMON: dict[str, Any] = {
     "name": None,
     "kind": None,
+    "cache": None,  # what `transferkit.extraction` reads
     "on_error": "error",
     **{field.name: field.default for field in fields(SplitOptions)},
 }
