@@ -1,5 +1,7 @@
 """Nearest neighbours as a head: scikit-learn finds the same ones; ties are decided, and no class has probability 0."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -84,7 +86,20 @@ def test_the_memory_for_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch, "cdist", counted)
     parts = nearest(queries, gallery, 5)
     assert max(sizes) <= 5000
+    assert len(sizes) > len(gallery) * len(queries) / 5000
     assert torch.equal(parts[1], whole[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_features_on_disk_are_read_in_parts(metric: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gallery, labels, queries = digits()
+    head = NeighborHead(torch.from_numpy(gallery), torch.from_numpy(labels), 10, 5, metric)
+    _, whole = head.search(torch.from_numpy(queries))
+    for name, rows in (("gallery", gallery), ("queries", queries)):
+        np.save(tmp_path / name, rows)
+    on_disk = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("queries", "gallery")}
+    monkeypatch.setattr(neighbors, "_ELEMENTS", 5000)
+    assert (nearest(on_disk["queries"], on_disk["gallery"], 5, metric)[1] == whole).float().mean() > 0.999
 
 
 def test_no_queries() -> None:

@@ -1,11 +1,16 @@
 """Nearest neighbours in feature space as the head of a model."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from transferkit.errors import TransferkitError
+from transferkit.mapped import release_pages
 from transferkit.stage import unknown_name
+
+Features = npt.NDArray[np.float32]
 
 METRICS = ("l2", "cosine")
 
@@ -16,7 +21,7 @@ _SPARE = 16
 """How many rows more than asked for are compared exactly."""
 
 _ELEMENTS = 4_000_000
-"""The largest number of values that a comparison holds at a time: 16 MB of float32."""
+"""The largest number of values of rows, or of distances, in memory at a time: 16 MB of float32."""
 
 
 class NeighborHead(nn.Module):
@@ -87,32 +92,67 @@ def check_metric(metric: str) -> None:
 
 
 def prepare_rows(features: Tensor, metric: str) -> Tensor:
-    """Return rows (N, D) between which the Euclidean distance orders as `metric` does."""
-    return normalize(features.float(), dim=1) if metric == "cosine" else features.float()
+    """Return rows (..., D) between which the Euclidean distance orders as `metric` does."""
+    return normalize(features.float(), dim=-1) if metric == "cosine" else features.float()
 
 
 @torch.no_grad()
-def nearest(queries: Tensor, gallery: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def nearest(
+    queries: Tensor | Features, gallery: Tensor | Features, k: int, metric: str = "l2"
+) -> tuple[Tensor, Tensor]:
     """Find the `k` rows of `gallery` (M, D) nearest to each of the `queries` (N, D), a part of them at a time.
 
-    Distances by matrix products are fast, but equal rows may get slightly different ones. So they only choose some
-    candidates, which are then compared by their differences: of up to 16 equally distant rows the earlier comes first.
+    Arrays may be memory-mapped: no more than a part of them is in memory. Distances by matrix products are fast, but
+    equal rows may get slightly different ones. So they only choose some candidates, which are then compared by their
+    differences: of up to 16 equally distant rows the earlier comes first.
 
     Returns:
-        Euclidean distances and row indices, (N, k) each, nearest first.
+        Euclidean distances (for the cosine, between rows of unit length) and row indices, (N, k) each, nearest first.
     """
-    tried = min(k + _SPARE, len(gallery))
-    size = max(1, _ELEMENTS // max(len(gallery), tried * gallery.shape[1]))
+    tried, width = min(k + _SPARE, len(gallery)), queries.shape[1]
+    candidates = _candidates(queries, gallery, tried, metric)
     distances, indices = [], []
-    for part in torch.split(queries, size):
-        candidates = torch.cdist(part, gallery).topk(tried, largest=False).indices.sort(dim=1).values
-        exact = (part[:, None] - gallery[candidates]).square().sum(dim=2).sqrt()
+    size = max(1, _ELEMENTS // (tried * width))
+    for first in range(0, len(queries), size):
+        here = slice(first, first + size)
+        rows = _part(gallery, candidates[here], metric)
+        exact = (_part(queries, here, metric)[:, None] - rows).square().sum(dim=2).sqrt()
         order = exact.argsort(dim=1, stable=True)[:, :k]
         distances.append(exact.gather(1, order))
-        indices.append(candidates.gather(1, order))
+        indices.append(candidates[here].gather(1, order))
     if not distances:
-        return queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=queries.device)
+        return torch.empty(0, k), torch.empty(0, k, dtype=torch.int64)
     return torch.cat(distances), torch.cat(indices)
+
+
+def _candidates(queries: Tensor | Features, gallery: Tensor | Features, count: int, metric: str) -> Tensor:
+    """Rows of the gallery, (N, count) in ascending order, that are the nearest by distances from matrix products."""
+    step = max(1, _ELEMENTS // gallery.shape[1])
+    size = max(1, min(step, _ELEMENTS // min(step, len(gallery))))
+    distances = torch.empty(len(queries), 0)
+    rows = torch.empty(len(queries), 0, dtype=torch.int64)
+    for first in range(0, len(gallery), step):
+        block = _part(gallery, slice(first, first + step), metric)
+        near = [
+            torch.cdist(_part(queries, slice(i, i + size), metric), block).topk(min(count, len(block)), largest=False)
+            for i in range(0, len(queries), size)
+        ]
+        if not near:
+            break
+        distances = torch.cat([distances.to(block.device), torch.cat([n.values for n in near])], dim=1)
+        rows = torch.cat([rows.to(block.device), torch.cat([n.indices for n in near]) + first], dim=1)
+        best = distances.topk(min(count, distances.shape[1]), largest=False)
+        distances, rows = best.values, rows.gather(1, best.indices)
+    return rows.sort(dim=1).values
+
+
+def _part(features: Tensor | Features, where: slice | Tensor, metric: str) -> Tensor:
+    """Some of the rows, as `prepare_rows` makes them, in memory."""
+    if isinstance(features, Tensor):
+        return prepare_rows(features[where], metric)
+    part = torch.from_numpy(np.array(features[where.numpy() if isinstance(where, Tensor) else where]))
+    release_pages(features)
+    return prepare_rows(part, metric)
 
 
 def vote_shares(labels: Tensor, num_classes: int) -> Tensor:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferkit.errors import TransferkitError
@@ -43,7 +43,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     directions of the rows, found once for all values of C, with steps fitted to each (`transferkit.logistic`).
 
     Features may be memory-mapped: they are read in blocks, and neither copied nor changed. Memory beyond them is that
-    of a matrix of products, rows or features, whichever are fewer, and of at most 64 MB of rows in those directions.
+    of a matrix of products, rows or features, whichever are fewer, and of at most 32 MB of rows in those directions.
 
     Args:
         Cs: Inverse regularisation strengths to try: a number of values, spaced evenly in the logarithm from 1e-6 to
@@ -110,14 +110,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 positive, or nothing to validate on.
             ValueError: NaN or infinity, or shapes that do not fit (from scikit-learn).
         """
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        X, y = self._validated(X, y, ensure_min_samples=2)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise TransferkitError(f"Only one class ({self.classes_[0]}) among the {len(y)} labels: a probe needs two.")
         val_labels = None
         if X_val is not None:
-            X_val, y_val = validate_data(self, X_val, y_val, dtype=(np.float64, np.float32), reset=False)
+            X_val, y_val = self._validated(X_val, y_val, reset=False)
             val_labels = self._index(y_val)
         with self._threads(X):
             self._fit(X, labels, X_val, val_labels)
@@ -136,10 +136,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             TransferkitError: Labels unknown to the probe, or a class without rows.
         """
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), reset=False)
+        X, y = self._validated(X, y, reset=False)
         parts, labels = [X], self._index(y)
         if X_more is not None:
-            X_more, y_more = validate_data(self, X_more, y_more, dtype=(np.float64, np.float32), reset=False)
+            X_more, y_more = self._validated(X_more, y_more, reset=False)
             parts, labels = [X, X_more], np.concatenate([labels, self._index(y_more)])
         if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
             raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
@@ -168,6 +168,13 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         logits: Floats = X @ self.coef_.T + self.intercept_
         return logits
+
+    def _validated(self, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """As scikit-learn validates, but for NaN and infinity, which are looked for a block at a time."""
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_all_finite=False, **how)
+        for _, block in Stack([X]).blocks():
+            assert_all_finite(block, input_name="X")
+        return X, y
 
     def _threads(self, X: npt.NDArray[Any]) -> threadpool_limits:
         return threadpool_limits(1 if X.size * len(self.classes_) < _ONE_THREAD else None, user_api="blas")

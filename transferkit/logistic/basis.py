@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 
+from transferkit.mapped import release_pages
+
 Floats = npt.NDArray[np.float64]
 Head = tuple[Floats, Floats]
 """Weights and intercepts, (K, D) and (K,); of two classes (1, D) and (1,), as scikit-learn has them."""
@@ -40,6 +42,7 @@ class Stack:
                 block = part[first : first + step]
                 yield slice(done, done + len(block)), block
                 done += len(block)
+                release_pages(part)
 
 
 class Basis:

@@ -11,8 +11,8 @@ from transferkit.logistic.basis import Basis, Floats, Head, Stack
 
 Ints = npt.NDArray[np.int64]
 
-KEPT_BYTES = 2**26
-"""Rows along the directions are kept up to this size, 64 MB; beyond it they are made anew, a block at a time, in every
+KEPT_BYTES = 2**25
+"""Rows along the directions are kept up to this size, 32 MB; beyond it they are made anew, a block at a time, in every
 pass, so that the memory needed does not grow with their number."""
 
 _LOGITS = 2**18

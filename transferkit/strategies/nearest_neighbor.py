@@ -12,7 +12,7 @@ from transferkit.errors import TransferkitError
 from transferkit.features import Features
 from transferkit.metrics import compute_metrics, val_rank
 from transferkit.model import TransferModel
-from transferkit.neighbors import NeighborHead, check_metric, vote_shares
+from transferkit.neighbors import NeighborHead, check_metric, nearest, vote_shares
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, Probabilities
 from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
@@ -75,8 +75,7 @@ def _try(
     """Search once for the largest k; return a row of figures and val's probabilities (N_val, K) for every k."""
     data = context.data
     labels, num_classes = torch.from_numpy(data.train.labels), len(data.class_names)
-    head = NeighborHead(torch.from_numpy(train), labels, num_classes, ks[-1], names["metric"])
-    _, indices = head.search(torch.from_numpy(val))
+    _, indices = nearest(val, train, ks[-1], names["metric"])
     tried = []
     for k in ks:
         probabilities = vote_shares(labels[indices[:, :k]], num_classes).numpy()
