@@ -6,6 +6,8 @@ from typing import cast
 
 from torch import fx
 from torch.fx.experimental.optimization import fuse
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from transferkit.backbones.backbone import Backbone
 
@@ -22,6 +24,8 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
     for name, stage in folded.stages.items():
         graph = cast(fx.GraphModule, stage)
         calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
-        if all(count == 1 for count in calls.values()):  # else the second call would find a convolution folded already
+        twice = [graph.get_submodule(str(target)) for target, count in calls.items() if count > 1]
+        # The second call would find a convolution folded already.
+        if not any(isinstance(module, _ConvNd | _BatchNorm) for module in twice):
             folded.stages[name] = fuse(graph, inplace=True, no_trace=True)
     return folded

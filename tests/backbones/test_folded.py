@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.create import create_backbone
+from transferkit.backbones.folded import fold_batch_norm
+
+
+def lively(name: str, source: str) -> Backbone:
+    """A network whose batch norm does something in eval mode."""
+    torch.manual_seed(0)
+    backbone = create_backbone(name, weights=None, source=source, input_size=64)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return backbone.eval()
+
+
+NETWORKS = [
+    *(("resnet18", "torchvision"), ("vgg11_bn", "torchvision"), ("mobilenet_v2", "torchvision")),
+    *(("densenet121", "torchvision"), ("googlenet", "torchvision"), ("efficientnet_b0", "torchvision")),
+    *(("mobilenetv2_100", "timm"), ("convnext_atto", "timm"), ("narrow_resnet10", "embedded")),
+]
+
+
+@pytest.mark.parametrize(("name", "source"), NETWORKS)
+def test_every_stage_gives_what_it_gave(name: str, source: str) -> None:
+    backbone = lively(name, source)
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    folded = fold_batch_norm(backbone)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected, got = backbone.forward_stages(images), folded.forward_stages(images)
+    for stage, state in expected.items():
+        torch.testing.assert_close(got[stage], state, rtol=1e-3, atol=1e-4 * float(state.abs().max()))
+    assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+def test_no_batch_norm_is_left_in_a_resnet() -> None:
+    folded = fold_batch_norm(lively("resnet18", "torchvision"))
+    called = [n for stage in folded.stages.values() for n in stage.graph.nodes if n.op == "call_module"]
+    kinds = {type(stage.get_submodule(n.target)) for stage in folded.stages.values() for n in stage.graph.nodes
+             if n.op == "call_module"}  # fmt: skip
+    assert len(called) > 20
+    assert nn.Conv2d in kinds
+    assert nn.BatchNorm2d not in kinds
+    assert not any(p.requires_grad for p in folded.parameters())
+
+
+def test_a_convolution_that_is_called_twice_is_left_alone() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.bn(self.conv(self.bn(self.conv(x))))
+
+    backbone = lively("resnet18", "torchvision")
+    stage = torch.fx.symbolic_trace(Twice()).eval()
+    nn.init.uniform_(stage.bn.running_var, 2, 4)
+    backbone.stages["stage1"] = stage
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        got = fold_batch_norm(backbone).forward_stages(images, ["stage1"])["stage1"]
+        torch.testing.assert_close(got, stage(images))
