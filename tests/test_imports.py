@@ -18,7 +18,7 @@ LAYERS = [
     ["stage", "artifact", "metrics", "settings", "logistic"],
     ["configuration"],
     ["device", "preprocess", "data", "plan", "quadrant"],
-    ["augment", "optim", "backbones", "cache", "probe", "neighbors", "quadrant_cases"],
+    ["augment", "optim", "backbones", "cache", "cache_tools", "probe", "neighbors", "quadrant_cases"],
     ["described", "rows", "loading"],
     ["inference", "pixels", "model"],
     ["features"],

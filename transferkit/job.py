@@ -25,6 +25,7 @@ TASKS = {
     "pretrain": "transferkit.tasks.pretrain",
     "compare": "transferkit.tasks.compare",
     "advise": "transferkit.tasks.advise",
+    "cache": "transferkit.tasks.cache",
 }
 
 
