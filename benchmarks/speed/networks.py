@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.options import Options
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone_from_config
 from transferkit.backbones.weights import read_state_dict
 from transferkit.configuration import load_strategy_settings
@@ -76,17 +77,26 @@ def real_net(options: Options) -> Net | None:
     return Net("mobilenetv2_100", options.real_weights, overrides, "timm", kwargs)
 
 
-def trained_parameters(net: Net, strategy: str) -> set[str]:
-    """The library's names of the parameters that a strategy's last phase trains, but for the classifier's."""
+def trained_stages(net: Net, strategy: str) -> tuple[Backbone, list[str]]:
+    """The network as transferkit cuts it, and which of its stages a strategy's last phase trains."""
     settings = load_strategy_settings(strategy, net.overrides)
     backbone = create_backbone_from_config(settings["backbone"])
     rates = plan_of(settings).phases[-1].rates((*backbone.feature_stages, "head"))
-    return {
-        key
-        for stage in rates
-        if stage in backbone.feature_stages
-        for key, _ in backbone.stages[stage].named_parameters()
-    }
+    return backbone, [stage for stage in backbone.feature_stages if stage in rates]
+
+
+def trained_parameters(net: Net, strategy: str) -> set[str]:
+    """The library's names of the parameters that a strategy's last phase trains, but for the classifier's."""
+    backbone, stages = trained_stages(net, strategy)
+    return {key for stage in stages for key, _ in backbone.stages[stage].named_parameters()}
+
+
+def trained_flops(net: Net, strategy: str) -> float:
+    """Floating point operations of the forward pass of one image from the first trained stage on."""
+    backbone, stages = trained_stages(net, strategy)
+    names = backbone.feature_stages
+    frozen = names[: names.index(stages[0])]
+    return flops(backbone.truncate(backbone.top)) - (flops(backbone.truncate(frozen[-1])) if frozen else 0)
 
 
 def flops(model: nn.Module) -> float:

@@ -91,7 +91,7 @@ def test_the_rivals_train_the_same_parameters(tmp_path):
     assert trained == {name for name, _ in net.plain(2).named_parameters() if name.startswith("layer4.")}
     model = net.plain(2)
     parameters = rivals.freeze_but(model, lambda key: key in trained)
-    assert sum(p.numel() for p in parameters) == sum(p.numel() for p in model.layer4.parameters())
+    assert sum(p.numel() for p in parameters) == sum(p.numel() for p in model.get_submodule("layer4").parameters())
 
 
 def test_rivals_learn(tmp_path):
