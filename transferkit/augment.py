@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
+from transferkit.settings import is_whole
 from transferkit.stage import unknown_name
 
 Augment = Callable[[Image.Image], Image.Image]
@@ -31,6 +32,18 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
     "trivial_augment": v2.TrivialAugmentWide,
 }
 """Name to torchvision's transform of PIL images; its arguments are the keys that may be set."""
+
+
+def count_views(augment: Mapping[str, Any]) -> int | None:
+    """How many fixed views of each image an `augment` group asks for: 1 where it changes nothing, None for new ones.
+
+    Raises:
+        TransferkitError: `augment.views` is no such number.
+    """
+    views = augment.get("views")
+    if views is not None and (not is_whole(views) or views < 1):
+        raise TransferkitError(f"augment.views={views} must be a whole number of at least 1, or null for new ones.")
+    return views if any(given is not None for given in augment["transforms"].values()) else 1
 
 
 def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preprocess: Preprocessing) -> Augment | None:

@@ -88,6 +88,7 @@ class FinetuneModule(ScheduledModule):
         """Freeze and unfreeze for the phase of that name; to be called between fits, never in one."""
         self.phase: Phase = self.plan.phase(phase)
         self.inputs_after: str | None = None
+        self.fast = None
         self.rates = self.phase.rates(self.stage_names)
         for name in self.stage_names:
             self.stage(name).requires_grad_(name in self.rates)
@@ -102,6 +103,14 @@ class FinetuneModule(ScheduledModule):
         names = self.stage_names
         return names[: next(i for i, name in enumerate(names) if name in self.rates)]
 
+    def frozen_keys(self) -> set[str]:
+        """The entries of the state dict that belong to frozen stages."""
+        kept = {f"model.head.{key}" for key in self.model.head.state_dict()} if "head" not in self.rates else set()
+        for name in self.model.backbone.stage_names:
+            if name not in self.rates:
+                kept |= {f"model.backbone.stages.{name}.{key}" for key in self.stage(name).state_dict()}
+        return kept
+
     def train(self, mode: bool = True) -> "FinetuneModule":
         """Set the mode of what is trained; the frozen stays in eval mode, and batch norm too if the plan says so."""
         super().train(mode)
@@ -115,21 +124,33 @@ class FinetuneModule(ScheduledModule):
                         module.eval()
         return self
 
+    def frozen_backbone(self) -> Backbone | None:
+        """The stages before the first trained one, where the batches hold images."""
+        prefix = self.frozen_prefix
+        return self.model.backbone.truncate(prefix[-1]) if prefix and self.inputs_after is None else None
+
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of preprocessed images (N, 3, H, W)."""
-        backbone, images = self.model.backbone, images.contiguous(memory_format=torch.channels_last)
+        """Logits (N, K) of images (N, 3, H, W): preprocessed, or uint8, resized and cropped only."""
+        backbone = self.model.backbone
+        images = backbone.preprocess.normalize(images) if images.dtype == torch.uint8 else images
+        images = images.contiguous(memory_format=torch.channels_last)
         if not self.frozen_prefix:
             return self._logits(backbone(images))
         last = self.frozen_prefix[-1]
+        if self.fast is not None:
+            return self._logits(backbone.forward_from(last, self.fast(images, [last])[last]))
         with torch.no_grad():
             state = backbone.forward_stages(images, [last])[last]
         return self._logits(backbone.forward_from(last, state))
 
     def _logits(self, state: State) -> Tensor:
-        logits: Tensor = self.model.head(pool_features(feature(state)))
+        """Pooled and classified in fp32, as features and probes are."""
+        pooled = pool_features(feature(state).float())
+        with torch.autocast(pooled.device.type, enabled=False):
+            logits: Tensor = self.model.head(pooled)
         return logits
 
-    def _batch_logits(self, inputs: Tensor) -> Tensor:
+    def batch_logits(self, inputs: Tensor) -> Tensor:
         """Logits of what the batches hold."""
         if self.inputs_after is None:
             logits: Tensor = self(inputs)
@@ -169,16 +190,17 @@ class FinetuneModule(ScheduledModule):
         images, labels = batch[0], batch[1]
         n = len(labels)
         if self._mix is not None:
+            images = self.model.preprocess.normalize(images) if images.dtype == torch.uint8 else images
             images, labels = self._mix(images, labels)
         loss = F.cross_entropy(
-            self._batch_logits(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
+            self.batch_logits(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
         )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count loss and right answers of one batch of val."""
-        self._val.add(self._batch_logits(batch[0]), batch[1])
+        self._val.add(self.batch_logits(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_top1` and `val_score`."""

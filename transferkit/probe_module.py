@@ -112,6 +112,14 @@ class ProbeModule(ScheduledModule):
         """Name of each probe to its layers."""
         return dict(self.layers.items())  # type: ignore[arg-type]
 
+    def frozen_backbone(self) -> Backbone:
+        """All of the backbone."""
+        return self.backbone
+
+    def frozen_keys(self) -> set[str]:
+        """The entries of the state dict that belong to the backbone."""
+        return {f"backbone.{key}" for key in self.backbone.state_dict()}
+
     def train(self, mode: bool = True) -> "ProbeModule":
         """Set the mode of everything but the backbone, which stays in eval mode."""
         super().train(mode)
@@ -120,9 +128,13 @@ class ProbeModule(ScheduledModule):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """Pooled features (N, D) for each probe, of preprocessed images (N, 3, H, W)."""
-        states = self.backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), self.stages)
-        pooled = {stage: pool_features(feature(state), self.pool).float() for stage, state in states.items()}
+        """Pooled features (N, D) for each probe, of images (N, 3, H, W): preprocessed, or uint8 and of that size."""
+        if self.fast is not None:
+            states = self.fast(images, self.stages)
+        else:
+            images = self.backbone.preprocess.normalize(images) if images.dtype == torch.uint8 else images
+            states = self.backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), self.stages)
+        pooled = {stage: pool_features(feature(state).float(), self.pool) for stage, state in states.items()}
         return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in self.probes.items()}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -133,6 +145,7 @@ class ProbeModule(ScheduledModule):
 
     def on_train_start(self) -> None:
         """Find out how many images there are."""
+        super().on_train_start()
         if self.num_images is None:
             try:
                 self.num_images = len(self.trainer.train_dataloader.dataset)

@@ -34,7 +34,7 @@ FINETUNING = [
     for path in sorted((config_dir() / "strategy").glob("*.yaml"))
     if path.stem != "base" and "phases:" in path.read_text()
 ]
-QUICK = ["trainer.num_workers=0", "trainer.device=cpu", "cache.enabled=false"]
+QUICK = ["trainer.num_workers=0", "trainer.device=cpu", "trainer.precision=fp32", "cache.enabled=false"]
 
 
 @pytest.fixture(scope="module")

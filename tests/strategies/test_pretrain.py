@@ -115,9 +115,9 @@ def test_checkpoints_hold_plain_containers_only(
 ) -> None:
     with killed_in(FinetuneModule, monkeypatch, 1):
         train(letters, tmp_path)
-    for name in ("last.ckpt", "best.ckpt"):
-        checkpoint = torch.load(tmp_path / "checkpoints" / name, weights_only=True)
-        assert checkpoint["plan"]["phases"]["all"]["epochs"] == 3
+    last, best = (torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert last["plan"]["phases"]["all"]["epochs"] == 3
+    assert last["state_dict"].keys() == best["state_dict"].keys()
     assert [path.name for path in (whole[1] / "checkpoints").glob("*.ckpt")] == ["done.ckpt"]
     done = torch.load(whole[1] / "checkpoints" / "done.ckpt", weights_only=True)
     assert done["history"] == whole[0].history

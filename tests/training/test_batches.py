@@ -6,7 +6,8 @@ import torch
 from transferkit.augment import create_augment
 from transferkit.data.imageset import ImageSet
 from transferkit.preprocess import Preprocessing
-from transferkit.training.batches import TrainingImages, seed_step, training_loader
+from transferkit.training.batches import StoredEpoch, TrainingImages, seed_step, training_loader
+from transferkit.training.stored import StoredInputs
 
 PREPROCESS = Preprocessing().override(input_size=8, crop_pct=1.0)
 IMAGES = ImageSet.from_arrays(np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8), np.arange(20))
@@ -30,6 +31,30 @@ def test_seed_and_epoch_alone_decide_order_and_augmentation() -> None:
         changed, order = batches(**other)
         assert not torch.equal(labels, order)
         assert (images[labels.argsort()] != changed[order.argsort()]).flatten(1).any(dim=1).sum() > 15
+
+
+def test_fixed_views_come_again_and_follow_from_the_content() -> None:
+    augment = create_augment({"rotation": {"degrees": 30}}, PREPROCESS)
+
+    def passes(images: ImageSet, epoch: int) -> list[torch.Tensor]:
+        items = TrainingImages(images, PREPROCESS, augment, 0, epoch, passes=2, views=3)
+        return [torch.stack([items[turn * len(images) + i][0] for i in range(len(images))]) for turn in range(2)]
+
+    first, second, third, fourth = *passes(IMAGES, 0), *passes(IMAGES, 1)
+    assert torch.equal(first, fourth)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert torch.equal(passes(IMAGES.subset([5, 3]), 0)[0], first[[5, 3]])
+
+
+def test_stored_inputs_come_in_the_order_of_the_images() -> None:
+    stored = StoredInputs.of(np.arange(20.0), np.arange(20))
+    for epoch in (0, 3):
+        for rank in (0, 1):
+            rows = list(training_loader(StoredEpoch(stored, 1, epoch, 2), 6, 0, rank, 2))
+            images = list(training_loader(TrainingImages(IMAGES, PREPROCESS, None, 1, epoch, 2), 6, 0, rank, 2))
+            assert [y.tolist() for _, y in rows] == [y.tolist() for _, y in images]
+            assert all(x.tolist() == y.tolist() for x, y in rows)
 
 
 def test_every_image_comes_once_an_epoch() -> None:

@@ -56,7 +56,9 @@ def test_the_best_epoch_is_kept(data: ImageData, tmp_path: Path) -> None:
     best = max(trained.history, key=lambda row: score(row["val_top1"], row["val_loss"], len(data.val)))
     assert trained.best_epoch == best["epoch"]
     checkpoint = torch.load(tmp_path / "tail" / "done.ckpt", weights_only=True)
-    assert all(torch.equal(checkpoint["state_dict"][name], value) for name, value in module.state_dict().items())
+    state = module.state_dict()
+    assert set(checkpoint["state_dict"]) == set(state) - module.frozen_keys()
+    assert all(torch.equal(value, state[name]) for name, value in checkpoint["state_dict"].items())
     assert not module.training
 
 

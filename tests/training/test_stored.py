@@ -1,52 +1,152 @@
-"""Inputs that are computed once: where they are taken, and that they are what the network would compute."""
+"""Rows that are computed once: they are what the network computes, wherever they are kept and whoever reads them."""
+
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import transferkit as tk
-from transferkit.backbones.backbone import Backbone
-from transferkit.data.imageset import ImageSet
-from transferkit.training.stored import Place, choose_place, store_inputs
+from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.cache import FeatureCache
+from transferkit.training.activations import store_rows
+from transferkit.training.cut_rows import CutRows
+from transferkit.training.stored import StoredInputs, pack, unpack
 
-IMAGES = ImageSet.from_arrays(np.random.default_rng(0).integers(0, 256, (10, 32, 32), np.uint8), np.arange(10) % 3)
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), np.uint8))
+LABELS = np.arange(10) % 3
+IDS = [[f"image {i}" for i in range(10)]]
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return tk.create_backbone("narrow_resnet10", "resnet_glyphs")
+    return tk.create_backbone("narrow_resnet10", "resnet_glyphs").truncate("stage5")
 
 
-@pytest.mark.parametrize(
-    ("prefix", "limit", "expected"),
-    [
-        (("stage1", "stage2", "stage3"), 1.0, Place(True, "stage3", 48 * 4 * 4 * 4 * 100 / 1e6)),
-        ((), 1.0, Place(True, None, 3 * 32 * 32 * 4 * 100 / 1e6)),
-        (("stage1",), 0.0, Place(False)),
-        # What leaves stage1 is larger than the image that it comes from.
-        (("stage1",), 3 * 32 * 32 * 4 * 100 / 1e9, Place(True, None, 3 * 32 * 32 * 4 * 100 / 1e6)),
-    ],
-)
-def test_as_deep_as_is_frozen_and_as_far_as_memory_allows(
-    backbone: Backbone, prefix: tuple[str, ...], limit: float, expected: Place
-) -> None:
-    assert choose_place(backbone, prefix, torch.zeros(3, 32, 32), 100, limit) == expected
+class Reading:
+    """Gives the images in batches of four, and notes which."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __call__(self, view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
+        for start in range(0, len(positions), 4):
+            some = list(positions[start : start + 4])
+            self.read += some
+            yield some, IMAGES[some]
 
 
-def test_two_tensors_across_a_cut_are_not_stored(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Backbone, "forward_stages", lambda self, x, stages: {stages[0]: (x, x)})
-    assert choose_place(backbone, ("stage1",), torch.zeros(3, 32, 32), 100, 1.0).stage is None
-
-
-@pytest.mark.parametrize("stage", [None, "stage3"])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_they_are_what_the_network_computes(backbone: Backbone, stage: str | None, workers: int) -> None:
-    stored = store_inputs(
-        backbone, IMAGES, backbone.preprocess, Place(True, stage), torch.device("cpu"), num_workers=workers
-    )
-    images = torch.stack([backbone.preprocess(IMAGES.image(i)) for i in range(len(IMAGES))])
+def state(backbone: Backbone, stage: str) -> Tensor:
+    """What plain torch computes."""
     with torch.no_grad():
-        expected = images if stage is None else backbone.forward_stages(images, [stage])[stage]
-    torch.testing.assert_close(stored.tensors, expected, rtol=1e-4, atol=1e-5)
-    assert len(stored) == 10
-    assert [label for _, label in (stored[i] for i in range(10))] == IMAGES.labels.tolist()
+        return feature(backbone.eval().forward_stages(backbone.preprocess.normalize(IMAGES), [stage])[stage])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("cached", [True, False])
+def test_they_are_what_the_network_computes(backbone: Backbone, tmp_path: Path, in_memory: bool, cached: bool) -> None:
+    cut = CutRows(backbone, "stage3", CPU, "fp32")
+    cache = FeatureCache(tmp_path) if cached else None
+    entry = cache.entry(cut.description(), "activations") if cache else None
+    given: Any = {"cache": cache, "entry": entry, "in_memory": in_memory}
+    stored = store_rows(IDS, LABELS, Reading(), cut.compute, cut.precision, **given)
+    for inputs in (stored, pickle.loads(pickle.dumps(stored))):
+        rows, labels = inputs.batch([7, 2, 2])
+        torch.testing.assert_close(rows, state(backbone, "stage3")[[7, 2, 2]], rtol=1e-4, atol=1e-5)
+        assert rows.is_contiguous(memory_format=torch.channels_last)
+        assert labels.tolist() == [1, 2, 2]
+
+
+def test_the_top_is_pooled(backbone: Backbone) -> None:
+    cut = CutRows(backbone, "stage5", CPU, "bf16")
+    rows = store_rows(IDS, LABELS, Reading(), cut.compute, cut.precision).batch(range(10))[0]
+    assert rows.dtype == torch.float32
+    expected = state(backbone, "stage5").mean(dim=(2, 3))
+    assert float((rows - expected).norm() / expected.norm()) < 0.02
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3, 4)])
+def test_rows_keep_every_bit(precision: str, shape: tuple[int, ...]) -> None:
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(types[precision])
+    again = unpack(np.array(pack(values, precision)), precision)
+    assert again.dtype == values.dtype
+    assert torch.equal(again, values)
+
+
+def test_a_killed_computation_goes_on_and_damage_is_noticed(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut, cache = CutRows(backbone, "stage3", CPU, "bf16"), FeatureCache(tmp_path)
+    entry = cache.entry(cut.description(), "activations")
+
+    def run(compute: Any, reading: Reading) -> StoredInputs:
+        return store_rows(IDS, LABELS, reading, compute, cut.precision, cache=cache, entry=entry)
+
+    def killed(inputs: Tensor) -> Any:
+        if len(reading.read) > 8:
+            raise KeyboardInterrupt
+        return cut.compute(inputs)
+
+    monkeypatch.setattr("transferkit.training.activations.KEEP_BYTES", 1)
+    reading = Reading()
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, reading)
+    reading = Reading()
+    whole = run(cut.compute, reading).batch(range(10))[0]
+    assert reading.read == [8, 9]
+
+    damaged = sorted(entry.folder.glob("*.npy"), key=lambda path: path.stat().st_size)[-1]
+    content = bytearray(damaged.read_bytes())
+    content[-5] ^= 255
+    damaged.write_bytes(content)
+    reading = Reading()
+    assert torch.equal(run(cut.compute, reading).batch(range(10))[0], whole)
+    assert len(reading.read) == 4
+    reading = Reading()
+    run(cut.compute, reading)
+    assert not reading.read
+
+
+def test_views_are_taken_in_turn_and_equal_images_computed_once() -> None:
+    ids = [["a/0", "b/0", "a/0"], ["a/1", "b/1", "a/1"]]
+    asked: list[tuple[int, list[int]]] = []
+
+    def load(view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
+        asked.append((view, list(positions)))
+        yield positions, torch.tensor([10.0 * view + i for i in positions])
+
+    stored = store_rows(ids, np.arange(3), load, lambda x: x.numpy(), None)
+    assert asked == [(0, [0, 1]), (1, [0, 1])]
+    assert stored.views == 2
+    assert stored.batch([0, 1, 2], [0, 1, 1])[0].tolist() == [0.0, 11.0, 10.0]
+
+
+def test_several_tensors_across_a_cut_are_not_rows(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = CutRows(backbone, "stage2", CPU, "fp32")
+    measured = cut.measure()
+    assert measured is not None
+    height, width = state(backbone, "stage2").shape[2:]
+    assert measured[0] == backbone.infos["stage2"].channels * height * width * 4
+
+    def two(self: Any, x: Tensor, names: Sequence[str]) -> dict[str, State]:
+        return {names[-1]: (x, x)}
+
+    monkeypatch.setattr(Backbone, "states", two)
+    assert cut.measure() is None
+
+
+def test_all_that_determines_a_row_is_in_its_key(backbone: Backbone) -> None:
+    def described(stage: str = "stage3", precision: str = "fp32", **more: Any) -> Any:
+        return CutRows(backbone, stage, CPU, precision).description(**more)
+
+    plain = described()
+    for other in (described("stage2"), described(precision="bf16"), described(augment={"a": 1}), described(seed=1)):
+        assert other != plain
+    assert described() == plain

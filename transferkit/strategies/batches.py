@@ -1,17 +1,61 @@
-"""Train and val batches of a fit: computed once where they are always the same, else anew in every epoch."""
+"""Train and val batches of a fit: computed once where they come again, else anew in every epoch."""
 
 import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from transferkit.augment import create_augment
+import torch
+
+from transferkit.augment import count_views, create_augment
 from transferkit.backbones.backbone import Backbone
-from transferkit.device import find_device
+from transferkit.cache import GIGABYTE, FeatureCache
+from transferkit.device import find_device, find_precision
+from transferkit.extraction import make_extractor
 from transferkit.loading import count_workers
 from transferkit.plan import Phase
 from transferkit.strategies.context import Context
+from transferkit.strategies.reading import Reader
+from transferkit.training.cut_rows import CutRows
 from transferkit.training.data import TrainingData
-from transferkit.training.stored import Place, choose_place, store_inputs
+from transferkit.training.storage import Storage, Work, choose_storage
+from transferkit.training.stored import StoredInputs
 
 log = logging.getLogger(__name__)
+
+DISK_SHARE = 0.5
+"""Of the cache's size (`cache.max_gb`), and of the free disk, what the rows of one phase may take."""
+
+WRITTEN = 8_000_000
+"""Bytes that are written to see how fast the disk is."""
+
+Splits = tuple[StoredInputs, StoredInputs]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a fit runs on.
+
+    Attributes:
+        data: Train and val.
+        stage: The frozen stage whose output the batches hold; None where they hold images.
+        prefix: For metrics.json: where what leaves the frozen stages is kept (`cached`: memory, disk or no), its
+            `bytes`, and `why`.
+    """
+
+    data: TrainingData
+    stage: str | None
+    prefix: Mapping[str, Any]
+
+
+def run_place(settings: Mapping[str, Any]) -> tuple[torch.device, str]:
+    """The device and the precision that the `trainer` group asks for."""
+    device = find_device(settings["trainer"]["device"])
+    return device, find_precision(settings["trainer"]["precision"], device)
 
 
 def make_batches(
@@ -21,9 +65,10 @@ def make_batches(
     batch_size: int,
     *,
     seed: int,
-    prefix: tuple[str, ...] = (),
+    prefix: Sequence[str] = (),
     accumulate: int = 1,
-) -> tuple[TrainingData, str | None]:
+    given: bool = True,
+) -> Batches:
     """Batches for one phase.
 
     Args:
@@ -34,30 +79,91 @@ def make_batches(
         seed: Of order and augmentation.
         prefix: Leading frozen stages, after which the inputs may be taken.
         accumulate: Batches per optimizer step.
-
-    Returns:
-        The batches, and the stage after which they were taken (None: they are images).
+        given: Whether the frozen stages are as they were given, so that other runs can use what leaves them.
     """
     settings, data, preprocess = context.settings, context.data, backbone.preprocess
-    workers, passes = settings["trainer"]["num_workers"], phase.passes(len(data.train), batch_size * accumulate)
-    augment = create_augment(settings["augment"]["transforms"], preprocess)
-    place = Place(False)
-    if augment is None:
-        images, limit = len(data.train) + len(data.val), settings["cache"]["ram_gb"]
-        place = choose_place(backbone, prefix, preprocess(data.train.image(0)), images, limit)
-    if not place.stored:
-        workers = count_workers(len(data.train) * passes) if workers == "auto" else workers
-        streamed = TrainingData(
-            data.train, data.val, preprocess, augment, batch_size, seed=seed, num_workers=workers, passes=passes
-        )
-        return streamed, None
-    what = "the preprocessed images" if place.stage is None else f"what leaves {place.stage}, frozen"
-    log.info("Kept in memory (%.0f MB): %s.", place.megabytes, what)
-    device = find_device(settings["trainer"]["device"])
+    passes = phase.passes(len(data.train), batch_size * accumulate)
+    augment, views = create_augment(settings["augment"]["transforms"], preprocess), count_views(settings["augment"])
+    splits, storage, size = None, Storage("no", False, "images are augmented anew in every epoch"), 0
+    if views is not None:
+        reader = Reader(context, preprocess, augment, views, seed)
+        reads = phase.epochs * (passes * len(data.train) + len(data.val))
+        splits, storage, size = _after_frozen(context, backbone, prefix, reader, views, reads, given)
+    stage = prefix[-1] if splits else None
+    if views is not None and splits is None:
+        splits = _images(context, preprocess.input_size, reader, views)
+    train, val = splits or (data.train, data.val)
+    workers = settings["trainer"]["num_workers"]
+    batches = TrainingData(
+        train,
+        val,
+        preprocess.pixels,
+        augment,
+        batch_size,
+        seed=seed,
+        num_workers=0 if splits else count_workers(len(data.train) * passes) if workers == "auto" else workers,
+        passes=passes,
+        views=views if augment else None,
+    )
+    return Batches(batches, stage, {"cached": storage.cached, "bytes": size, "why": storage.why})
+
+
+def _after_frozen(
+    context: Context, backbone: Backbone, prefix: Sequence[str], reader: Reader, views: int, reads: int, given: bool
+) -> tuple[Splits | None, Storage, int]:
+    """What leaves the frozen stages, where that is kept and why, and its bytes."""
+    if not prefix:
+        return None, Storage("no", False, "no leading stage is frozen, or images are mixed"), 0
+    data, settings = context.data, context.settings
+    if prefix[-1] == backbone.stage_names[-1] and views == 1:
+        # As for a probe, which may have left them in the cache.
+        extract = context.extract if given else make_extractor(settings, keep=False)
+        rows = [extract(backbone, images, [prefix[-1]])[prefix[-1]] for images in (data.train, data.val)]
+        train, val = (StoredInputs.of(r, s.labels) for r, s in zip(rows, (data.train, data.val), strict=True))
+        return (train, val), Storage("memory", False, "pooled features"), sum(r.nbytes for r in rows)
+    cut = CutRows(backbone, prefix[-1], *run_place(settings))
+    measured = cut.measure()
+    if measured is None:
+        return None, Storage("no", False, "several tensors leave the last frozen stage"), 0
+    room, byte_seconds = _disk(reader.cache)
+    work = Work(len(data.train) * views + len(data.val), reads, *measured, byte_seconds)
+    storage = choose_storage(work, settings["cache"]["ram_gb"] * GIGABYTE, room, given)
+    log.info(
+        "What leaves %s, frozen: %d x %.2f MB, %.3g ms to compute, %.3g ms to write; kept: %s (%s).",
+        *(prefix[-1], work.rows, work.row_bytes / 1e6, 1e3 * work.compute_seconds),
+        *(1e3 * work.row_bytes * byte_seconds, storage.cached, storage.why),
+    )
+    if storage.cached == "no":
+        return None, storage, 0
     train, val = (
-        store_inputs(
-            backbone, images, preprocess, place, device, count_workers(len(images)) if workers == "auto" else workers
-        )
+        reader.rows(images, cut, storage.on_disk, storage.cached == "memory", train=images is data.train)
         for images in (data.train, data.val)
     )
-    return TrainingData(train, val, None, None, batch_size, seed=seed, passes=passes), place.stage
+    return (train, val), storage, work.bytes
+
+
+def _images(context: Context, input_size: tuple[int, int], reader: Reader, views: int) -> Splits | None:
+    """The decoded images in memory, if they fit."""
+    data, (height, width) = context.data, input_size
+    size = 3 * height * width * (len(data.train) * views + len(data.val))
+    if size > context.settings["cache"]["ram_gb"] * GIGABYTE:
+        return None
+    log.info("Kept in memory (%.0f MB): the decoded images.", size / 1e6)
+    return reader.pixels(data.train, train=True), reader.pixels(data.val, train=False)
+
+
+def _disk(cache: FeatureCache | None) -> tuple[float | None, float]:
+    """Bytes that the cache may grow by, None without one; and seconds to write one to the disk."""
+    if cache is None:
+        return None, 0.0
+    folder = next(path for path in (cache.root, *cache.root.parents) if path.is_dir())
+    room = DISK_SHARE * min(cache.max_gb * GIGABYTE, shutil.disk_usage(folder).free)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            start = time.perf_counter()
+            file.write(bytes(WRITTEN))
+            file.flush()
+            os.fsync(file.fileno())
+            return room, (time.perf_counter() - start) / WRITTEN
+    except OSError:  # whoever writes there will say so
+        return room, 0.0

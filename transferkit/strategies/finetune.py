@@ -1,35 +1,39 @@
 """Finetuning: a plan's phases, one fit each, every one starting from the best epoch of the one before."""
 
 import copy
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from torch import nn
+from torch import Tensor, nn
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.generated import mixed
 from transferkit.data.imagedata import ImageData
+from transferkit.device import autocast
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
 from transferkit.finetune import FinetuneModule
 from transferkit.metrics import compute_metrics
 from transferkit.plan import Phase, Plan, plan_of
-from transferkit.strategies.batches import make_batches
+from transferkit.rundir import write_json
+from transferkit.strategies.batches import Batches, make_batches, run_place
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, Probabilities
 from transferkit.strategies.frozen import extract_train_val
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
 from transferkit.training.callbacks import score
-from transferkit.training.data import TrainingData
 from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
+from transferkit.training.stored import StoredInputs
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,9 @@ def fit_finetune(context: Context) -> Fitted:
         )
     history: list[Mapping[str, Any]] = []
     phases: dict[str, Any] = {}
-    val = _val_probabilities(module, context)
+    # The probe has just asked for the same features.
+    extract = context.extract if plan.init == "pretrained" else make_extractor(context.settings, keep=False)
+    val = center_probabilities(module.model.eval(), data.val, extract)
     with context.timer.step("fit"):
         for number, phase in enumerate(plan.phases):
             val, rows, phases[phase.name] = _run_phase(module, phase, number, context, val)
@@ -73,7 +79,7 @@ def fit_finetune(context: Context) -> Fitted:
         stages=start.stages,
         sweep=start.sweep,
         history=history,
-        details={"stage": backbone.top, "phases": phases},
+        details={"stage": backbone.top, "precision": run_place(context.settings)[1], "phases": phases},
         backbone_trained=True,
     )
 
@@ -83,34 +89,62 @@ def _run_phase(
 ) -> tuple[Probabilities, list[Mapping[str, Any]], dict[str, Any]]:
     """Fit one phase; returns val's probabilities after it, its history, and what metrics.json says of it."""
     module.begin(phase.name)
-    data = phase_batches(module, context, number)
-    rates = {name: rate * float(module.plan.optimizer.get("lr_scale", 1.0)) for name, rate in module.rates.items()}
-    log.info(
-        "Phase %s: %d epochs of %d steps; trained: %s; frozen: %s.",
-        phase.name,
-        phase.epochs,
-        data.steps_per_epoch,
-        ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
-        ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
-    )
-    start = copy.deepcopy(module.state_dict())
     folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
-    trained: Trained = fit_module(module, data, train_settings(context, module.plan, phase.epochs), folder)
-    after = _val_probabilities(module, context)
+    run = train_settings(context, module.plan, phase.epochs)
+    rates = {name: rate * float(module.plan.optimizer.get("lr_scale", 1.0)) for name, rate in module.rates.items()}
+    start = _trained_state(module)
+    if (folder / "phase.json").is_file():
+        log.info("Phase %s is done already.", phase.name)
+        trained, after = fit_module(module, None, run, folder), np.load(folder / "val.npy")
+    else:
+        trained, after = _fit_phase(module, phase, number, context, run, rates, folder)
+    seen = json.loads((folder / "phase.json").read_text(encoding="utf-8"))
     labels = context.data.val.labels
     kept = _score(after, labels) >= _score(before, labels)
     if not kept:
         log.info("Phase %s: no epoch was better on val than the state before it, which is kept.", phase.name)
-        module.load_state_dict(start)
+        module.load_state_dict(start, strict=False)
     rows: list[Mapping[str, Any]] = [{"phase": phase.name, **row} for row in trained.history]
     figures = {
         "trained": rates,
         "epochs": len(trained.history),
         "best_epoch": trained.best_epoch if kept else 0,
-        "steps": len(trained.history) * data.steps_per_epoch,
+        "steps": len(trained.history) * seen["steps_per_epoch"],
         "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "prefix": seen["prefix"],
     }
     return (after if kept else before), rows, figures
+
+
+def _fit_phase(
+    module: FinetuneModule,
+    phase: Phase,
+    number: int,
+    context: Context,
+    run: TrainSettings,
+    rates: Mapping[str, float],
+    folder: Path,
+) -> tuple[Trained, Probabilities]:
+    """Fit the phase that the module has begun, and leave in `folder` what is needed to skip it."""
+    batches = phase_batches(module, context, number)
+    steps = batches.data.steps_per_epoch
+    log.info(
+        "Phase %s: %d epochs of %d steps, %s; trained: %s; frozen: %s.",
+        *(phase.name, phase.epochs, steps, run.precision),
+        ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
+        ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
+    )
+    trained = fit_module(module, batches.data, run, folder)
+    after = val_probabilities(module, batches.data.val, context)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "val.npy", after)
+    write_json(folder / "phase.json", {"steps_per_epoch": steps, "prefix": batches.prefix})
+    return trained, after
+
+
+def _trained_state(module: FinetuneModule) -> dict[str, Tensor]:
+    frozen = module.frozen_keys()
+    return {name: value.clone() for name, value in module.state_dict().items() if name not in frozen}
 
 
 def refuse_single_rate(settings: Mapping[str, Any]) -> None:
@@ -158,6 +192,7 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
         accumulate=plan.accumulate,
         ema=plan.ema,
         early_stopping=plan.early_stopping,
+        precision=run_place(context.settings)[1],
     )
 
 
@@ -165,23 +200,27 @@ def recipe(context: Context, plan: Plan) -> dict[str, Any]:
     """All that decides the result, to be compared when a run is resumed."""
     settings = context.settings
     groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "seed")}
-    return {"strategy": plan.to_mapping(), **groups}
+    return {"strategy": plan.to_mapping(), **groups, "trainer": {"precision": run_place(settings)[1]}}
 
 
-def phase_batches(module: FinetuneModule, context: Context, number: int) -> TrainingData:
+def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batches:
     """Train and val batches of a phase, each phase in an order of its own."""
     plan = module.plan
     mixes = plan.mixup or plan.cutmix  # images are mixed, not what leaves a stage
-    data, module.inputs_after = make_batches(
+    prefix = () if mixes else module.frozen_prefix
+    changed = {name for phase in plan.phases[:number] for name in phase.rates(module.stage_names)}
+    batches = make_batches(
         context,
         module.model.backbone,
         module.phase,
         plan.batch_size,
         seed=mixed(context.seed, number) if number else context.seed,
-        prefix=() if mixes else module.frozen_prefix,
+        prefix=prefix,
         accumulate=plan.accumulate,
+        given=plan.init == "pretrained" and not changed & set(prefix),
     )
-    return data
+    module.inputs_after = batches.stage
+    return batches
 
 
 @dataclass(frozen=True)
@@ -209,8 +248,19 @@ def _probe(context: Context, backbone: Backbone) -> _Start:
     return _Start(probe_head(probe, len(data.class_names)), figures, {stage: probe_path(probe)})
 
 
-def _val_probabilities(module: FinetuneModule, context: Context) -> Probabilities:
-    return center_probabilities(module.model.eval(), context.data.val, make_extractor(context.settings, keep=False))
+def val_probabilities(module: FinetuneModule, val: Any, context: Context) -> Probabilities:
+    """Of the module as it is; computed from the inputs that are there, if they are."""
+    if not isinstance(val, StoredInputs):
+        return center_probabilities(module.model.eval(), context.data.val, make_extractor(context.settings, keep=False))
+    device, precision = run_place(context.settings)
+    module.eval().to(device)
+    found = []
+    with torch.inference_mode(), autocast(precision, device):
+        for start in range(0, len(val), module.plan.batch_size):
+            inputs, _ = val.batch(range(start, min(start + module.plan.batch_size, len(val))))
+            found.append(module.batch_logits(inputs.to(device)).softmax(dim=1).cpu().numpy())
+    module.cpu()
+    return np.concatenate(found)
 
 
 def _score(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:

@@ -11,7 +11,7 @@ from transferkit.evaluate.center import center_probabilities
 from transferkit.plan import Phase
 from transferkit.probe_module import ProbeModule
 from transferkit.settings import is_number, is_whole
-from transferkit.strategies.batches import make_batches
+from transferkit.strategies.batches import make_batches, run_place
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import probe_stages
@@ -42,10 +42,16 @@ def fit_gradient_probe(context: Context) -> Fitted:
     module = _create_module(context, backbone, gradient)
     folder = context.run_dir / "checkpoints"
     check_recipe(folder, _recipe(context))
-    run = TrainSettings(gradient["epochs"], context.seed, trainer["device"], trainer["devices"])
+    run = TrainSettings(
+        gradient["epochs"],
+        context.seed,
+        trainer["device"],
+        trainer["devices"],
+        precision=run_place(context.settings)[1],
+    )
     with context.timer.step("fit"):
         phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
-        batches, _ = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed)
+        batches = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed).data
         # Not the best epoch: the objective is convex, more training is nearer to its minimum, and C regularises.
         trained = fit_module(module, batches, run, folder, keep="last")
     for name in module.probes:
@@ -104,4 +110,5 @@ def _recipe(context: Context) -> dict[str, Any]:
     """All that decides the result, to be compared when a run is resumed."""
     settings = context.settings
     names = ("strategy", "augment", "optimizer", "schedule", "backbone", "dataset", "seed")
-    return {**{name: settings[name] for name in names}, "trainer": {"batch_size": settings["trainer"]["batch_size"]}}
+    trainer = {"batch_size": settings["trainer"]["batch_size"], "precision": run_place(settings)[1]}
+    return {**{name: settings[name] for name in names}, "trainer": trainer}

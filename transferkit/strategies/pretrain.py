@@ -75,6 +75,6 @@ def pretrain(context: Context) -> Pretrained:
         torch.manual_seed(context.seed)
         module = FinetuneModule(context.backbone, len(data.class_names), plan, class_names=data.class_names)
     trained = fit_module(
-        module, phase_batches(module, context, 0), train_settings(context, plan, plan.phases[0].epochs), folder
+        module, phase_batches(module, context, 0).data, train_settings(context, plan, plan.phases[0].epochs), folder
     )
     return Pretrained(module.model, trained.history, trained.best_epoch)

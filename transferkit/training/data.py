@@ -1,40 +1,45 @@
 """The train and val batches of a fit, as Lightning takes them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from transferkit.augment import Augment
 from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
-from transferkit.training.batches import Items, TrainingImages, training_loader
+from transferkit.training.batches import Items, StoredEpoch, TrainingImages, batch_loader, training_loader
+from transferkit.training.stored import StoredInputs
 
 
 class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
     """Batches whose content depends on the seed and the epoch only, for one process or several.
 
     Args:
-        train: What is fitted to.
+        train: What is fitted to: images, or inputs computed before.
         val: What the best epoch is chosen on.
-        preprocess: The network's; None where train and val are tensors already.
+        preprocess: From an image to the input tensor; None where both are tensors already.
         augment: Random changes to training images, or None.
         batch_size: Images of an optimizer step over all processes together.
         seed: Of order and augmentation.
         num_workers: Processes that load images for each training process.
         passes: Over train, an epoch.
+        views: Of each training image, one a pass, after which the first comes again; None for new ones in every pass.
     """
 
     def __init__(
         self,
-        train: Items,
-        val: Items,
-        preprocess: Preprocessing | None,
+        train: Items | StoredInputs,
+        val: Items | StoredInputs,
+        preprocess: Callable[[Image.Image], Tensor] | None,
         augment: Augment | None,
         batch_size: int,
         seed: int = 0,
         num_workers: int = 0,
         passes: int = 1,
+        views: int | None = None,
     ) -> None:
         super().__init__()
         self.train = train
@@ -45,6 +50,7 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
         self.seed = seed
         self.num_workers = num_workers
         self.passes = passes
+        self.views = views
 
     @property
     def steps_per_epoch(self) -> int:
@@ -63,20 +69,23 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
                 f"{len(self.train)} training images do not fill a batch of {self.batch_size}: with several "
                 "devices lower trainer.batch_size, or use trainer.devices=1."
             )
-        epoch = self.trainer.current_epoch
-        images = TrainingImages(self.train, self.preprocess, self.augment, self.seed, epoch, self.passes)
+        images: TrainingImages | StoredEpoch
+        place = self.seed, self.trainer.current_epoch, self.passes
+        if isinstance(self.train, StoredInputs):
+            images = StoredEpoch(self.train, *place)
+        else:
+            images = TrainingImages(self.train, self.preprocess, self.augment, *place, self.views)
         return training_loader(images, self.batch_size, self.num_workers, rank, processes)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The val split in order, or this process's share of it."""
         rank, processes = self._place()
-        images = TrainingImages(self.val, self.preprocess)
-        return DataLoader(
-            images,
-            self.batch_size // processes,
-            sampler=range(rank, len(images), processes),
-            num_workers=self.num_workers if len(images) > self.batch_size else 0,
-        )
+        share, mine = self.batch_size // processes, list(range(rank, len(self.val), processes))
+        batches = [mine[start : start + share] for start in range(0, len(mine), share)]
+        workers = self.num_workers if len(self.val) > self.batch_size else 0
+        if isinstance(self.val, StoredInputs):
+            return batch_loader(StoredEpoch(self.val), batches, workers)
+        return batch_loader(TrainingImages(self.val, self.preprocess), batches, workers)
 
     def _place(self) -> tuple[int, int]:
         """Rank of this process, and how many there are."""

@@ -17,12 +17,17 @@ from transferkit.errors import TransferkitError
 from transferkit.plan import differences
 from transferkit.rundir import write_json
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps
+from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.data import TrainingData
+from transferkit.training.scheduled import ScheduledModule
 from transferkit.training.spawned import SpawnedProcess
 
 log = logging.getLogger(__name__)
 
 LISTED = 6  # differences in a message
+
+LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""What `find_precision` returns, as Lightning calls it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TrainSettings:
         accumulate: Batches per optimizer step.
         ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
         early_stopping: Epochs without a better val after which the fit ends; None for never.
+        precision: Of the products, as `find_precision` returns it; weights stay fp32.
     """
 
     epochs: int
@@ -48,6 +54,7 @@ class TrainSettings:
     accumulate: int = 1
     ema: float = 0.0
     early_stopping: int | None = None
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -64,16 +71,16 @@ class Trained:
 
 
 def fit_module(
-    module: pl.LightningModule, data: TrainingData, run: TrainSettings, folder: Path, keep: str = "best"
+    module: ScheduledModule, data: TrainingData | None, run: TrainSettings, folder: Path, keep: str = "best"
 ) -> Trained:
     """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
 
     When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped; a
-    finished one is not done again.
+    finished one is not done again. Checkpoints lack what is frozen, which the module must have.
 
     Args:
         module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
-        data: Train and val batches.
+        data: Train and val batches; None where the fit is known to be finished.
         run: How.
         folder: Gets `last.ckpt` and `best.ckpt`, and in their place `done.ckpt` in the end.
         keep: Whose weights the module is left with: "best", or "last" for those of the last epoch.
@@ -82,30 +89,46 @@ def fit_module(
         TransferkitError: The loss is no longer finite.
     """
     done = folder / "done.ckpt"
+    frozen = module.frozen_keys()
+    files = TrainedOnly({key: value for key, value in module.state_dict().items() if key in frozen})
     if not done.is_file():
         last = folder / "last.ckpt"
-        if last.is_file():
-            log.info("Going on from %s.", last)
-        module.to(memory_format=torch.channels_last)
-        with quiet_lightning():
-            try:
-                _trainer(run, folder).fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-            except SystemExit:  # what Lightning makes of Ctrl-C
-                raise KeyboardInterrupt from None
+        if not (last.is_file() and _load(last)["ended"]):
+            _fit(module, data, _trainer(run, folder, files), last if last.is_file() else None)
         _finish(folder, keep)
     # From the file, since several processes train copies of the module.
-    result = torch.load(done, map_location="cpu", weights_only=True)
-    module.cpu().load_state_dict(result["state_dict"])
+    result = _load(done)
+    module.cpu().load_state_dict(files.completed(result, done))
     module.to(memory_format=torch.contiguous_format).eval()
     return Trained(result["history"], result["best_epoch"])
+
+
+def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer, last: Path | None) -> None:
+    if last:
+        log.info("Going on from %s.", last)
+    module.to(memory_format=torch.channels_last)
+    with quiet_lightning():
+        try:
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        finally:
+            module.fast = None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint, of which as much is read as is used."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint
 
 
 def _finish(folder: Path, keep: str) -> None:
     """Keep what a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
     checkpoints = {name: folder / f"{name}.ckpt" for name in ("best", "last")}
-    loaded = {name: torch.load(path, map_location="cpu", weights_only=True) for name, path in checkpoints.items()}
+    loaded = {name: _load(path) for name, path in checkpoints.items()}
     result = {
         "state_dict": loaded[keep]["state_dict"],
+        "frozen": loaded[keep]["frozen"],
         "history": loaded["last"]["callbacks"]["History"]["rows"],
         "best_epoch": int(loaded["best"]["epoch"]) + 1,
     }
@@ -140,12 +163,12 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
     write_json(path, ours)
 
 
-def _trainer(run: TrainSettings, folder: Path) -> pl.Trainer:
+def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer:
     best = ModelCheckpoint(
         folder, "best", monitor="val_score", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
     )
-    # On its own, and after the best one: `save_last` writes only in epochs that are the best so far.
-    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    # After the best one, so that it goes with it.
+    last = LastCheckpoint(folder)
     callbacks: list[Callback] = [SpawnedProcess(), SeededSteps(run.seed), History(), EpochProgress(), best, last]
     if run.ema:
         callbacks.append(EMAWeightAveraging(decay=run.ema))
@@ -163,7 +186,9 @@ def _trainer(run: TrainSettings, folder: Path) -> pl.Trainer:
         max_epochs=run.epochs,
         gradient_clip_val=run.gradient_clip,
         accumulate_grad_batches=run.accumulate,
+        precision=LIGHTNING_PRECISION[run.precision],
         callbacks=callbacks,
+        plugins=[files],
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,

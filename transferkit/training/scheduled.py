@@ -1,4 +1,4 @@
-"""Learning-rate schedules that end the same whether or not a fit was interrupted."""
+"""What our Lightning modules share: schedules that end the same if interrupted, frozen stages that run fast."""
 
 import math
 from collections.abc import Mapping
@@ -8,8 +8,10 @@ import pytorch_lightning as pl
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.optim import create_schedule
+from transferkit.training.frozen import FrozenStages
 
 
 class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
@@ -17,7 +19,31 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
 
     Lightning would advance a schedule that goes by epochs after the epoch's checkpoint is written, which then lacks
     that step when the fit is resumed. Here it is done before.
+
+    Attributes:
+        fast: During training, the leading frozen stages as they run fastest.
     """
+
+    fast: FrozenStages | None = None
+
+    def frozen_backbone(self) -> Backbone | None:
+        """The leading stages that are frozen, if any."""
+        return None
+
+    def on_train_start(self) -> None:
+        """Copy what is frozen, to run faster."""
+        frozen = self.frozen_backbone()
+        if frozen is not None:
+            precision = {"bf16-mixed": "bf16", "16-mixed": "fp16"}.get(str(self.trainer.precision), "fp32")
+            self.fast = FrozenStages(frozen, self.device, precision)
+
+    def on_train_end(self) -> None:
+        """Forget the copy, which goes with the weights of now."""
+        self.fast = None
+
+    def frozen_keys(self) -> set[str]:
+        """The entries of the state dict that no training step changes."""
+        return set()
 
     def with_schedule(self, optimizer: Optimizer, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What `configure_optimizers` returns: the optimizer, and its schedule over all steps of the trainer.

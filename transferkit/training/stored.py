@@ -1,116 +1,84 @@
-"""Inputs computed once: what is frozen and has a deterministic input is not computed again in every epoch."""
+"""Rows in place of images: what was computed once, for a training to begin from."""
 
-import copy
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from transferkit.backbones.backbone import Backbone
-from transferkit.data.imageset import ImageSet
-from transferkit.progress import progress
-from transferkit.training.batches import TrainingImages
-
-log = logging.getLogger(__name__)
-
-BATCH = 64
+from transferkit.cache import Rows
+from transferkit.training.frozen import TYPES
 
 
 class StoredInputs:
-    """Tensors in memory in place of images.
+    """Rows in memory or in memory-mapped files, several views of each image.
 
     Attributes:
-        tensors: (N, ...), what the network takes up: preprocessed images, or what leaves a frozen stage.
+        labels: (N,).
+        views: Of each image.
+
+    Args:
+        chunks: Arrays (n, ...), of maps (n, H, W, C) if `precision` is given.
+        places: (views, N, 2): chunk and row of each view of each image.
+        labels: (N,).
+        precision: What the rows are in, as `pack` made them; None for what is taken as it is.
     """
 
-    def __init__(self, tensors: Tensor, labels: Any) -> None:
-        self.tensors = tensors
-        self._labels = labels
+    def __init__(
+        self, chunks: Sequence[Rows], places: npt.NDArray[np.int64], labels: Any, precision: str | None = None
+    ) -> None:
+        self._chunks = list(chunks)
+        self._places = places
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        self.views = len(places)
+        self._precision = precision
+
+    @classmethod
+    def of(cls, rows: Rows, labels: Any) -> "StoredInputs":
+        """One row (n, ...) an image, taken as it is."""
+        places = np.stack([np.zeros(len(rows), np.int64), np.arange(len(rows))], axis=1)
+        return cls([rows], places[None], labels)
 
     def __len__(self) -> int:
-        return len(self.tensors)
+        return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.tensors[index], int(self._labels[index])
+    def batch(self, indices: Any, views: Any = 0) -> tuple[Tensor, Tensor]:
+        """Inputs (n, ...) and labels (n,) of images at these positions, each in its view.
 
+        Args:
+            indices: (n,), at least one.
+            views: (n,), or one for all.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        places = self._places[views, indices]
+        first = self._chunks[places[0, 0]]
+        rows = np.empty((len(places), *first.shape[1:]), dtype=first.dtype)
+        for number in np.unique(places[:, 0]):
+            mine = np.flatnonzero(places[:, 0] == number)
+            rows[mine] = self._chunks[number][places[mine, 1]]
+        inputs = torch.from_numpy(rows) if self._precision is None else unpack(rows, self._precision)
+        return inputs, self.labels[torch.from_numpy(indices)]
 
-Inputs = ImageSet | StoredInputs
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: files by their names, arrays as tensors, which go through shared memory."""
+        chunks = [c.filename if isinstance(c, np.memmap) else torch.from_numpy(c) for c in self._chunks]
+        return {**self.__dict__, "_chunks": chunks}
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where training begins.
-
-    Attributes:
-        stored: Whether the inputs are computed once and kept in memory.
-        stage: The frozen stage after which they are taken; None for preprocessed images.
-        megabytes: What they take.
-    """
-
-    stored: bool
-    stage: str | None = None
-    megabytes: float = 0.0
-
-
-def choose_place(backbone: Backbone, prefix: tuple[str, ...], image: Tensor, images: int, limit_gb: float) -> Place:
-    """As deep as the frozen stages go, as far as memory allows.
-
-    Args:
-        backbone: The network.
-        prefix: Its leading frozen stages.
-        image: One input (3, H, W).
-        images: How many there are.
-        limit_gb: Most memory to be taken.
-    """
-    places: list[tuple[str | None, Tensor]] = [(None, image)]
-    if prefix:
-        with torch.no_grad():
-            state = copy.deepcopy(backbone).eval().forward_stages(image[None], [prefix[-1]])[prefix[-1]]
-        if isinstance(state, Tensor):
-            places.insert(0, (prefix[-1], state[0]))
-    for stage, one in places:
-        size = one.numel() * one.element_size() * images
-        if size <= limit_gb * 1e9:
-            return Place(True, stage, size / 1e6)
-    return Place(False)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        chunks = [c.numpy() if isinstance(c, Tensor) else np.load(c, mmap_mode="r") for c in state["_chunks"]]
+        self.__dict__.update({**state, "_chunks": chunks})
 
 
-def store_inputs(
-    backbone: Backbone,
-    images: ImageSet,
-    preprocess: Callable[[Image.Image], Tensor],
-    place: Place,
-    device: torch.device,
-    num_workers: int,
-) -> StoredInputs:
-    """Compute the inputs of a split.
+def pack(state: Tensor, precision: str) -> Rows:
+    """Rows to keep: maps (n, C, H, W) as (n, H, W, C), which is how they lie in memory; bf16 as int16, bit for bit."""
+    rows = (state.permute(0, 2, 3, 1) if state.ndim == 4 else state).detach().to("cpu", TYPES[precision]).contiguous()
+    return rows.view(torch.int16).numpy() if precision == "bf16" else rows.numpy()
 
-    Args:
-        backbone: Left as it is.
-        images: The split.
-        preprocess: From an image to (3, H, W).
-        place: Where to take them.
-        device: That computes them; they are kept in main memory.
-        num_workers: Processes that decode.
-    """
-    network = None
-    if place.stage is not None:
-        network = copy.deepcopy(backbone.truncate(place.stage)).eval().to(device).to(memory_format=torch.channels_last)
-    loader = DataLoader(TrainingImages(images, preprocess), BATCH, num_workers=num_workers, generator=torch.Generator())
-    kept: Tensor | None = None
-    start = 0
-    with progress("Computing inputs", len(images)) as advance, torch.no_grad():
-        for batch, _ in loader:
-            if network is not None:
-                batch = network(batch.to(device).contiguous(memory_format=torch.channels_last)).cpu().contiguous()
-            if kept is None:
-                kept = torch.empty((len(images), *batch.shape[1:]), dtype=batch.dtype)
-            kept[start : start + len(batch)] = batch
-            start += len(batch)
-            advance(len(batch))
-    return StoredInputs(torch.empty(0) if kept is None else kept, images.labels)
+
+def unpack(rows: Rows, precision: str) -> Tensor:
+    """What `pack` was given."""
+    tensor = torch.from_numpy(rows)
+    tensor = tensor.view(torch.bfloat16) if precision == "bf16" else tensor
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor

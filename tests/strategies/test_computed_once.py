@@ -1,0 +1,136 @@
+"""What is frozen is computed once: counted, never timed."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import transferkit as tk
+from tests.strategies.test_finetune import settings_of
+from transferkit.backbones.backbone import Backbone
+from transferkit.cache import CacheEntry
+from transferkit.data.imagedata import ImageData
+from transferkit.data.imageset import ImageSet
+from transferkit.extraction import make_extractor
+from transferkit.inference import InferenceNetwork
+from transferkit.strategies.context import Context
+from transferkit.strategies.finetune import fit_finetune
+from transferkit.strategies.fitted import Fitted
+from transferkit.timing import StepTimer
+from transferkit.training.frozen import FrozenStages
+from transferkit.training.storage import Storage
+
+PHASES: dict[str, Any] = {
+    "head": {"epochs": 3, "min_steps": 0, "train": {"head": 1e-2}},
+    "tail": {"epochs": 3, "min_steps": 0, "train": {"head": 1e-3, "stage5": 1e-3}},
+}
+AUGMENT = {"horizontal_flip": {}, "rotation": {"degrees": 10}}
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return tk.load_data({"kind": "digits", "name": "digits", "per_class": 6, "max_test": 20}, seed=0)
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Images decoded, images that went through frozen stages by what ran them, bytes written."""
+    counted: Counter[str] = Counter()
+
+    def watch(kind: Any, name: str, label: str, size: Any) -> None:
+        original = getattr(kind, name)
+
+        def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+            counted[label] += size(*args)
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, name, watched)
+
+    watch(ImageSet, "image", "decoded", lambda index: 1)
+    # Not the zeros that are timed.
+    watch(FrozenStages, "__call__", "forwarded", lambda images, stages: len(images) if images.any() else 0)
+    watch(InferenceNetwork, "__call__", "extracted", lambda images, stages: len(images))
+    watch(CacheEntry, "write", "bytes", lambda ids, rows: rows.nbytes)
+    return counted
+
+
+@pytest.fixture
+def all_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the disk were fast and the network slow, which on so small a one it is not."""
+    monkeypatch.setattr(
+        "transferkit.strategies.batches.choose_storage", lambda *_: Storage("memory", True, "as the test wants")
+    )
+
+
+def fit(data: ImageData, folder: Path, *overrides: str, **changes: Any) -> Fitted:
+    cache = (f"cache.dir={folder.parent / 'cache'}", "cache.enabled=true")
+    settings = settings_of("finetune_few", *cache, *overrides)
+    settings["strategy"] |= {"phases": PHASES, "head": "random", **changes.pop("strategy", {})}
+    settings |= changes
+    backbone: Backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
+    return fit_finetune(Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder))
+
+
+@pytest.mark.usefixtures("all_on_disk")
+def test_two_phases_compute_what_is_frozen_once_and_another_run_nothing(
+    data: ImageData, tmp_path: Path, counts: Counter[str]
+) -> None:
+    n = len(data.train) + len(data.val)
+    first = fit(data, tmp_path / "a", "dataset.cache=pixels")
+    # The head's phase begins from pooled features, the tail's from what leaves stage4; both from the same pixels.
+    assert counts["decoded"] == n
+    assert counts["extracted"] == n
+    assert counts["forwarded"] == n
+    prefix = {name: figures["prefix"] for name, figures in first.details["phases"].items()}
+    assert counts["bytes"] == n * 3 * 32 * 32 + sum(figures["bytes"] for figures in prefix.values())
+    counts.clear()
+    again = fit(data, tmp_path / "b", "dataset.cache=pixels", "seed=1")
+    assert counts.total() == 0
+    assert {name: figures["prefix"] for name, figures in again.details["phases"].items()} == prefix
+    # Other rates, other phases, the same frozen stages.
+    fit(data, tmp_path / "c", strategy={"phases": {"tail": PHASES["tail"]}})
+    assert counts.total() == 0
+
+
+@pytest.mark.usefixtures("all_on_disk")
+def test_of_fixed_views_each_is_computed_once(data: ImageData, tmp_path: Path, counts: Counter[str]) -> None:
+    augment = {"name": "test", "views": 2, "transforms": AUGMENT}
+    tail = {"phases": {"tail": PHASES["tail"]}}
+    n = 2 * len(data.train) + len(data.val)
+    fitted = fit(data, tmp_path / "a", augment=augment, strategy=tail)
+    assert counts["forwarded"] == n
+    assert counts["decoded"] == n + len(data.val)  # val's features, before the first phase
+    assert fitted.details["phases"]["tail"]["prefix"]["cached"] == "memory"
+    counts.clear()
+    fit(data, tmp_path / "b", augment=augment, strategy=tail)
+    assert counts.total() == 0
+    fit(data, tmp_path / "c", augment={**augment, "transforms": {"horizontal_flip": {}}}, strategy=tail)
+    assert counts["forwarded"] == 2 * len(data.train)  # val is not augmented
+
+
+def test_without_a_cache_what_is_frozen_runs_in_every_epoch_only_where_it_must(
+    data: ImageData, tmp_path: Path, counts: Counter[str]
+) -> None:
+    tail = {"phases": {"tail": PHASES["tail"]}}
+    n = len(data.train) + len(data.val)
+    fit(data, tmp_path / "a", "cache.enabled=false", strategy=tail)
+    assert counts["forwarded"] == n
+    assert counts["bytes"] == 0
+    counts.clear()
+    fitted = fit(data, tmp_path / "b", "cache.enabled=false", "cache.ram_gb=0", strategy=tail)
+    assert counts["forwarded"] == 3 * (len(data.train) // 16 * 16 + len(data.val))
+    assert fitted.details["phases"]["tail"]["prefix"]["cached"] == "no"
+
+
+def test_a_finished_phase_is_skipped(data: ImageData, tmp_path: Path, counts: Counter[str]) -> None:
+    overrides = ("cache.enabled=false",)
+    first = fit(data, tmp_path / "a", *overrides)
+    counts.clear()
+    again = fit(data, tmp_path / "a", *overrides)
+    assert counts["forwarded"] == 0
+    assert counts["extracted"] == len(data.val)  # where training starts from
+    assert again.details == first.details
+    assert (again.val == first.val).all()
+    state = again.model.state_dict()
+    assert all((state[name] == value).all() for name, value in first.model.state_dict().items())

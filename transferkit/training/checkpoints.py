@@ -1,0 +1,108 @@
+"""Checkpoints that cost little: without what is frozen, and no more often than pays."""
+
+import os
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from transferkit.errors import TransferkitError
+
+SHARE = 50
+"""A checkpoint to go on from is written when training took so many times as long as writing the one before."""
+
+_STATES = ("state_dict", "current_model_state")  # the latter where an average of the weights is kept beside them
+_BEST = ("state_dict", "epoch", "frozen")
+_TO_GO_ON = ("optimizer_states", "lr_schedulers", "loops", "current_model_state")
+
+
+class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
+    """Writes the weights that are trained; what is frozen is where it was taken from.
+
+    Files named `best` hold nothing else. A checksum of what is frozen tells whether it is still the same.
+
+    Args:
+        frozen: The entries of the module's state dict that stay as they are.
+
+    Attributes:
+        ended: Whether training is over, so that what only serves to go on is not written.
+    """
+
+    def __init__(self, frozen: Mapping[str, Tensor]) -> None:
+        self.frozen = frozen
+        self.checksum = checksum(frozen)
+        self.ended = False
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write, under the final name once it is complete."""
+        kept = {**checkpoint, "frozen": self.checksum, "ended": self.ended}
+        for name in _STATES:
+            if name in kept:
+                kept[name] = {key: value for key, value in kept[name].items() if key not in self.frozen}
+        if Path(path).stem == "best":
+            kept = {name: kept[name] for name in _BEST}
+        elif self.ended:
+            kept = {name: value for name, value in kept.items() if name not in _TO_GO_ON}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        temporary = f"{path}.tmp"
+        torch.save(kept, temporary)
+        os.replace(temporary, path)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read, and add what is frozen."""
+        checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
+        for name in _STATES:
+            if name in checkpoint:
+                checkpoint[name] = self.completed(checkpoint, path, name)
+        return checkpoint
+
+    def completed(self, checkpoint: Mapping[str, Any], path: Any, name: str = "state_dict") -> dict[str, Tensor]:
+        """The weights of a checkpoint, and what is frozen.
+
+        Raises:
+            TransferkitError: Other weights were frozen when it was written.
+        """
+        if checkpoint["frozen"] != self.checksum:
+            raise TransferkitError(
+                f"{path} goes with other frozen weights than these: where they came from (backbone.weights) has "
+                "changed since. Choose another hydra.run.dir to start anew."
+            )
+        return {**self.frozen, **checkpoint[name]}
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 of names and values."""
+    crc = 0
+    for name, value in tensors.items():
+        content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+    return crc
+
+
+class LastCheckpoint(ModelCheckpoint):  # type: ignore[misc]
+    """`last.ckpt`, to go on from: after the first epoch, the last one, and as often between as takes little time.
+
+    What lies between is trained again by a run that was killed, with the same result.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        self._due = 0.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write it where it is time."""
+        start = time.monotonic()
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.strategy.broadcast(ends or start >= self._due):
+            return
+        trainer.strategy.checkpoint_io.ended = ends
+        super().on_train_epoch_end(trainer, pl_module)
+        end = time.monotonic()
+        self._due = end + SHARE * (end - start)

@@ -1,0 +1,70 @@
+"""Whether what leaves frozen stages is computed once or in every epoch, and where it is kept; no more than counts."""
+
+from dataclasses import dataclass
+
+WORTH_KEEPING = 4.0
+"""What fits in memory also goes to disk, for other runs, if computing takes so many times as long as writing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one phase needs, measured on a few images.
+
+    Attributes:
+        rows: Different ones, of train and val.
+        reads: Rows taken up over the whole phase.
+        row_bytes: Of one row.
+        compute_seconds: To compute one row.
+        byte_seconds: To write one byte to the disk.
+    """
+
+    rows: int
+    reads: int
+    row_bytes: int
+    compute_seconds: float
+    byte_seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows."""
+        return self.rows * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is decided.
+
+    Attributes:
+        cached: "memory", "disk", or "no": computed anew in every epoch.
+        on_disk: Whether the rows are written to the cache.
+        why: In words, without numbers that differ from run to run.
+    """
+
+    cached: str
+    on_disk: bool
+    why: str
+
+
+def choose_storage(work: Work, memory: float, disk: float | None, reusable: bool) -> Storage:
+    """Decide where rows are kept.
+
+    Args:
+        work: What is needed.
+        memory: Bytes that may be taken.
+        disk: Bytes that the cache may grow by; None without a cache.
+        reusable: Whether other runs can ask for the same rows.
+    """
+    fits_disk = disk is not None and work.bytes <= disk
+    write_seconds = work.row_bytes * work.byte_seconds
+    if work.bytes <= memory:
+        on_disk = fits_disk and reusable and WORTH_KEEPING * write_seconds <= work.compute_seconds
+        return Storage("memory", on_disk, "fits in memory")
+    if disk is None:
+        return Storage("no", False, "more than cache.ram_gb, and the cache is off")
+    if not fits_disk:
+        return Storage("no", False, "more than cache.ram_gb and than the cache has room for")
+    # Reading takes no longer than writing.
+    once = work.rows * (work.compute_seconds + write_seconds) + work.reads * write_seconds
+    if once >= work.reads * work.compute_seconds:
+        return Storage("no", False, "computing takes less time than the disk would")
+    return Storage("disk", True, "more than cache.ram_gb, and reading takes less time than computing")
