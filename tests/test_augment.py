@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from transferkit.augment import TRANSFORMS, create_augment
+from transferkit.augment import TRANSFORMS, count_views, create_augment
 from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
 
@@ -35,6 +35,16 @@ def test_the_chain_equals_torchvisions(image: Image.Image) -> None:
 def test_nothing_to_do_and_switched_off() -> None:
     assert create_augment({}, PREPROCESS) is None
     assert create_augment({"horizontal_flip": None}, PREPROCESS) is None
+
+
+def test_views() -> None:
+    flips: dict[str, Any] = {"transforms": {"horizontal_flip": {}}}
+    assert count_views(flips) is None
+    assert count_views({**flips, "views": 3}) == 3
+    assert count_views({"transforms": {"horizontal_flip": None}, "views": None}) == 1
+    for views in (0, 1.5, True, "many"):
+        with pytest.raises(TransferkitError, match=r"augment\.views=.* must be a whole number"):
+            count_views({**flips, "views": views})
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

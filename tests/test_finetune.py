@@ -16,6 +16,7 @@ from transferkit.errors import TransferkitError
 from transferkit.finetune import FinetuneModule
 from transferkit.optim import SCHEDULES
 from transferkit.plan import Plan
+from transferkit.training.frozen import FrozenStages
 
 NET = ("narrow_resnet10", "resnet_glyphs")
 BATCH = 8
@@ -96,6 +97,46 @@ def test_frozen_is_bit_identical_even_in_train_mode(
     assert stages == set(module.rates)
     buffers = {key for key in changed if "running_" in key or "num_batches" in key}
     assert bool(buffers) is (batch_norm == "batch" and set(module.rates) != {"head"})
+
+
+@pytest.mark.parametrize("batch_norm", ["running", "batch"])
+def test_in_bf16_weights_and_statistics_stay_fp32_and_frozen_ones_as_they_were(
+    batch_norm: str, loader: DataLoader[Any], images: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    modules = {}
+    for precision in ("32-true", "bf16-mixed"):
+        rates = {"head": 1e-3, "stage[45]": 1e-3}
+        module = FinetuneModule(tk.create_backbone(*NET), 3, plan(rates, batch_norm=batch_norm), head=head())
+        before = copy.deepcopy(module.state_dict())
+        trainer(tmp_path, precision=precision).fit(module, loader, loader)
+        after = module.state_dict()
+        assert {value.dtype for value in after.values()} <= {torch.float32, torch.int64}
+        assert all(torch.equal(before[key], after[key]) for key in module.frozen_keys())
+        changed = {key for key in before if not torch.equal(before[key], after[key])}
+        assert any("running_" in key for key in changed) is (batch_norm == "batch")
+        assert not changed & module.frozen_keys()
+        modules[precision] = module.eval()
+    exact, rounded = (module(images[0]).detach() for module in modules.values())
+    assert float((exact - rounded).norm() / exact.norm()) < 0.05
+
+
+def test_the_fast_copy_of_what_is_frozen_computes_the_same(images: tuple[Tensor, Tensor]) -> None:
+    module = FinetuneModule(tk.create_backbone(*NET), 3, plan({"head": 1e-2, "stage5": 1e-3}), head=head()).eval()
+    expected = module(images[0])
+    frozen = module.frozen_backbone()
+    assert frozen is not None
+    assert frozen.stage_names == module.frozen_prefix
+    module.fast = FrozenStages(frozen, torch.device("cpu"), "fp32")
+    torch.testing.assert_close(module(images[0]), expected, rtol=1e-3, atol=1e-4)
+    assert set(module.state_dict()) == {key for key in module.state_dict() if ".fast" not in key}
+    module.begin("only")
+    assert module.fast is None
+
+
+def test_pixels_are_normalised(images: tuple[Tensor, Tensor]) -> None:
+    module = FinetuneModule(tk.create_backbone(*NET), 3, plan({"head": 1e-2}), head=head()).eval()
+    pixels = (torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
+    torch.testing.assert_close(module(pixels), module(module.model.preprocess.normalize(pixels.clone())))
 
 
 def test_a_frozen_batch_norm_uses_running_statistics(images: tuple[Tensor, Tensor]) -> None:
