@@ -75,7 +75,7 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"torch", "torchvision", "timm", "sklearn", "pytorch_lightning", "matplotlib", "PIL"}
+HEAVY = {"numpy", "torch", "torchvision", "timm", "sklearn", "pytorch_lightning", "matplotlib", "PIL"}
 
 
 def test_import_loads_nothing_heavy() -> None:
@@ -90,6 +90,19 @@ def test_looking_around_loads_nothing_heavy(flags: list[str]) -> None:
         "try: main()\nexcept SystemExit as end: assert not end.code"
     )
     assert not loaded_after(code) & HEAVY
+
+
+@pytest.mark.slow
+def test_the_default_fit_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """Lightning, timm and the advisor take as long to import as the whole fit does."""
+    code = (
+        f"import sys; sys.argv = ['transferkit', 'hydra.run.dir={tmp_path}', 'cache.enabled=false']\n"
+        "from transferkit.__main__ import main\n"
+        "main()"
+    )
+    loaded = loaded_after(code)
+    assert not loaded & {"pytorch_lightning", "lightning_fabric", "torchmetrics", "timm"}
+    assert {"torch", "sklearn"} <= loaded
 
 
 def test_every_public_name_exists_and_is_documented() -> None:

@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from timm.optim import param_groups_weight_decay
 from torch import nn, optim
 from torch.optim import Optimizer, lr_scheduler
 
@@ -42,6 +41,8 @@ def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settin
             raise TransferkitError(unknown_name("optimizer", key, valid, f"argument of {settings['name']}"))
     groups: Any = parameters
     if isinstance(parameters, nn.Module):
+        from timm.optim import param_groups_weight_decay  # timm takes a second to import
+
         groups = param_groups_weight_decay(parameters, arguments.get("weight_decay", 0.0))
     try:
         return kind(groups, **arguments)

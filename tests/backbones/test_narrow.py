@@ -15,7 +15,7 @@ MOST_BYTES = 2_000_000
 
 
 def test_they_are_members_of_their_families() -> None:
-    assert type(narrow_resnet10()) is timm.models.resnet.ResNet
+    assert type(narrow_resnet10()) is torchvision.models.ResNet
     assert type(narrow_vgg8()) is torchvision.models.VGG
 
 
@@ -27,6 +27,20 @@ def test_with_the_papers_widths_they_are_the_librarys_networks() -> None:
     features = torchvision.models.vgg.make_layers(widths, batch_norm=True).state_dict()
     ours = narrow_vgg8(channels=(64, 128, 256, 512, 512)).get_submodule("features").state_dict()
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in features.items()}
+
+
+def test_timm_builds_the_same_network_from_the_same_seed() -> None:
+    torch.manual_seed(0)
+    ours = narrow_resnet10(10, channels=(24, 48, 96, 192)).eval()
+    torch.manual_seed(0)
+    theirs = timm.models.resnet.ResNet(
+        timm.models.resnet.BasicBlock, (1, 1, 1, 1), 10, channels=(24, 48, 96, 192), zero_init_last=False
+    ).eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(theirs.state_dict()[key], value) for key, value in ours.state_dict().items())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(ours(images), theirs(images))
 
 
 @pytest.mark.parametrize("name", NARROW)

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from transferkit.artifact import is_artifact, read_metadata, read_tensors
-from transferkit.backbones import from_embedded, from_timm, from_torchvision
+from transferkit.backbones import from_embedded
 from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import check_kwargs
@@ -15,8 +16,8 @@ from transferkit.errors import TransferkitError
 from transferkit.preprocess import Preprocessing
 from transferkit.stage import unknown_name
 
-SOURCES: dict[str, Any] = {"embedded": from_embedded, "torchvision": from_torchvision, "timm": from_timm}
-"""Name to the module with its `names()` and `build(name, weights, kwargs)`, in the order in which "auto" looks."""
+SOURCES = ("embedded", "torchvision", "timm")
+"""In the order in which "auto" looks; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""
 
 
 def create_backbone(
@@ -56,7 +57,7 @@ def create_backbone(
     run = found if isinstance(found, Path) and found.is_dir() else None
     if run is not None:
         kwargs = _same_architecture(run, source, name, kwargs)
-    original = SOURCES[source].build(name, None if run is not None else found, kwargs)
+    original = _module(source).build(name, None if run is not None else found, kwargs)
     stages, infos = cut(original.model, original.preprocess.input_size, f"{name} ({source})")
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))
     backbone = Backbone(stages, infos, original.preprocess, spec, original.weights_name)
@@ -88,13 +89,19 @@ def _source(source: str, name: str) -> str:
     if source != "auto" and source not in SOURCES:
         raise TransferkitError(unknown_name("backbone.source", source, ["auto", *SOURCES], "source"))
     searched = list(SOURCES) if source == "auto" else [source]
-    known = {place: SOURCES[place].names() for place in searched}
+    known: dict[str, tuple[str, ...]] = {}
     for place in searched:
+        known[place] = _module(place).names()
         if name in known[place] or (place == "timm" and name.partition(".")[0] in known[place]):
             return place
     everything = list(dict.fromkeys(known_name for place in searched for known_name in known[place]))
     kind = f"network of {', '.join(searched)} called"
     raise TransferkitError(unknown_name("backbone.name", name, everything, kind))
+
+
+def _module(source: str) -> Any:
+    """Imported when it is needed: timm takes a second."""
+    return import_module(f"transferkit.backbones.from_{source}")
 
 
 def _locate(name: str, weights: str | Path | None) -> str | Path | None:

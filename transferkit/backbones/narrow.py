@@ -1,13 +1,14 @@
 """Small members of the ResNet and VGG families, for images of some 32 pixels: the networks of the embedded weights.
 
-The classes are timm's and torchvision's own, so that whatever works on a ResNet-50 or a VGG16 works on these.
+The classes are torchvision's own, so that whatever works on a ResNet-50 or a VGG16 works on these.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vgg import VGG, make_layers
 
 
@@ -18,10 +19,19 @@ def narrow_resnet10(num_classes: int = 1000, channels: Sequence[int] = (24, 48, 
         num_classes: Outputs of the classifier.
         channels: Of the four stages; the paper's networks have 64, 128, 256, 512.
     """
-    # A residual branch that starts at zero leaves a random network little but 1x1 convolutions with stride, which look
-    # at every 32nd pixel: a straw man for the pretrained one, and slower to train in few epochs.
-    network: nn.Module = ResNet(BasicBlock, (1, 1, 1, 1), num_classes, channels=tuple(channels), zero_init_last=False)
-    return network
+    # Residual branches do not start at zero (zero_init_residual): that leaves a random network little but 1x1
+    # convolutions with stride, which look at every 32nd pixel: a straw man for the pretrained one, and slower to train.
+    with torch.device("meta"):  # torchvision's own stages, whose widths are fixed, are replaced
+        network: Any = ResNet(BasicBlock, [1, 1, 1, 1], num_classes)
+    network.inplanes = 64
+    network.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    network.bn1 = nn.BatchNorm2d(64)
+    for number, width in enumerate(channels, start=1):
+        setattr(network, f"layer{number}", network._make_layer(BasicBlock, width, 1, stride=1 if number == 1 else 2))
+    network.fc = nn.Linear(channels[-1], num_classes)
+    _init_convolutions(network)
+    built: nn.Module = network
+    return built
 
 
 def narrow_vgg8(
@@ -47,10 +57,15 @@ def narrow_vgg8(
         *(nn.Linear(hidden, hidden), nn.ReLU(True), nn.Dropout(dropout)),
         nn.Linear(hidden, num_classes),
     )
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):  # as torchvision's VGG does
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    _init_convolutions(network)
     return network
+
+
+def _init_convolutions(network: nn.Module) -> None:
+    """As torchvision does (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 NARROW: dict[str, Callable[..., nn.Module]] = {"narrow_resnet10": narrow_resnet10, "narrow_vgg8": narrow_vgg8}

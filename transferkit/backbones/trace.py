@@ -1,11 +1,11 @@
 """A network as a flat graph of operations, with the shape that each one gives."""
 
 import inspect
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
@@ -42,7 +42,10 @@ def trace(model: nn.Module, input_size: tuple[int, int]) -> tuple[fx.Graph, list
         Exception: Of many kinds, from torch.fx or the network, if its `forward` depends on values.
     """
     model.eval()
-    tracer = _Tracer(leaf_modules=get_notrace_modules(), autowrap_functions=get_notrace_functions())
+    layers = sys.modules.get("timm.layers")  # if it is not loaded, the network has none of its modules
+    leaves = layers.get_notrace_modules() if layers else []
+    functions = layers.get_notrace_functions() if layers else []
+    tracer = _Tracer(leaf_modules=leaves, autowrap_functions=functions)
     graph = tracer.trace(model)
     if not isinstance(next(iter(graph.find_nodes(op="output"))).args[0], fx.Node):
         raise TypeError("it returns more than one tensor")
