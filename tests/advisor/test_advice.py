@@ -92,6 +92,6 @@ def test_the_page_is_whole_and_loads_nothing(different: Advice) -> None:
     html = render_advice(content(different), "note")
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     page = Page(html)
-    assert [row[0] for row in page.tables["Strategies"][1:]][:5] == list(different.verdict.contenders)
+    assert [row[0] for row in page.tables["Strategies"][1:]][:7] == list(different.verdict.contenders)
     assert all(reason in page.text for reason in different.verdict.reasons)
     assert all(name in page.text for name in (*TABLE.values(), "LogME"))

@@ -5,7 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from transferkit.advisor.choose import Budget, affordable, expected_gain, make_budget, weigh_gain, worth_trying
+from transferkit.advisor.choose import (
+    Budget,
+    affordable,
+    best_probe,
+    can_decide,
+    expected_gain,
+    make_budget,
+    weigh_gain,
+    worth_trying,
+)
 from transferkit.quadrant import Evidence, judge
 
 COSTS = {"linear_probe": 1.0, "stage_probe": 2.0, "finetune_few": 10.0, "finetune_many": 20.0, "lp_ft": 40.0}
@@ -44,8 +53,30 @@ def test_what_is_chosen_never_costs_more_than_the_budget(share: float) -> None:
 def test_finetuning_is_not_tried_where_a_point_cannot_be_gained() -> None:
     good = Evidence(500, 10, 512, 300, {"stage4": 0.95, "stage5": 0.99}, neighbors=0.99, distance=0.01)
     poor = Evidence(500, 10, 512, 300, {"stage4": 0.55, "stage5": 0.5}, neighbors=0.4, distance=0.4)
-    assert worth_trying(good, judge(good)) == []
-    assert worth_trying(poor, judge(poor))[0] in ("finetune_many", "lp_ft")
+    assert worth_trying(good, judge(good), 100) == []
+    assert worth_trying(poor, judge(poor), 100)[0] in ("finetune_many", "lp_ft", "retrain")
+
+
+def test_a_val_that_decides_nothing_needs_an_expected_gain() -> None:
+    # The probe of a lower stage leads, and finetuning may be better or not.
+    open_case = Evidence(160, 10, 192, 200, {"stage4": 0.93, "stage5": 0.9}, neighbors=0.85, distance=0.3)
+    verdict = judge(open_case)
+    assert verdict.contenders["finetune_many"] - verdict.contenders[best_probe(verdict)] < 0.01
+    assert worth_trying(open_case, verdict, 30), "val will say"
+    assert worth_trying(open_case, verdict, 29) == []
+    poor = Evidence(80, 10, 1280, 100, {"stage5": 0.42}, distance=0.3)
+    assert worth_trying(poor, judge(poor), 2)
+    assert [can_decide(val) for val in (2, 29, 30, 400)] == [False, False, True, True]
+
+
+def test_the_best_probe_may_be_neighbours() -> None:
+    evidence = Evidence(8, 2, 1280, 10, {"stage4": 1.0, "stage5": 0.8}, neighbors=1.0, distance=0.04)
+    assert best_probe(judge(evidence)) == "nearest_neighbor"
+    assert worth_trying(evidence, judge(evidence), 2) == []
+
+
+def test_what_is_too_dear_by_itself_makes_room_for_the_next() -> None:
+    assert affordable(NAMES, Budget(25.0, COSTS), 0.25, 1) == ["finetune_many"]
 
 
 def test_without_a_prior_a_gain_counts_beyond_one_standard_error() -> None:
@@ -83,3 +114,20 @@ def test_what_was_expected_comes_from_the_verdict() -> None:
     assert gain == pytest.approx(verdict.contenders["finetune_many"] - 0.6)
     assert 0 < spread < 0.4
     assert math.isfinite(spread)
+
+
+def test_a_variant_is_taken_after_a_trial_only() -> None:
+    costs = {**COSTS, "retrain": 40.0}
+    assert affordable(["retrain", "lp_ft"], Budget(1000.0, costs), 0.25, 3) == ["retrain", "lp_ft"]
+    assert affordable(["retrain", "lp_ft"], Budget(1000.0, costs), 0.25, 1) == ["lp_ft"]
+    assert affordable(["retrain", "lp_ft"], Budget(50.0, costs), 0.25, 3) == ["lp_ft"]
+
+
+def test_of_equally_dear_ones_the_last_leaves() -> None:
+    costs = {**COSTS, "retrain": 41.0}
+    names = ["retrain", "lp_ft", "finetune_many"]
+    assert affordable(names, Budget(60.0, costs), 0.25, 3) == ["retrain", "finetune_many"]
+
+
+def test_variants_do_not_enlarge_the_budget() -> None:
+    assert make_budget({**COSTS, "retrain": 1000.0}, 0.5).limit == pytest.approx(make_budget(COSTS, 0.5).limit)

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 from tests.advisor.conftest import SETTINGS
-from transferkit.advisor.measure import fit_probe, make_folds, measure, neighbor_accuracy, sample, transfer_scores
+from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, measure, sample, transfer_scores
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.extraction import make_extractor
@@ -56,13 +56,33 @@ def test_the_best_C_is_taken() -> None:
     best = fit_probe(features, labels, folds, Cs=list(each))
     assert best.val_top1 == max(probe.val_top1 for probe in each.values())
     assert best.val_top1 == each[best.C].val_top1
+    assert best.C_by_loss == min(each, key=lambda C: each[C].val_nll)
 
 
 def test_neighbours_as_scikit_learn_has_them() -> None:
     features, labels = blobs()
-    folds = [(np.arange(60), np.arange(60, 90))]
-    reference = KNeighborsClassifier(5, metric="cosine", weights="distance").fit(features[:60], labels[:60])
-    assert neighbor_accuracy(features, labels, folds) == reference.score(features[60:], labels[60:])
+    folds = make_folds(labels, 70, seed=0)
+    accuracies = {
+        (metric, k): cross_val_score(
+            KNeighborsClassifier(k, metric={"l2": "euclidean"}.get(metric, metric)), features, labels, cv=folds
+        ).mean()
+        for metric in ("l2", "cosine")
+        for k in (1, 3, 5, 10, 20)
+    }
+    found = find_neighbors(features, labels, folds)
+    # They settle ties in other ways, so a vote or two may differ.
+    assert found.val_top1 == pytest.approx(accuracies[found.metric, found.k], abs=0.023)
+    assert found.val_top1 >= max(accuracies.values()) - 0.023
+    one = (np.arange(60), np.arange(60, 90))
+    features[60:] = 3.0 * features[:30]  # in the direction of an image of train
+    labels[60:] = labels[:30]
+    found = find_neighbors(features, labels, [one])
+    assert (found.metric, found.k, found.val_top1) == ("cosine", 1, 1.0)
+
+
+def test_no_more_neighbours_are_tried_than_there_are() -> None:
+    features, labels = blobs(8, classes=2)
+    assert find_neighbors(features, labels, make_folds(labels, 6, seed=0)).k <= 5
 
 
 def test_one_extraction_measures_every_stage(letters_network: Backbone, digits: ImageData) -> None:

@@ -17,11 +17,12 @@ from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.extraction import make_extractor
 from transferkit.model import TransferModel
+from transferkit.quadrant import judge
 from transferkit.strategies import auto
-from transferkit.strategies.auto import check_options, choose_and_fit, fit_auto
+from transferkit.strategies.auto import check_options, choose_and_fit, fit_auto, settle
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.kinds import KINDS
+from transferkit.strategies.kinds import KINDS, fit_strategy
 from transferkit.strategies.trials import Trial, ranked, shortened, winner
 from transferkit.timing import StepTimer
 
@@ -84,23 +85,24 @@ class Fake:
         return [name for name, _ in self.asked]
 
 
-PROBES = {"linear_probe": 0.8, "stage_probe": 0.8}
+TUNED = ("finetune_few", "finetune_many", "lp_ft", "retrain")
+PROBES = {"linear_probe": 0.8, "nearest_neighbor": 0.8, "stage_probe": 0.8}
 
 
 def test_the_best_of_the_trials_is_fitted_in_full(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
+    fake = Fake({**PROBES, "retrain": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
     fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
     assert fitted.details["chosen"] == "finetune_many"
     steps = known_strategies()["finetune_many"]["phases"]["tail"]["min_steps"]
     assert fake.asked[-1] == ("finetune_many", steps), "in full"
     assert max(steps for _, steps in fake.asked[:3]) < steps / 2
-    assert {trial["strategy"] for trial in fitted.details["trials"]} == {"finetune_few", "finetune_many", "lp_ft"}
+    assert {trial["strategy"] for trial in fitted.details["trials"]} == {"retrain", "finetune_many", "lp_ft"}
     assert not (tmp_path / "trials").exists()
     assert (tmp_path / "advice.html").is_file()
 
 
 def test_the_probe_stays_where_finetuning_gains_nothing(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 0.75, "finetune_many": 0.75, "lp_ft": 0.75})
+    fake = Fake({**PROBES, "retrain": 0.75, "finetune_many": 0.75, "lp_ft": 0.75})
     fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
     assert fitted.details["chosen"] in PROBES
     assert fitted.details["choice"]["gain"]["measured"] < 0
@@ -122,7 +124,7 @@ def test_no_budget_leaves_the_probe(data: ImageData, tmp_path: Path) -> None:
 
 
 def test_without_trials_the_first_contender_is_fitted(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 1.0, "finetune_many": 1.0, "lp_ft": 1.0})
+    fake = Fake({**PROBES, **dict.fromkeys(TUNED, 1.0)})
     fitted = choose_and_fit(context(data, tmp_path, budget=1.0, trials=False), fake)
     assert fitted.details["trials"] == []
     assert len(fake.asked) == 2
@@ -130,35 +132,72 @@ def test_without_trials_the_first_contender_is_fitted(data: ImageData, tmp_path:
 
 
 def test_close_trials_are_repeated_for_longer(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 0.5, "finetune_many": 0.95, "lp_ft": 0.95})
+    fake = Fake({**PROBES, "retrain": 0.5, "finetune_many": 0.95, "lp_ft": 0.95})
     fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
     longer = [trial["strategy"] for trial in fitted.details["trials"] if trial["share"] == 0.5]
     assert sorted(longer) == ["finetune_many", "lp_ft"]
 
 
-def test_the_stage_probe_takes_the_stage_that_cross_validation_found(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 0.5, "finetune_many": 0.5, "lp_ft": 0.5})
-    fitted = choose_and_fit(context(data, tmp_path, budget=1.0), fake)
-    assert fitted.details["advice"]["cross_validated"]
-    if "stage_probe" in fake.names:
-        stages = {name: row["val_top1"] for name, row in fitted.details["advice"]["stages"].items()}
-        (stage,) = fake.strategies["stage_probe"]["probe"]["stages"]
-        assert stages[stage] == max(stages.values())
+def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path) -> None:
+    advice = auto.advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    assert advice.cross_validated
+    known, probes = known_strategies(), advice.measured.probes
+    best = max(probes, key=lambda stage: probes[stage].val_top1)
+    stage_probe, linear_probe = settle(known["stage_probe"], advice), settle(known["linear_probe"], advice)
+    assert stage_probe["probe"] == {"stages": [best], "Cs": [probes[best].C_by_loss]}
+    assert linear_probe["probe"] == {"stages": ["stage5"], "Cs": [probes["stage5"].C_by_loss]}
+    neighbors = settle(known["nearest_neighbor"], advice)["neighbors"]
+    assert (neighbors["metrics"], neighbors["ks"]) == (
+        [advice.measured.neighbors.metric],
+        [advice.measured.neighbors.k],
+    )
+    assert settle(known["lp_ft"], advice) == known["lp_ft"]
+    assert known["stage_probe"]["probe"]["stages"] == ["*"], "not changed in place"
+
+
+def test_a_large_val_chooses_for_itself(data: ImageData, tmp_path: Path) -> None:
+    advice = auto.advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    judged = dataclasses.replace(advice.measured, judged=len(data.val))
+    for strategy in known_strategies().values():
+        assert settle(strategy, dataclasses.replace(advice, measured=judged)) == strategy
+
+
+def test_neighbours_that_lead_are_fitted(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advice = auto.advise(embedded("resnet_glyphs"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    evidence = dataclasses.replace(advice.evidence, probes=dict.fromkeys(advice.evidence.probes, 0.8), neighbors=0.95)
+    led = dataclasses.replace(advice, evidence=evidence, verdict=judge(evidence))
+    monkeypatch.setattr(auto, "advise", lambda *_: led)
+    fitted = choose_and_fit(context(data, tmp_path, network="resnet_glyphs", budget=0.0), fit_strategy)
+    assert fitted.details["chosen"] == "nearest_neighbor"
+    assert (fitted.details["k"], fitted.details["metric"]) == (
+        advice.measured.neighbors.k,
+        advice.measured.neighbors.metric,
+    )
+
+
+def test_a_val_that_decides_nothing_gets_no_trials(tmp_path: Path) -> None:
+    few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 10, "max_test": 50}, seed=0)
+    fake = Fake({**PROBES, **dict.fromkeys(TUNED, 1.0)})
+    fitted = choose_and_fit(context(few, tmp_path, budget=1.0), fake)
+    assert len(few.val) < 30
+    assert fitted.details["trials"] == []
+    assert len(fake.names) <= 2
+    assert "too small to decide" in fitted.details["choice"]["why"]
 
 
 def test_a_resumed_run_decides_by_the_costs_of_the_first_attempt(data: ImageData, tmp_path: Path) -> None:
     (tmp_path / "trials").mkdir()
-    costs = dict.fromkeys(("linear_probe", "stage_probe", "finetune_few", "finetune_many", "lp_ft"), 1.0)
-    costs["finetune_many"] = costs["lp_ft"] = 1000.0
+    costs = dict.fromkeys((*PROBES, *TUNED), 1.0)
+    costs["finetune_many"] = costs["lp_ft"] = costs["retrain"] = 1e4  # each by itself beyond 0.3 of them all
     (tmp_path / "trials" / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
-    fake = Fake({**PROBES, "finetune_few": 1.0, "finetune_many": 1.0, "lp_ft": 1.0})
-    choose_and_fit(context(data, tmp_path, budget=0.4), fake)
+    fake = Fake({**PROBES, **dict.fromkeys(TUNED, 1.0)})
+    choose_and_fit(context(data, tmp_path, budget=0.3), fake)
     assert "finetune_few" in fake.names
-    assert not {"finetune_many", "lp_ft"} & set(fake.names)
+    assert not {"finetune_many", "lp_ft", "retrain"} & set(fake.names)
 
 
 def test_details_are_plain(data: ImageData, tmp_path: Path) -> None:
-    fake = Fake({**PROBES, "finetune_few": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
+    fake = Fake({**PROBES, "retrain": 0.85, "finetune_many": 0.95, "lp_ft": 0.9})
     details = choose_and_fit(context(data, tmp_path, budget=1.0), fake).details
     assert json.loads(json.dumps(details, allow_nan=False))["advice"]["quadrant"]["recommended"]
 
@@ -166,7 +205,7 @@ def test_details_are_plain(data: ImageData, tmp_path: Path) -> None:
 def test_a_real_fit_on_few_images(tmp_path: Path) -> None:
     few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 5, "max_test": 50}, seed=0)
     fitted = fit_auto(context(few, tmp_path, network="resnet_glyphs", budget=0.0))
-    assert KINDS["auto"] is fit_auto
+    assert KINDS["auto"] == (fit_auto.__module__, fit_auto.__name__)
     accuracy = (fitted.val.argmax(axis=1) == few.val.labels).mean()
     assert accuracy >= 0.6
     assert fitted.details["chosen"] in PROBES

@@ -16,7 +16,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.configuration import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
 from transferkit.extraction import Extract
-from transferkit.quadrant import Evidence, Verdict, judge
+from transferkit.quadrant import VARIANTS, Evidence, Verdict, judge
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
         features=int(measured.train.shape[1]),
         judged=measured.judged,
         probes={name: probe.val_top1 for name, probe in measured.probes.items()},
-        neighbors=measured.neighbors,
+        neighbors=measured.neighbors.val_top1,
         distance=distance.all if distance else None,
         early=distance.early if distance else None,
         late=distance.late if distance else None,
@@ -102,9 +102,13 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
 
 @cache
 def known_strategies() -> Mapping[str, Mapping[str, Any]]:
-    """The content of every YAML in conf/strategy by name. Composed once, which takes a second; not to be changed."""
+    """The content of every YAML in conf/strategy, and of every variant, by name.
+
+    Composed once, which takes a second; not to be changed.
+    """
     names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
-    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
+    listed = {name: (name, ()) for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
+    return {name: load_strategy_settings(*given)["strategy"] for name, given in {**listed, **VARIANTS}.items()}
 
 
 def to_json(advice: Advice) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def to_json(advice: Advice) -> dict[str, Any]:
             name: {"C": p.C, "val_top1": p.val_top1, "val_nll": p.val_nll, "features": p.features}
             for name, p in advice.measured.probes.items()
         },
+        "neighbors": asdict(advice.measured.neighbors),
         "distance": None if distance is None else {"images": distance.images, "stages": distance.stages},
         "scores": dict(advice.measured.scores),
         "learning_curve": _curve_json(advice.curve),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.quadrant import EQUAL, GAIN_SPREAD, Evidence, Verdict
-
-PROBES = ("linear_probe", "stage_probe")
+from transferkit.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, VARIANTS, Evidence, Verdict
 
 OPEN_POINTS = 0.01
 """Finetuning is worth a trial if it can plausibly be better than the best probe by a point, the slack of the goal."""
+
+
+ABOUT = 0.9
+"""Costs that differ by less than this factor count as equal: they are estimates."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ class Budget:
 
 def make_budget(costs: Mapping[str, float], share: float) -> Budget:
     """The budget for a share of the cost of running every strategy."""
-    return Budget(share * sum(costs.values()), costs)
+    return Budget(share * cost_of_all(costs), costs)
+
+
+def cost_of_all(costs: Mapping[str, float]) -> float:
+    """Expected seconds of all strategies together; variants of one do not count."""
+    return sum(seconds for name, seconds in costs.items() if name not in VARIANTS)
 
 
 def best_probe(verdict: Verdict) -> str:
@@ -43,27 +50,41 @@ def best_probe(verdict: Verdict) -> str:
     return next(name for name in verdict.contenders if name in PROBES)
 
 
-def worth_trying(evidence: Evidence, verdict: Verdict) -> list[str]:
-    """Finetuning strategies in order of expected worth, if the best of them may be better than the best probe."""
-    tuned = [name for name in verdict.contenders if name not in PROBES]
-    upside = GAIN_SPREAD * max(1 - evidence.top, 1 / (evidence.judged + 2))
-    most = max(verdict.contenders[name] for name in tuned) + upside
-    return tuned if most - verdict.contenders[best_probe(verdict)] >= OPEN_POINTS else []
+def can_decide(val: int) -> bool:
+    """Whether so many images of val can tell two models apart at all."""
+    return val >= COMPARABLE
+
+
+def worth_trying(evidence: Evidence, verdict: Verdict, val: int) -> list[str]:
+    """Finetuning strategies in order of expected worth, if the best of them may be better than the best probe.
+
+    Where val can decide it is enough that this is plausible; val will say. Where it cannot, a point has to be expected.
+
+    Args:
+        evidence: What was measured.
+        verdict: What follows.
+        val: Images of val.
+    """
+    tuned = [name for name in verdict.contenders if name not in PROBES and (can_decide(val) or name not in VARIANTS)]
+    gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
+    plausible = gain + GAIN_SPREAD * evidence.error if can_decide(val) else gain
+    return tuned if plausible >= OPEN_POINTS else []
 
 
 def affordable(names: Sequence[str], budget: Budget, share: float, most: int) -> list[str]:
     """Those of the first `most` strategies that can be tried together, and the dearest of them then fitted in full.
 
-    The dearest leave first. One that is left alone needs no trial: it is asked for with share 0.
+    What could not be fitted even by itself does not count; of the others the dearest leave first, and of about equally
+    dear ones the last. One that is left alone needs no trial, but a variant is not taken without one.
     """
-    chosen = [name for name in names if name in budget.costs][:most]
-    while chosen:
-        dearest = max(chosen, key=lambda name: budget.costs[name])
-        tried = [(name, share) for name in chosen] if len(chosen) > 1 else []
-        if budget.allows(tried, dearest):
+    alone = [name for name in names if name in budget.costs and budget.allows([], name)]
+    chosen = alone[:most]
+    while len(chosen) > 1:
+        dearest = max(budget.costs[name] for name in chosen)
+        if budget.allows([(name, share) for name in chosen], max(chosen, key=lambda name: budget.costs[name])):
             return chosen
-        chosen.remove(dearest)
-    return []
+        chosen.remove([name for name in chosen if budget.costs[name] >= ABOUT * dearest][-1])
+    return [name for name in alone if name not in VARIANTS][:1]
 
 
 @dataclass(frozen=True)
@@ -121,5 +142,4 @@ def weigh_gain(
 
 def expected_gain(evidence: Evidence, verdict: Verdict, name: str, over: str) -> tuple[float, float]:
     """What a strategy is expected to gain over another, and the standard deviation of that."""
-    error = max(1 - evidence.top, 1 / (evidence.judged + 2))
-    return verdict.contenders[name] - verdict.contenders[over], max(GAIN_SPREAD * error, EQUAL)
+    return verdict.contenders[name] - verdict.contenders[over], max(GAIN_SPREAD * evidence.error, EQUAL)

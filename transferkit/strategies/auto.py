@@ -10,11 +10,12 @@ from typing import Any
 
 from transferkit.advisor.advice import Advice, advise, known_strategies, to_json
 from transferkit.advisor.choose import (
-    PROBES,
     Budget,
     Gain,
     affordable,
     best_probe,
+    can_decide,
+    cost_of_all,
     expected_gain,
     make_budget,
     weigh_gain,
@@ -23,6 +24,7 @@ from transferkit.advisor.choose import (
 from transferkit.advisor.page import write_advice_page
 from transferkit.advisor.text import advice_text
 from transferkit.errors import TransferkitError
+from transferkit.quadrant import COMPARABLE, PROBES
 from transferkit.report.facts import duration
 from transferkit.rundir import write_json
 from transferkit.settings import is_number, is_whole
@@ -48,7 +50,8 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
 
     The best probe is a candidate all the way. Where finetuning cannot be expected to beat it by a point, or is too
     dear, the probe is fitted. Else the contenders are tried, the best of them is fitted in full, and it is taken if its
-    gain over the probe on val counts (`weigh_gain`); if not, the probe is.
+    gain over the probe on val counts (`weigh_gain`); if not, the probe is. A val that is too small to decide gets no
+    trials: there the first contender is fitted, and only if a point is expected of it.
     """
     options = check_options(context.strategy["auto"])
     with context.timer.step("advise"):
@@ -56,12 +59,12 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
     log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
     budget = make_budget(_kept_costs(context.run_dir, advice), options["budget"])
     strategies = known_strategies()
-    names, trials = contenders(advice, budget, options), list[Trial]()
+    names, trials = contenders(advice, budget, options, len(context.data.val)), list[Trial]()
     if len(names) > 1:
         trials = run_trials(context, {name: strategies[name] for name in names}, budget, options["share"], fit)
     tuned = winner(trials) if trials else names[0] if names else None
     chosen, fitted, gain = _final(context, advice, strategies, tuned, fit)
-    said = _account(advice, budget, trials, chosen, gain)
+    said = _account(advice, budget, trials, chosen, gain, len(context.data.val))
     log.info("%s", said["why"])
     content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
     shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
@@ -91,10 +94,10 @@ def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any]) -> list[str]:
+def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:
     """The finetuning strategies to try, none if the probe is to be taken as it is, one if there is no trial."""
-    most = options["contenders"] if options["trials"] else 1
-    return affordable(worth_trying(advice.evidence, advice.verdict), budget, options["share"], most)
+    most = options["contenders"] if options["trials"] and can_decide(val) else 1
+    return affordable(worth_trying(advice.evidence, advice.verdict, val), budget, options["share"], most)
 
 
 def _final(
@@ -107,9 +110,7 @@ def _final(
     """Fit the probe, and the finetuning strategy if there is one; the name and model taken, and the gain."""
 
     def fit_named(name: str) -> Fitted:
-        strategy = strategies[name]
-        if name == "stage_probe" and advice.cross_validated:  # a small val would choose the stage worse
-            strategy = {**strategy, "probe": {**strategy["probe"], "stages": [advice.evidence.best_stage]}}
+        strategy = settle(strategies[name], advice)
         settings = {**context.settings, "strategy": strategy}
         if name in PROBES:  # exact on one view of each image; augmentation is for what is trained by gradient
             settings["augment"] = {"name": "none", "transforms": {}}
@@ -125,6 +126,25 @@ def _final(
     return (tuned, fitted, gain) if gain.worth_it else (probe_name, probe, gain)
 
 
+def settle(strategy: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
+    """The strategy with what was chosen over folds of train and val where val is small: it would choose worse.
+
+    That is stage and C of a probe, metric and k of nearest neighbours.
+    """
+    settled = dict(strategy)
+    if not advice.cross_validated:
+        return settled
+    if "probe" in settled:
+        stages = list(advice.measured.probes)
+        stage = advice.evidence.best_stage if settled["name"] == "stage_probe" else stages[-1]
+        settled["probe"] = {**settled["probe"], "stages": [stage], "Cs": [advice.measured.probes[stage].C_by_loss]}
+    if "neighbors" in settled:
+        found = advice.measured.neighbors
+        k = min(found.k, len(advice.data.train))  # a fold of train and val may have more
+        settled["neighbors"] = {**settled["neighbors"], "metrics": [found.metric], "ks": [k]}
+    return settled
+
+
 def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
     """The estimated costs, those of the first attempt where a run is resumed: it must decide the same."""
     path = run_dir / "trials" / "costs.json"
@@ -134,12 +154,14 @@ def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
     return costs
 
 
-def _account(advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None) -> dict[str, Any]:
+def _account(
+    advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, val: int
+) -> dict[str, Any]:
     """What was decided and why, in numbers and in a sentence."""
     if gain is None:
         why = (
             "finetuning is not expected to be better by a point"
-            if not worth_trying(advice.evidence, advice.verdict)
+            if not worth_trying(advice.evidence, advice.verdict, val)
             else "finetuning would cost more than the budget allows"
         )
     else:
@@ -148,9 +170,11 @@ def _account(advice: Advice, budget: Budget, trials: list[Trial], chosen: str, g
             f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), which counts as "
             f"{100 * gain.shrunk:+.1f}"
         )
-    everything = sum(budget.costs.values())
+    everything = cost_of_all(budget.costs)
     spent = f"budget {duration(budget.limit)} of {duration(everything)} for every strategy, both estimates"
     tried = f"{len(trials)} trials" if trials else "no trials"
+    if not can_decide(val):
+        tried += f", as val, {val} images, is too small to decide anything (from {COMPARABLE} on it can)"
     return {
         "chosen": chosen,
         "why": f"Chosen: {chosen}; {why}. {tried.capitalize()}; {spent}.",
