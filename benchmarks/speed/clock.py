@@ -2,7 +2,8 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
@@ -32,6 +33,17 @@ def alternate(tasks: Mapping[str, Callable[[], Any]], repeats: int, device: torc
         for name, work in tasks.items():
             seconds[name].append(seconds_of(work, device))
     return seconds
+
+
+@contextmanager
+def torch_as_imported() -> Iterator[None]:
+    """Without the deterministic algorithms that a trainer before may have switched on for the whole process."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def spread(values: list[float]) -> str:

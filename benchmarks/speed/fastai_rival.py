@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks.speed.clock import torch_as_imported
 from transferkit.preprocess import Preprocessing
 
 
+@torch_as_imported()
 def fine_tune(
     make: Callable[[], nn.Module], root: Path, preprocess: Preprocessing, epochs: int, device: torch.device
 ) -> tuple[float, float]:

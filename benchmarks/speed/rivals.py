@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.speed.clock import finish
+from benchmarks.speed.clock import finish, torch_as_imported
 from transferkit.device import autocast
 from transferkit.preprocess import Preprocessing
 
@@ -44,6 +44,7 @@ def freeze_but(model: nn.Module, trained: Callable[[str], bool]) -> list[nn.Para
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+@torch_as_imported()
 def tutorial(
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
@@ -99,6 +100,7 @@ def tutorial(
     return rows
 
 
+@torch_as_imported()
 def bare(
     model: nn.Module,
     parameters: Sequence[nn.Parameter],

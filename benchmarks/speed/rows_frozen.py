@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.speed import ours, rivals
-from benchmarks.speed.clock import alternate, finish
+from benchmarks.speed.clock import alternate, finish, torch_as_imported
 from benchmarks.speed.data import Files, Tensors, ants_and_bees, generated
 from benchmarks.speed.machine import forwards, matmul_peak
 from benchmarks.speed.networks import Net, flops, random_net, real_net
@@ -156,6 +156,7 @@ def stages(options: Options) -> list[Record]:
     return [record]
 
 
+@torch_as_imported()
 @torch.no_grad()
 def plain_pass(model: torch.nn.Module, files: Files, device: torch.device, num_workers: int) -> None:
     """The network as its library gives it, over all images."""
