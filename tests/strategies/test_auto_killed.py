@@ -14,8 +14,15 @@ import pytest
 from tests.conftest import RunCommand
 
 ARGUMENTS = [
-    *("strategy=auto", "strategy.auto.budget=1", "strategy.auto.contenders=2", "backbone=resnet_fractals"),
-    *("dataset=digits", "dataset.per_class=16", "dataset.max_test=60", "trainer.num_workers=0", "trainer.device=cpu"),
+    *("strategy=auto", "strategy.auto.budget=1", "strategy.auto.contenders=2", "strategy.auto.share=0.1"),
+    *(
+        "backbone=resnet_fractals",
+        "dataset=digits",
+        "dataset.per_class=16",
+        "dataset.max_test=60",
+        "trainer.num_workers=0",
+        "trainer.device=cpu",
+    ),
 ]
 
 
