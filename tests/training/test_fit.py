@@ -14,7 +14,7 @@ from transferkit.finetune import FinetuneModule
 from transferkit.plan import Plan
 from transferkit.training.callbacks import score
 from transferkit.training.data import TrainingData
-from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
+from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module, moving_average
 
 PHASES = {
     "head": {"epochs": 2, "train": {"head": 1e-2}},
@@ -116,11 +116,19 @@ def test_processes_share_each_batch_and_the_whole_of_val(data: ImageData) -> Non
 
 def test_the_average_of_the_weights_is_validated_and_kept(data: ImageData, tmp_path: Path) -> None:
     plain, averaged = make_module(), make_module()
+    given = weights(plain)
     run_phases(plain, data, tmp_path / "plain")
-    run_phases(averaged, data, tmp_path / "averaged", ema=0.5)
+    run_phases(averaged, data, tmp_path / "averaged", ema=0.9)
     assert not torch.equal(weights(plain)["model.head.weight"], weights(averaged)["model.head.weight"])
-    frozen = "model.backbone.stages.stage1.conv1.weight"
-    assert torch.equal(plain.state_dict()[frozen], averaged.state_dict()[frozen])
+    for module in (plain, averaged):
+        assert all(torch.equal(given[name], module.state_dict()[name]) for name in module.frozen_keys())
+
+
+def test_the_moving_average_is_that_of_the_formula_and_keeps_what_does_not_change() -> None:
+    a, b = torch.randn(2, 1000, generator=torch.Generator().manual_seed(0)).unbind()
+    torch.testing.assert_close(moving_average(0.9, a, b), 0.9 * a + 0.1 * b)
+    assert all(torch.equal(moving_average(decay, a, a), a) for decay in (0.1, 0.9, 0.999))
+    assert int(moving_average(0.9, torch.tensor(3), torch.tensor(7))) == 7
 
 
 def test_a_fit_ends_when_val_gets_no_better(data: ImageData, tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import Tensor
 
 from transferkit.errors import TransferkitError
 from transferkit.plan import differences
@@ -171,7 +173,7 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
     last = LastCheckpoint(folder)
     callbacks: list[Callback] = [SpawnedProcess(), SeededSteps(run.seed), History(), EpochProgress(), best, last]
     if run.ema:
-        callbacks.append(EMAWeightAveraging(decay=run.ema))
+        callbacks.append(WeightAveraging(avg_fn=partial(moving_average, run.ema)))
     if run.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_score", mode="max", patience=run.early_stopping, check_on_train_epoch_end=True)
@@ -196,6 +198,11 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
         reload_dataloaders_every_n_epochs=1,
         deterministic="warn",
     )
+
+
+def moving_average(decay: float, average: Tensor, now: Tensor, count: Any = None) -> Tensor:
+    """Keep that part of the average; of what does not change, every bit. Counters are as they are now."""
+    return torch.lerp(average, now, 1 - decay) if now.is_floating_point() else now
 
 
 @contextmanager
