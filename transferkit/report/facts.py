@@ -109,6 +109,7 @@ def setting(result: RunResult) -> dict[str, str]:
         "Strategy": ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key)),
         "Head": head(metrics),
         "Protocol": metrics.get("protocol", ""),
+        "Precision": metrics.get("precision", ""),
     }
     return {name: str(value) for name, value in names.items() if value}
 

@@ -12,6 +12,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone_from_config
 from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
+from transferkit.device import find_device, find_precision
 from transferkit.results import write_splits
 from transferkit.timing import StepTimer
 
@@ -32,11 +33,13 @@ def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tup
 
 def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:
     """Return what metrics.json says of the data and the network, beside the scores."""
+    trainer = settings["trainer"]
     return {
         "backbone": backbone.spec.name,
         "weights": backbone.weights_name,
         "dataset": data.name,
         "protocol": settings["protocol"]["name"],
+        "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
         "seed": settings["seed"],
         "num_classes": len(data.class_names),
         "total_parameters": sum(p.numel() for p in model.parameters()),
