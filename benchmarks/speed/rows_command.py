@@ -118,14 +118,12 @@ def sweep(options: Options) -> list[Record]:
     """Eight jobs that share the cache against one job."""
     net, work = random_net("resnet18", options), options.out / "runs" / "sweep"
     where = ("dataset=folder", f'dataset.root="{ants_and_bees(options)}"', *net.overrides, "strategy=linear_probe")
-    seconds: dict[str, list[float]] = {"one": [], "eight": []}
+    kinds = {"one": ("hydra.run.dir=run",), "eight": ("-m", "hydra.sweep.dir=run", "seed=range(8)")}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(options.of(2, 1)):
-        for name, arguments in {
-            "one": ("hydra.run.dir=run",),
-            "eight": ("-m", "seed=range(8)", "hydra.sweep.dir=run"),
-        }.items():
+        for name, arguments in kinds.items():
             cache = ours.empty(options.out / "cache" / "sweep")
-            ran = run(options, work, *where, f"trainer.device={options.device}", *arguments, cache=cache)
+            ran = run(options, work, *arguments, *where, f"trainer.device={options.device}", cache=cache)
             seconds[name].append(ran.seconds)
     shutil.rmtree(options.out / "cache" / "sweep", ignore_errors=True)
     what, against = "a sweep of 8 jobs that share the cache (`-m seed=range(8)`), resnet18", "one job"
