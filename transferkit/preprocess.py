@@ -55,7 +55,8 @@ class Preprocessing:
         """The resized and cropped image as uint8 (3, H, W): a quarter of the bytes, for `normalize` to finish."""
         if self.crop_mode == "center":
             image = _without_far_ends(image)
-        image = functional.resize(image.convert("RGB"), self._target(image), INTERPOLATIONS[self.interpolation])
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        image = functional.resize(image, self._target(image), INTERPOLATIONS[self.interpolation])
         tensor: Tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
         return tensor
 

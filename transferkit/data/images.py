@@ -1,5 +1,6 @@
 """Whatever lies in an image file, as 8-bit RGB."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from transferkit.errors import TransferkitError
+
+log = logging.getLogger(__name__)
 
 DECODE_VERSION = 1
 """Raised whenever `decode` gives other pixels than before, so that cached features are computed anew."""
@@ -62,7 +65,7 @@ def decode(source: str | Path | bytes | Image.Image, name: str | None = None) ->
     label = name or (str(source) if isinstance(source, str | Path) else "(image in memory)")
     try:
         if isinstance(source, Image.Image):
-            return _to_rgb(source)
+            return _to_rgb(source.copy())
         with big_images_allowed(), open_image(source) as image:
             image.load()
             return _to_rgb(image)
@@ -140,11 +143,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """A copy, turned as its EXIF orientation says."""
+    """The image, turned as its EXIF orientation says."""
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except Exception:  # broken EXIF says nothing about the pixels
-        return image.copy()
+        log.debug("broken EXIF data", exc_info=True)
+    return image
 
 
 def _float_to_8bit(values: NDArray[np.float32]) -> NDArray[np.uint8]:
