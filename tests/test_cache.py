@@ -214,7 +214,8 @@ def test_rows_of_any_shape_and_type_come_back(tmp_path: Path) -> None:
     index = RowIndex()
     index.add((ids, kept))
     got = index.gather(["b", "a"])
-    assert got.dtype == np.uint8 and np.array_equal(got, maps[::-1])
+    assert got.dtype == np.uint8
+    assert np.array_equal(got, maps[::-1])
     assert cache.entry({"of": "maps"}).read() == []  # another kind, another entry
 
 
@@ -226,3 +227,14 @@ def test_every_kind_counts_for_the_size(tmp_path: Path) -> None:
     cache.entry({"of": "features"}).write(["a"], rows(1))
     cache.shrink()
     assert not old.folder.exists()
+
+
+def test_many_rows_are_gathered_into_a_file() -> None:
+    index = RowIndex()
+    for start in range(0, 12, 4):
+        index.add(([f"id{i}" for i in range(start, start + 4)], rows(4, start=3 * start)))
+    wanted = [f"id{i}" for i in (11, 0, 5, 5, 3)]
+    got = index.gather(wanted, ram_bytes=10)
+    assert isinstance(got, np.memmap)
+    assert np.array_equal(got, index.gather(wanted))
+    assert np.array_equal(got[:, 0], [33, 0, 15, 15, 9])

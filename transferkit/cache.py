@@ -15,8 +15,11 @@ another split, seed, folder or added images find what is there already.
 
 import json
 import logging
+import math
 import os
 import shutil
+import sys
+import tempfile
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +41,9 @@ Chunk = tuple[Sequence[str], Rows]
 """Identities of n images, and their rows (n, ...)."""
 
 GIGABYTE = 10**9
+
+RAM_BYTES = 256_000_000
+"""Gathered rows that take more lie in a file."""
 
 
 def default_cache_dir() -> Path:
@@ -159,26 +165,44 @@ class RowIndex:
 
     def __init__(self) -> None:
         self._chunks: list[Rows] = []
-        self._places: dict[str, tuple[int, int]] = {}
+        self._starts: list[int] = []
+        self._places: dict[str, int] = {}  # over all chunks, one after the other
 
     def add(self, chunk: Chunk) -> None:
         """Know n more rows."""
         ids, rows = chunk
-        self._places.update((identity, (len(self._chunks), i)) for i, identity in enumerate(ids))
+        start = self._starts[-1] + len(self._chunks[-1]) if self._chunks else 0
+        self._places.update((sys.intern(identity), start + i) for i, identity in enumerate(ids))  # stages share them
         self._chunks.append(rows)
+        self._starts.append(start)
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._places
 
-    def gather(self, ids: Sequence[str]) -> Rows:
-        """The rows (N, ...) of these images, at least one, in this order."""
-        places = np.array([self._places[identity] for identity in ids], dtype=np.int64)
-        first = self._chunks[places[0, 0]]
-        out = np.empty((len(ids), *first.shape[1:]), dtype=first.dtype)
-        for number in np.unique(places[:, 0]):
-            mine = np.flatnonzero(places[:, 0] == number)
-            out[mine] = self._chunks[number][places[mine, 1]]
+    def gather(self, ids: Sequence[str], ram_bytes: int = RAM_BYTES) -> Rows:
+        """The rows (N, ...) of these images, at least one, in this order.
+
+        What would take more than `ram_bytes` is memory-mapped, from a file that vanishes with the array: the system
+        keeps in memory what it can and what is used.
+        """
+        places = np.fromiter((self._places[identity] for identity in ids), dtype=np.int64, count=len(ids))
+        numbers = np.searchsorted(self._starts, places, side="right") - 1
+        first = self._chunks[numbers[0]]
+        out = _room((len(ids), *first.shape[1:]), first.dtype, ram_bytes)
+        order = np.argsort(numbers, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            number = numbers[mine[0]]
+            out[mine] = self._chunks[number][places[mine] - self._starts[number]]
         return out
+
+
+def _room(shape: tuple[int, ...], dtype: np.dtype[Any], ram_bytes: int) -> Rows:
+    """An array to be filled, in memory or, where it is large, in a file without a name."""
+    size = math.prod(shape) * dtype.itemsize
+    if size <= ram_bytes:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _lock(folder: Path) -> FileLock:
