@@ -16,8 +16,8 @@ TABLE = {
 }
 """The lecture's advice for each corner."""
 
-PROBES = ("linear_probe", "nearest_neighbor", "stage_probe")
-"""What trains no stage. Neighbours cost less to fit than a classifier, but keep every image for ever after."""
+PROBES = ("linear_probe", "stage_probe", "nearest_neighbor")
+"""What trains no stage. Neighbours are the quickest to fit, but they keep every image, so at a tie they come last."""
 
 COST_ORDER = (*PROBES, "finetune_few", "finetune_many", "lp_ft", "retrain")
 """What the advisor chooses from, the cheapest first."""
