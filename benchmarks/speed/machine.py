@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -88,14 +89,14 @@ def forwards(
 
 
 def _rate(network: Callable[[Tensor], Tensor], inputs: Tensor, device: torch.device, seconds: float) -> float:
-    """Images a second: the best of the passes that fit into some seconds, after two that warm up."""
+    """Images a second: the median of the passes that fit into some seconds, after two that warm up."""
     with torch.no_grad():
         for _ in range(2):
             network(inputs)
         times: list[float] = []
         while sum(times) < seconds or len(times) < 3:
             times.append(seconds_of(lambda: network(inputs), device))
-    return len(inputs) / min(times)
+    return len(inputs) / median(times)
 
 
 def set_threads(options: Options) -> None:
