@@ -41,3 +41,18 @@ def test_iterations_are_bounded() -> None:
     basis = Basis(Stack([X]), True)
     rows = Rows(Stack([X]), basis, np.float64, fitted=True)
     assert next(solve_path(rows, basis, y, [100.0], 1e-9, 5)).iterations == 5
+
+
+def test_the_objective_is_near_its_minimum_where_the_loss_is_next_to_nothing() -> None:
+    """There the gradient is small, too, at heads that are far from the solution."""
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:100], y[:100]
+    basis = Basis(Stack([X]), True)
+    rows = Rows(Stack([X]), basis, np.float64, fitted=True)
+    Cs = np.logspace(2, 5, 13)
+
+    def objectives(tol: float) -> list[float]:
+        found = zip(Cs, solve_path(rows, basis, y, Cs, tol, 5000), strict=True)
+        return [rows.loss(s.head, y)[0] + np.vdot(s.head[0], s.head[0]) / (2 * C * len(y)) for C, s in found]
+
+    assert np.array(objectives(1e-4)) == pytest.approx(np.array(objectives(1e-9)), rel=0.1)

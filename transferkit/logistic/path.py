@@ -15,6 +15,9 @@ _MEMORY = 10
 _LEAST_SPREAD = 1e-6
 """Of p (1 - p), whose mean tells the curvature, where all rows are classified with certainty."""
 
+_GAIN = 1e-2
+"""The part of the objective that may still be there to gain when a solution counts as found."""
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -52,7 +55,8 @@ def solve_path(
         basis: That was made of these rows.
         labels: (N,) from 0 to K - 1, all of which occur.
         Cs: In ascending order.
-        tol: Largest entry of the gradient at which a solution counts as found.
+        tol: Largest entry of the gradient at which a solution counts as found, unless more than a hundredth of the
+            objective could still be gained.
         max_iter: Most iterations for a value of C.
         start: Where the first fit starts, inside; by default at zero.
     """
@@ -73,13 +77,19 @@ def solve_path(
 
 def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, max_iter: int, start: Head) -> Solution:
     loss, slope, spread = _penalized(rows, labels, penalty, start)
-    if _largest(slope) < tol:
-        return Solution(start, 0)
     # The Hessian is nearly diagonal: of class k and direction j about mean p_k (1 - p_k) times the variance along j.
     spread = np.maximum(spread, _LEAST_SPREAD)
-    scale = 1 / np.sqrt(_flat((spread[:, None] * basis.variances + penalty, spread)))
+    newton = 1 / np.sqrt(_flat((spread[:, None] * basis.variances + penalty, spread)))
+
+    def found(value: float, gradient: Head) -> bool:
+        # A direction in which rows vary little has a small gradient wherever it stands, so the size of the gradient is
+        # not enough: what could still be gained, by that Hessian, must be a small part of the objective as well.
+        return _largest(gradient) < tol and float(np.sum((_flat(gradient) * newton) ** 2)) < 2 * _GAIN * value
+
+    if found(loss, slope):
+        return Solution(start, 0)
     # L-BFGS begins with a step of length one against the gradient: here the length that such scales ask for.
-    scale *= np.linalg.norm(_flat(slope) * scale)
+    scale = newton * np.linalg.norm(_flat(slope) * newton)
     origin = _flat(start)
     shape = start[0].shape
     latest = loss, slope
@@ -93,7 +103,7 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
         return latest[0], _flat(latest[1]) * scale
 
     def stop_when_found(intermediate_result: OptimizeResult) -> None:
-        if _largest(latest[1]) < tol:  # of the point that was accepted: the last one looked at
+        if found(*latest):  # of the point that was accepted: the last one looked at
             raise StopIteration
 
     result = minimize(
