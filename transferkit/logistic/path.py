@@ -46,8 +46,8 @@ def solve_path(
     That is the objective of scikit-learn's `LogisticRegression`, which is the reference of the result. A solver of
     scipy is called here, with a loss of our own, for what scikit-learn has no room for: variables scaled by the
     curvature of each class and direction, which changes with C, and rows that are read in blocks. Against it,
-    warm-started, a half to a fifth of the processor time (benchmarks/probes.py). A fit starts where the straight line through the last two
-    solutions, over log C, leads.
+    warm-started, a half to a fifth of the processor time (benchmarks/probes.py). A fit starts where the straight line
+    through the last two solutions, over log C, leads.
 
     Args:
         rows: N of them, inside `basis`.
