@@ -142,19 +142,18 @@ def test_the_backbone_keeps_every_bit(tensors: Any) -> None:
     assert all(parameter.grad is None for parameter in backbone.parameters())
 
 
-def test_all_stages_cost_one_pass(tensors: Any) -> None:
+def test_all_stages_cost_one_pass(tensors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = network()
     module = ProbeModule(backbone, 10, ["stage1", "stage3", "stage4"])
     calls = dict.fromkeys(backbone.stage_names, 0)
+    run = Backbone._run
 
-    def count(name: str) -> Any:
-        def hook(*_: Any) -> None:
+    def counted(self: Backbone, state: Any, names: Any) -> Any:
+        for name in names:
             calls[name] += 1
+        return run(self, state, names)
 
-        return hook
-
-    for name, stage in backbone.stages.items():
-        stage.register_forward_hook(count(name))
+    monkeypatch.setattr(Backbone, "_run", counted)  # of copies, too
     train, val = loaders(tensors)
     trainer(2, num_sanity_val_steps=0).fit(module, train, val)
     batches = 2 * (len(train) + len(val))

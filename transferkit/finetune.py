@@ -19,6 +19,9 @@ from transferkit.training.scheduled import ScheduledModule
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
 
+FUSED = ("sgd", "adam", "adamw")
+"""Optimizers that torch can run in one pass over the weights."""
+
 
 class FinetuneModule(ScheduledModule):
     """A backbone and a linear head, trained as a plan says.
@@ -162,8 +165,21 @@ class FinetuneModule(ScheduledModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
         settings = {key: value for key, value in self.plan.optimizer.items() if key not in ("lr", "lr_scale")}
+        # Half the time of a step. Together with the scaler of fp16 it would refuse to clip gradients.
+        if settings["name"] in FUSED and self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed":
+            settings = {"fused": True, **settings}
         optimizer = create_optimizer(self.parameter_groups(), settings)
         return self.with_schedule(optimizer, self.plan.schedule)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip as the trainer says. Lightning refuses fused optimizers in bf16 too, where nothing is scaled."""
+        if gradient_clip_val and gradient_clip_algorithm != "value" and optimizer.param_groups[0].get("fused"):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, float(gradient_clip_val))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""

@@ -1,6 +1,7 @@
 """One fit: the best epoch is kept, averages and early stopping work, several processes give what one gives."""
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def data() -> ImageData:
 def make_module(**keys: Any) -> FinetuneModule:
     torch.manual_seed(0)
     backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
-    return FinetuneModule(backbone, 10, Plan.from_mapping({"name": "test", "phases": PHASES, **keys}))
+    more = {name: keys.pop(name) for name in ("optimizer",) if name in keys}
+    return FinetuneModule(backbone, 10, Plan.from_mapping({"name": "test", "phases": PHASES, **keys}, **more))
 
 
 def batches(module: FinetuneModule, data: ImageData) -> TrainingData:
@@ -129,6 +131,37 @@ def test_the_moving_average_is_that_of_the_formula_and_keeps_what_does_not_chang
     torch.testing.assert_close(moving_average(0.9, a, b), 0.9 * a + 0.1 * b)
     assert all(torch.equal(moving_average(decay, a, a), a) for decay in (0.1, 0.9, 0.999))
     assert int(moving_average(0.9, torch.tensor(3), torch.tensor(7))) == 7
+
+
+def test_a_fit_leaves_torchs_switches_as_they_were(data: ImageData, tmp_path: Path) -> None:
+    switches: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), switches.fill_uninitialized_memory
+    seen = []
+
+    class Watched(FinetuneModule):
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+            seen.append((torch.are_deterministic_algorithms_enabled(), switches.fill_uninitialized_memory))
+
+    module = make_module(phases={"head": {"epochs": 1, "train": {"head": 1e-2}}})
+    module.__class__ = Watched
+    run_phases(module, data, tmp_path)
+    assert seen == [(True, False)]
+    assert (torch.are_deterministic_algorithms_enabled(), switches.fill_uninitialized_memory) == before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_are_clipped(precision: str, data: ImageData, tmp_path: Path) -> None:
+    moved = {}
+    for clip in (None, 1e-3):
+        module = make_module(optimizer={"name": "sgd"})
+        start = module.model.head.weight.detach().clone()  # type: ignore[operator]
+        module.plan = dataclasses.replace(module.plan, phases=module.plan.phases[:1])
+        run_phases(module, data, tmp_path / str(clip), gradient_clip=clip, precision=precision)
+        moved[clip] = float((module.model.head.weight.detach() - start).norm())  # type: ignore[operator]
+    # Not more than the rate of 1e-2 times the norm, in each of the steps.
+    assert moved[1e-3] <= 1e-2 * 1e-3 * 2 * (len(data.train) // 16) * 1.001
+    assert moved[1e-3] < moved[None]
 
 
 def test_a_fit_ends_when_val_gets_no_better(data: ImageData, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transferkit.errors import TransferkitError
 from transferkit.plan import differences
 from transferkit.rundir import write_json
-from transferkit.training.callbacks import EpochProgress, History, SeededSteps
+from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.data import TrainingData
 from transferkit.training.scheduled import ScheduledModule
@@ -109,7 +109,7 @@ def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer
     if last:
         log.info("Going on from %s.", last)
     module.to(memory_format=torch.channels_last)
-    with quiet_lightning():
+    with quiet_lightning(), deterministic_again():
         try:
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -203,6 +203,18 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
 def moving_average(decay: float, average: Tensor, now: Tensor, count: Any = None) -> Tensor:
     """Keep that part of the average; of what does not change, every bit. Counters are as they are now."""
     return torch.lerp(average, now, 1 - decay) if now.is_floating_point() else now
+
+
+@contextmanager
+def deterministic_again() -> Iterator[None]:
+    """Give torch's global switches back as they were; Lightning leaves its `deterministic` on."""
+    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = set_filling(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warns)
+        set_filling(fills)
 
 
 @contextmanager

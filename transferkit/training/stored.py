@@ -29,7 +29,8 @@ class StoredInputs:
     def __init__(
         self, chunks: Sequence[Rows], places: npt.NDArray[np.int64], labels: Any, precision: str | None = None
     ) -> None:
-        self._chunks = list(chunks)
+        # As tensors, what is in memory goes to another process through shared memory.
+        self._chunks = [c if isinstance(c, np.memmap) else torch.from_numpy(c) for c in chunks]
         self._places = places
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.views = len(places)
@@ -53,21 +54,22 @@ class StoredInputs:
         """
         indices = np.asarray(indices, dtype=np.int64)
         places = self._places[views, indices]
-        first = self._chunks[places[0, 0]]
+        chunks = {int(number): np.asarray(self._chunks[number]) for number in np.unique(places[:, 0])}
+        first = chunks[int(places[0, 0])]
         rows = np.empty((len(places), *first.shape[1:]), dtype=first.dtype)
-        for number in np.unique(places[:, 0]):
+        for number, chunk in chunks.items():
             mine = np.flatnonzero(places[:, 0] == number)
-            rows[mine] = self._chunks[number][places[mine, 1]]
+            rows[mine] = chunk[places[mine, 1]]
         inputs = torch.from_numpy(rows) if self._precision is None else unpack(rows, self._precision)
         return inputs, self.labels[torch.from_numpy(indices)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: files by their names, arrays as tensors, which go through shared memory."""
-        chunks = [c.filename if isinstance(c, np.memmap) else torch.from_numpy(c) for c in self._chunks]
+        """For another process: files by their names."""
+        chunks = [c.filename if isinstance(c, np.memmap) else c for c in self._chunks]
         return {**self.__dict__, "_chunks": chunks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        chunks = [c.numpy() if isinstance(c, Tensor) else np.load(c, mmap_mode="r") for c in state["_chunks"]]
+        chunks = [c if isinstance(c, Tensor) else np.load(c, mmap_mode="r") for c in state["_chunks"]]
         self.__dict__.update({**state, "_chunks": chunks})
 
 
