@@ -12,8 +12,8 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.cache import FeatureCache
 from transferkit.data.imageset import ImageSet
-from transferkit.errors import TransferkitError
 from transferkit.device import find_device
+from transferkit.errors import TransferkitError
 from transferkit.features import ExtractionStats, extract_features, join_stages
 
 

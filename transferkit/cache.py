@@ -188,21 +188,21 @@ class RowIndex:
         places = np.fromiter((self._places[identity] for identity in ids), dtype=np.int64, count=len(ids))
         numbers = np.searchsorted(self._starts, places, side="right") - 1
         first = self._chunks[numbers[0]]
-        out = _room((len(ids), *first.shape[1:]), first.dtype, ram_bytes)
+        shape, kind = (len(ids), *first.shape[1:]), first.dtype
+        if math.prod(shape) * kind.itemsize <= ram_bytes:
+            out: Rows = np.empty(shape, kind)
+            self._fill(out, places, numbers)
+            return out
+        with tempfile.TemporaryFile() as file:
+            self._fill(np.memmap(file, kind, "w+", shape=shape), places, numbers)
+            return np.memmap(file, kind, "r", shape=shape)
+
+    def _fill(self, out: Rows, places: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> None:
+        """Copy rows, chunk by chunk: where they lie over all chunks, and the number of their chunk."""
         order = np.argsort(numbers, kind="stable")
         for mine in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
             number = numbers[mine[0]]
             out[mine] = self._chunks[number][places[mine] - self._starts[number]]
-        return out
-
-
-def _room(shape: tuple[int, ...], dtype: np.dtype[Any], ram_bytes: int) -> Rows:
-    """An array to be filled, in memory or, where it is large, in a file without a name."""
-    size = math.prod(shape) * dtype.itemsize
-    if size <= ram_bytes:
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
 
 
 def _lock(folder: Path) -> FileLock:

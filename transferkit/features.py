@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from transferkit.errors import TransferkitError
 from transferkit.inference import InferenceNetwork
 from transferkit.loading import Batch, Source, damaged, open_source
 from transferkit.pixels import with_kept_pixels
+from transferkit.preprocess import Preprocessing
 from transferkit.progress import progress as show_progress
 from transferkit.rows import GrowingRows
 from transferkit.stage import match_stages
@@ -76,27 +78,23 @@ def extract_features(
     """Compute what leaves some stages, pooled over the positions of a map, for every image.
 
     Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
-    read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results
-    depend on none of `batch_size`, `num_workers` and `compile` (to about 1e-5, in bf16 1e-2, of their size). The
-    backbone is not changed; it runs in eval mode.
+    read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results depend
+    on none of `batch_size`, `num_workers` and `compile` (to 1e-5, in bf16 1e-2). The backbone is not changed.
 
     Args:
         backbone: The network.
         dataset: An `ImageSet`; or any map-style data set of PIL images or preprocessed floating-point tensors
-            (3, H, W), alone or with labels; or a `DataLoader` of such tensors in batches that does not shuffle. Data
-            other than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
+            (3, H, W), alone or with labels; or a `DataLoader` of batches of such tensors that does not shuffle. Other
+            data than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
         stages: Names or patterns; by default the top feature stage.
-        pool: What becomes of a map (C, H, W): "avg" or "max" over its positions, giving D = C; or "grid2" to "grid4"
-            for averages over so many cells in each direction, giving D = C x cells (`pool_features`).
+        pool: What becomes of a map (C, H, W): "avg", "max", "grid2" to "grid4"; see `pool_features`.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
-        num_workers: Processes that decode images; "auto" chooses by the number of images and of cores.
+        num_workers: Processes that decode; "auto" chooses by the number of images and of cores.
         device: "auto" for the first of cuda, mps and cpu that there is.
-        precision: Of the products: "fp32", "bf16", "fp16", or "auto" for the fastest the device has instructions for
-            (`find_precision`). Features are float32 all the same.
-        compile: Whether to compile the network; "auto" where so much is to be computed on a CPU that it pays.
-        pixels: A cache for the decoded, resized and cropped images of an `ImageSet`, so that other networks that
-            take the same size need not decode them again.
+        precision: Of the products: "fp32", "bf16", "fp16", or "auto" (`find_precision`). Features are float32 anyhow.
+        compile: Whether to compile the network; "auto": where so much is to do on a CPU that it pays.
+        pixels: A cache for the decoded images of an `ImageSet`, for other networks that take the same size.
         progress: Whether to show it.
         stats: A new one, to be filled.
 
@@ -104,40 +102,47 @@ def extract_features(
         Stage to array (N, D), rows in the order of `dataset`.
 
     Raises:
-        TransferkitError: An unknown stage or pooling, data of another kind, images that cannot be read (all are listed,
-            after the others are computed and kept), features that are not finite, or a cache that cannot be written.
+        TransferkitError: An unknown setting, data of another kind, images that cannot be read (all are listed, the
+            others are kept), features that are not finite, or a cache that cannot be written.
     """
     start = time.perf_counter()
     check_pool(pool)
     names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
     stats = ExtractionStats() if stats is None else stats
     store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
-    source = open_source(
-        dataset,
-        backbone.preprocess.pixels,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        hashed=store is not None,
-        progress=progress,
-    )
-    if pixels is not None:
-        source = with_kept_pixels(source, pixels, backbone.preprocess, batch_size)
-    place = find_device(device)
-    fast = find_precision(precision, place)
+    source = _open(dataset, backbone.preprocess, pixels, batch_size, num_workers, store is not None, progress)
+    fast = find_precision(precision, place := find_device(device))
     keys = describe(backbone, names, pool, fast) if store else {}
-
-    def make_network(images: int) -> InferenceNetwork:
-        network = InferenceNetwork(backbone.truncate(names[-1]), pool, place, fast)
-        network.decide(compile, images, (3, *backbone.preprocess.input_size))
-        return network
-
     rows = {name: GrowingRows(store.entry(keys[name]) if store else None) for name in names}
+    make_network = partial(_network, backbone.truncate(names[-1]), pool, place, fast, compile)
     ids = _complete(rows, source, store, make_network, stats, progress)
     features = {name: _gather(rows[name].index, ids, backbone.infos[name].channels) for name in names}
-    stats.images = len(ids)
-    stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
-    _tell(stats, time.perf_counter() - start)
+    _tell(stats, ids, names, time.perf_counter() - start)
     return features
+
+
+def _open(
+    dataset: Any,
+    preprocess: Preprocessing,
+    pixels: FeatureCache | None,
+    batch_size: int,
+    num_workers: int | str,
+    hashed: bool,
+    progress: bool,
+) -> Source:
+    """The images, resized and cropped, from the cache where they are kept."""
+    loading: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "progress": progress}
+    source = open_source(dataset, preprocess.pixels, hashed=hashed, **loading)
+    return source if pixels is None else with_kept_pixels(source, pixels, preprocess, batch_size)
+
+
+def _network(
+    backbone: Backbone, pool: str, device: torch.device, precision: str, compile: bool | str, images: int
+) -> InferenceNetwork:
+    """The network as it computes fastest, for so many images."""
+    network = InferenceNetwork(backbone, pool, device, precision)
+    network.decide(compile, images, (3, *backbone.preprocess.input_size))
+    return network
 
 
 def _gather(index: RowIndex, ids: Sequence[str], width: int) -> Features:
@@ -145,8 +150,10 @@ def _gather(index: RowIndex, ids: Sequence[str], width: int) -> Features:
     return index.gather(ids) if ids else np.empty((0, width), dtype=np.float32)
 
 
-def _tell(stats: ExtractionStats, seconds: float) -> None:
-    """One line in the log for all stages of which as much was reused and computed."""
+def _tell(stats: ExtractionStats, ids: Sequence[str], names: Sequence[str], seconds: float) -> None:
+    """Complete the counts; one line in the log for all stages of which as much was reused and computed."""
+    stats.images = len(ids)
+    stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
     stats.seconds = seconds
     alike: dict[tuple[int, int], list[str]] = {}
     for name, reused in stats.reused.items():
