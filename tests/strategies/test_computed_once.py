@@ -134,3 +134,18 @@ def test_a_finished_phase_is_skipped(data: ImageData, tmp_path: Path, counts: Co
     assert (again.val == first.val).all()
     state = again.model.state_dict()
     assert all((state[name] == value).all() for name, value in first.model.state_dict().items())
+
+
+def test_rows_on_disk_train_as_those_in_memory(
+    data: ImageData, tmp_path: Path, counts: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = {"phases": {"tail": PHASES["tail"]}}
+    fitted = {}
+    for cached in ("memory", "disk"):
+        storage = Storage(cached, cached == "disk", "as the test wants")
+        monkeypatch.setattr("transferkit.strategies.batches.choose_storage", lambda *_, chosen=storage: chosen)
+        fitted[cached] = fit(data, tmp_path / cached, strategy=tail)
+    assert (fitted["memory"].val == fitted["disk"].val).all()
+    assert fitted["memory"].history == fitted["disk"].history
+    assert counts["forwarded"] == 2 * (len(data.train) + len(data.val))
+    assert list((tmp_path / "cache" / "activations").glob("*/*/*.npy"))
