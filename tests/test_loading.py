@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
+from transferkit import loading
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
 from transferkit.loading import count_workers, identify, open_source
@@ -57,3 +58,18 @@ def test_a_worker_that_dies():
     source = open_source(Deadly(), SMALL, batch_size=1, num_workers=1, hashed=False)
     with pytest.raises(TransferkitError, match=r"/dev/shm.*trainer\.num_workers=0"):
         list(source.load([]))
+
+
+@pytest.mark.parametrize(("in_files", "expected"), [(True, 1), (False, 0)])
+def test_arrays_are_read_without_workers(tmp_path, monkeypatch, in_files, expected):
+    pixels = np.arange(64 * 16, dtype=np.uint16).reshape(64, 4, 4).astype(np.uint8)
+    images = ImageSet.from_arrays(pixels, np.zeros(64))
+    if in_files:
+        for i in range(64):
+            images.image(i).save(tmp_path / f"{i}.png")
+        images = ImageSet.from_files(sorted(tmp_path.iterdir()), np.zeros(64))
+    asked, loader = [], loading.DataLoader
+    monkeypatch.setattr(loading, "DataLoader", lambda *a, **k: asked.append(k["num_workers"]) or loader(*a, **k))
+    source = open_source(images, SMALL, batch_size=32, num_workers="auto", hashed=False, progress=False)
+    assert sum(len(batch.ids) for batch in source.load(range(64))) == 64
+    assert asked == [expected]
