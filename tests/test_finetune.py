@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import transferkit as tk
 from transferkit.errors import TransferkitError
 from transferkit.finetune import FinetuneModule
+from transferkit.frozen import FrozenStages
 from transferkit.optim import SCHEDULES
 from transferkit.plan import Plan
-from transferkit.training.frozen import FrozenStages
 
 NET = ("narrow_resnet10", "resnet_glyphs")
 BATCH = 8

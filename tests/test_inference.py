@@ -53,7 +53,11 @@ def test_batches_of_another_size_run_uncompiled(backbone, monkeypatch) -> None:
     network.compile, shapes = True, []
 
     def compiled_for(stages):
-        return lambda x: shapes.append(len(x)) or network._run(x, stages)
+        def run(x):
+            shapes.append(len(x))
+            return network._run(x, stages)
+
+        return run
 
     monkeypatch.setattr(network, "_compiled_for", compiled_for)
     for n in (4, 4, 3):

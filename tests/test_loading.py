@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from transferkit import loading
 from transferkit.data.imageset import ImageSet
@@ -68,8 +68,13 @@ def test_arrays_are_read_without_workers(tmp_path, monkeypatch, in_files, expect
         for i in range(64):
             images.image(i).save(tmp_path / f"{i}.png")
         images = ImageSet.from_files(sorted(tmp_path.iterdir()), np.zeros(64))
-    asked, loader = [], loading.DataLoader
-    monkeypatch.setattr(loading, "DataLoader", lambda *a, **k: asked.append(k["num_workers"]) or loader(*a, **k))
+    asked: list[int] = []
+
+    def spy(*args: Any, **options: Any) -> Any:
+        asked.append(options["num_workers"])
+        return DataLoader(*args, **options)
+
+    monkeypatch.setattr(loading, "DataLoader", spy)
     source = open_source(images, SMALL, batch_size=32, num_workers="auto", hashed=False, progress=False)
     assert sum(len(batch.ids) for batch in source.load(range(64))) == 64
     assert asked == [expected]

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from transferkit.features import ExtractionStats, extract_features
 from transferkit.pixels import describe_pixels
 
 
-def network(name: str = "resnet18", **changes: object) -> Backbone:
+def network(name: str = "resnet18", **changes: Any) -> Backbone:
     torch.manual_seed(0)
     return create_backbone(name, weights=None, source="torchvision", input_size=32, **changes)
 

@@ -9,7 +9,8 @@ from transferkit.stage import unknown_name
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What `find_precision` returns, as torch's number format."""
 
 
 def find_device(device: str | torch.device) -> torch.device:
@@ -55,4 +56,4 @@ def cpu_multiplies_bf16() -> bool:
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """What runs a network in a format that `find_precision` returned."""
-    return torch.autocast(device.type, _TYPES[precision]) if precision in _TYPES else nullcontext()
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, TYPES[precision])

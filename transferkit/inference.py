@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferkit.backbones.backbone import Backbone, feature, pool_features
-from transferkit.backbones.folded import fold_batch_norm
 from transferkit.cores import count_cores
-from transferkit.described import parameter_type
-from transferkit.device import autocast
+from transferkit.frozen import FrozenStages
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +20,6 @@ Features = npt.NDArray[np.float32]
 COMPILE_FROM = 1e13
 """Operations for each core from which on compiling pays. It takes 5 to 16 s on two cores, which then save about a third
 of their time; they do some 5e11 operations a second, so 2e13 take 40 s. That is 5,500 images through a ResNet-18."""
-
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def worth_compiling(operations: float, images: int, cores: int) -> bool:
@@ -48,12 +44,7 @@ class InferenceNetwork:
         self.names = backbone.stage_names
         self.pool = pool
         self.device = device
-        self.precision = precision
-        self.preprocess = backbone.preprocess
-        self._dtype = parameter_type(backbone)
-        self._backbone = fold_batch_norm(backbone).to(device).to(memory_format=torch.channels_last)
-        if precision in _TYPES:
-            _cast_weights(self._backbone, _TYPES[precision])
+        self._stages = FrozenStages(backbone, device, precision)
         self._compiled: dict[tuple[str, ...], Callable[[Tensor], list[Tensor]]] = {}
         self._compiled_shape: tuple[int, ...] | None = None
         self.compile = False
@@ -66,11 +57,10 @@ class InferenceNetwork:
         if self.compile:
             log.info("Compiling the network: with %d images to compute that pays.", images)
 
-    @torch.no_grad()
     def operations(self, size: Sequence[int]) -> float:
         """Additions and multiplications of matrix products and convolutions for one image (3, H, W)."""
         with FlopCounterMode(display=False) as counter:
-            self._run(torch.zeros(1, *size, device=self.device, dtype=self._dtype), self.names[-1:])
+            self._run(torch.zeros(1, *size), self.names[-1:])
         return float(counter.get_total_flops())
 
     def __call__(self, inputs: Tensor, stages: Sequence[str]) -> dict[str, Features]:
@@ -81,8 +71,7 @@ class InferenceNetwork:
             stages: In the order of the network.
         """
         inputs = inputs.to(self.device, memory_format=torch.channels_last)
-        inputs = self.preprocess.normalize(inputs) if inputs.dtype == torch.uint8 else inputs
-        values = self._best(inputs.to(self._dtype), tuple(stages))
+        values = self._best(inputs, tuple(stages))
         return {name: value.cpu().numpy() for name, value in zip(stages, values, strict=True)}
 
     def _best(self, inputs: Tensor, stages: tuple[str, ...]) -> list[Tensor]:
@@ -91,7 +80,7 @@ class InferenceNetwork:
         if self.compile and tuple(inputs.shape) == self._compiled_shape:
             # What fails in there depends on the compiler of the machine; the plain network needs none.
             try:
-                with torch.no_grad():
+                with torch.no_grad():  # weights are made constants only where nothing needs their gradients
                     return self._compiled_for(stages)(inputs)
             except Exception as error:
                 self.compile = False
@@ -108,13 +97,5 @@ class InferenceNetwork:
         return self._compiled[stages]
 
     def _run(self, inputs: Tensor, stages: Sequence[str]) -> list[Tensor]:
-        with autocast(self.precision, self.device):
-            states = self._backbone.states(inputs, stages)
+        states = self._stages(inputs, stages)
         return [pool_features(feature(states[name]).float(), self.pool) for name in stages]
-
-
-def _cast_weights(network: nn.Module, dtype: torch.dtype) -> None:
-    """What autocast would do in every forward pass, once: weights of convolutions and linear layers."""
-    for module in network.modules():
-        if type(module) in (nn.Conv2d, nn.Linear):
-            module.to(dtype)

@@ -49,6 +49,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trainer.precision": _one_of("auto", "fp32", "bf16", "fp16"),
     "trainer.compile": (lambda value: value == "auto" or isinstance(value, bool), "auto, true or false"),
     "dataset.cache": (lambda value: value in (None, "pixels"), "null or pixels"),
+    "augment.views": (
+        lambda value: value is None or (is_whole(value) and value >= 1),
+        "null, or a whole number from 1 on",
+    ),
     "cache.enabled": (lambda value: isinstance(value, bool), "true or false"),
     "cache.max_gb": (lambda value: is_number(value) and value > 0, "a number above 0"),
     "strategy.pool": _one_of("avg", "max", "grid2", "grid3", "grid4"),

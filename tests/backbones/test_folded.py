@@ -1,3 +1,5 @@
+from typing import cast
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,8 @@ def lively(name: str, source: str) -> Backbone:
     backbone = create_backbone(name, weights=None, source=source, input_size=64)
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -36,6 +40,7 @@ def test_every_stage_gives_what_it_gave(name: str, source: str) -> None:
     with torch.no_grad():
         expected, got = backbone.forward_stages(images), folded.forward_stages(images)
     for stage, state in expected.items():
+        assert isinstance(state, torch.Tensor)
         torch.testing.assert_close(got[stage], state, rtol=1e-3, atol=1e-4 * float(state.abs().max()))
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
 
@@ -43,9 +48,11 @@ def test_every_stage_gives_what_it_gave(name: str, source: str) -> None:
 @pytest.mark.parametrize(("name", "source"), [("resnet18", "torchvision"), ("mobilenetv2_100", "timm")])
 def test_no_batch_norm_is_left(name: str, source: str) -> None:
     folded = fold_batch_norm(lively(name, source))
-    called = [n for stage in folded.stages.values() for n in stage.graph.nodes if n.op == "call_module"]
-    kinds = {type(stage.get_submodule(n.target)) for stage in folded.stages.values() for n in stage.graph.nodes
-             if n.op == "call_module"}  # fmt: skip
+    graphs = [cast(torch.fx.GraphModule, stage) for stage in folded.stages.values()]
+    called = [
+        stage.get_submodule(str(n.target)) for stage in graphs for n in stage.graph.nodes if n.op == "call_module"
+    ]
+    kinds = {type(module) for module in called}
     assert len(called) > 20
     assert nn.Conv2d in kinds
     assert not any(issubclass(kind, nn.BatchNorm2d) for kind in kinds)
@@ -59,11 +66,12 @@ def test_a_convolution_that_is_called_twice_is_left_alone() -> None:
             self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.bn(self.conv(self.bn(self.conv(x))))
+            y: torch.Tensor = self.bn(self.conv(self.bn(self.conv(x))))
+            return y
 
     backbone = lively("resnet18", "torchvision")
     stage = torch.fx.symbolic_trace(Twice()).eval()
-    nn.init.uniform_(stage.bn.running_var, 2, 4)
+    nn.init.uniform_(stage.get_buffer("bn.running_var"), 2, 4)
     backbone.stages["stage1"] = stage
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():

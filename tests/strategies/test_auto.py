@@ -139,7 +139,7 @@ def test_close_trials_are_repeated_for_longer(data: ImageData, tmp_path: Path) -
 
 
 def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path) -> None:
-    advice = auto.advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
     assert advice.cross_validated
     known, probes = known_strategies(), advice.measured.probes
     best = max(probes, key=lambda stage: probes[stage].val_top1)
@@ -156,14 +156,14 @@ def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path
 
 
 def test_a_large_val_chooses_for_itself(data: ImageData, tmp_path: Path) -> None:
-    advice = auto.advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
     judged = dataclasses.replace(advice.measured, judged=len(data.val))
     for strategy in known_strategies().values():
         assert settle(strategy, dataclasses.replace(advice, measured=judged)) == strategy
 
 
 def test_neighbours_that_lead_are_fitted(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    advice = auto.advise(embedded("resnet_glyphs"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_glyphs"), data, SETTINGS, make_extractor(SETTINGS), 1000)
     evidence = dataclasses.replace(advice.evidence, probes=dict.fromkeys(advice.evidence.probes, 0.8), neighbors=0.95)
     led = dataclasses.replace(advice, evidence=evidence, verdict=judge(evidence))
     monkeypatch.setattr(auto, "advise", lambda *_: led)

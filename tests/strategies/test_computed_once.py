@@ -13,12 +13,12 @@ from transferkit.cache import CacheEntry
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.extraction import make_extractor
+from transferkit.frozen import FrozenStages
 from transferkit.inference import InferenceNetwork
 from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
-from transferkit.training.frozen import FrozenStages
 from transferkit.training.storage import Storage
 
 PHASES: dict[str, Any] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
 from transferkit.cache import Rows
 from transferkit.described import describe
-from transferkit.training.frozen import FrozenStages
+from transferkit.frozen import FrozenStages
 from transferkit.training.stored import pack
 
 SAMPLE = 8

@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
+from transferkit.frozen import FrozenStages
 from transferkit.optim import create_schedule
-from transferkit.training.frozen import FrozenStages
 
 
 class ScheduledModule(pl.LightningModule):  # type: ignore[misc]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transferkit.cache import Rows
-from transferkit.training.frozen import TYPES
+from transferkit.device import TYPES
 
 
 class StoredInputs:

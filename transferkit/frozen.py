@@ -1,4 +1,4 @@
-"""Frozen stages inside a training, at inference speed."""
+"""Frozen stages at inference speed."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,12 @@ from torch import Tensor, nn
 
 from transferkit.backbones.backbone import Backbone, State
 from transferkit.backbones.folded import fold_batch_norm
-from transferkit.device import autocast
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What `find_precision` returns, as torch's number format."""
+from transferkit.described import parameter_type
+from transferkit.device import TYPES, autocast
 
 
 class FrozenStages:
-    """Some leading stages, frozen: a copy with batch norm folded, channels last, in the precision of the training.
+    """Some leading stages, frozen: a copy with batch norm folded, channels last, in the precision asked for.
 
     Not a module, so that one that holds it neither trains nor saves it.
 
@@ -28,6 +26,7 @@ class FrozenStages:
         self._preprocess = backbone.preprocess
         self._device = device
         self._precision = precision
+        self._dtype = parameter_type(backbone)
         self._backbone = fold_batch_norm(backbone).to(device).to(memory_format=torch.channels_last)
         if precision != "fp32":
             # Once, what autocast would do in each pass: it keeps the casts of trained weights only.
@@ -46,4 +45,4 @@ class FrozenStages:
         images = images.to(self._device, memory_format=torch.channels_last)
         images = self._preprocess.normalize(images) if images.dtype == torch.uint8 else images
         with autocast(self._precision, self._device):
-            return self._backbone.states(images, stages)
+            return self._backbone.states(images.to(self._dtype), stages)
