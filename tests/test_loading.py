@@ -70,11 +70,12 @@ def test_arrays_are_read_without_workers(tmp_path, monkeypatch, in_files, expect
         images = ImageSet.from_files(sorted(tmp_path.iterdir()), np.zeros(64))
     asked: list[int] = []
 
-    def spy(*args: Any, **options: Any) -> Any:
-        asked.append(options["num_workers"])
-        return DataLoader(*args, **options)
+    class Spy(DataLoader[Any]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            asked.append(options["num_workers"])
+            super().__init__(*args, **options)
 
-    monkeypatch.setattr(loading, "DataLoader", spy)
+    monkeypatch.setattr(loading, "DataLoader", Spy)
     source = open_source(images, SMALL, batch_size=32, num_workers="auto", hashed=False, progress=False)
     assert sum(len(batch.ids) for batch in source.load(range(64))) == 64
     assert asked == [expected]

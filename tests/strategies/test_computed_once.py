@@ -37,13 +37,19 @@ def data() -> ImageData:
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Images decoded, images that went through frozen stages by what ran them, bytes written."""
     counted: Counter[str] = Counter()
+    inside: list[str] = []
 
     def watch(kind: Any, name: str, label: str, size: Any) -> None:
         original = getattr(kind, name)
 
         def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
-            counted[label] += size(*args)
-            return original(self, *args, **kwargs)
+            if not inside:  # extraction runs frozen stages, too
+                counted[label] += size(*args)
+            inside.append(label)
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                inside.pop()
 
         monkeypatch.setattr(kind, name, watched)
 

@@ -61,17 +61,20 @@ def test_the_saved_model_gives_what_the_run_reported(default_run: Run) -> None:
     model = tk.load_model(default_run.folder)
     predictions = model.predict([image for image, _ in (data.test[i] for i in range(len(data.test)))])
     probabilities = np.stack([p.probabilities for p in predictions])
-    reported = default_run.json("metrics.json")["test"]
-    labels = data.test.labels
+    metrics = default_run.json("metrics.json")
+    reported, labels = metrics["test"], data.test.labels
+    rounding = 1e-4 if metrics["precision"] == "fp32" else 0.03  # the loaded model computes in fp32
     predicted = probabilities.argmax(axis=1)
     assert (predicted == labels).mean() == pytest.approx(reported["top1"], abs=1e-9)
     assert top_k_accuracy_score(labels, probabilities, k=5) == pytest.approx(reported["top5"], abs=1e-9)
     assert balanced_accuracy_score(labels, predicted) == pytest.approx(reported["balanced_accuracy"], abs=1e-9)
-    assert log_loss(labels, probabilities) == pytest.approx(reported["nll"], rel=1e-3)
+    assert log_loss(labels, probabilities) == pytest.approx(reported["nll"], rel=10 * rounding)
     table = rows_of(default_run.folder / "predictions.csv")
     assert [row["predicted"] for row in table] == [p.label for p in predictions]
     assert [row["label"] for row in table] == [data.class_names[label] for label in labels]
-    assert [float(row["confidence"]) for row in table] == pytest.approx([p.confidence for p in predictions], abs=1e-4)
+    assert [float(row["confidence"]) for row in table] == pytest.approx(
+        [p.confidence for p in predictions], abs=rounding
+    )
     assert all(row["top5"].split("|")[0] == row["predicted"] for row in table)
 
 
