@@ -82,7 +82,7 @@ class InferenceNetwork:
 
     def _best(self, inputs: Tensor, stages: tuple[str, ...]) -> list[Tensor]:
         """Run the compiled network on batches like the first one, the plain one on others."""
-        inputs = inputs.to(self.device, memory_format=torch.channels_last)
+        inputs = inputs.to(self.device)  # the rest of what prepares them is compiled with the network
         self._compiled_shape = self._compiled_shape or tuple(inputs.shape)
         if self.compile and tuple(inputs.shape) == self._compiled_shape:
             # What fails in there depends on the compiler of the machine; the plain network needs none.
