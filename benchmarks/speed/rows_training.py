@@ -21,7 +21,7 @@ from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
 from transferkit.device import find_precision
 
-PER_CLASS = {"resnet18": 122, "resnet50": 50, "vgg16": 25}
+PER_CLASS = {"resnet18": 120, "resnet50": 50, "vgg16": 25}
 """Images of each class in train and val together; fewer for the slower networks."""
 
 
