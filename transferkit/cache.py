@@ -17,7 +17,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import sys
 import tempfile
 import uuid
@@ -30,8 +29,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from transferkit.cache_tools import entry_lock, entry_size, last_use, remove_entry
 from transferkit.errors import TransferkitError
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class FeatureCache:
             for folder in sorted(entry.folder for entry in entries):  # one order for all jobs, so none wait in a circle
                 with _needs_writing(self.root):
                     folder.parent.mkdir(parents=True, exist_ok=True)
-                    lock = _lock(folder)
+                    lock = entry_lock(folder)
                     try:
                         lock.acquire(timeout=0)
                     except Timeout:
@@ -150,12 +150,12 @@ class FeatureCache:
 
     def shrink(self) -> None:
         """Remove the entries used least recently until the size is within `max_gb`."""
-        entries = [(_last_use(folder), _size(folder), folder) for folder in self.root.glob("*/??/*/")]
+        entries = [(last_use(folder), entry_size(folder), folder) for folder in self.root.glob("*/??/*/")]
         excess = sum(size for _, size, _ in entries) - self.max_gb * GIGABYTE
         for _, size, folder in sorted(entries):
             if excess <= 0:
                 return
-            if folder not in self._used and _remove(folder):
+            if folder not in self._used and remove_entry(folder):
                 log.info("Feature cache: removed %s, used least recently (cache.max_gb=%g).", folder, self.max_gb)
                 excess -= size
 
@@ -203,38 +203,6 @@ class RowIndex:
         for mine in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
             number = numbers[mine[0]]
             out[mine] = self._chunks[number][places[mine] - self._starts[number]]
-
-
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder.with_name(folder.name + ".lock"))
-
-
-def _last_use(folder: Path) -> float:
-    try:
-        return (folder / "entry.json").stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _size(folder: Path) -> int:
-    size = 0
-    for path in folder.glob("*"):
-        with suppress(OSError):
-            size += path.stat().st_size
-    return size
-
-
-def _remove(folder: Path) -> bool:
-    lock = _lock(folder)
-    try:
-        lock.acquire(timeout=0)
-    except OSError:  # held by another job (Timeout is an OSError), or not ours to remove
-        return False
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        lock.release()
-    return True
 
 
 @contextmanager

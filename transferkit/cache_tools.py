@@ -57,31 +57,51 @@ def remove_entries(entries: Sequence[Listed]) -> list[Listed]:
 
     A job that reads an entry keeps what it has opened; what it asks for later is computed anew.
     """
-    return [entry for entry in entries if not _remove(entry.folder)]
+    return [entry for entry in entries if not remove_entry(entry.folder)]
 
 
 def _listed(folder: Path) -> Listed:
-    size, used, rows = 0, 0.0, 0
+    rows = 0
     description: Any = {}
-    for path in folder.glob("*"):
-        with suppress(OSError):  # another job has just removed it
-            size += path.stat().st_size
     with suppress(OSError, ValueError):
-        used = (folder / "entry.json").stat().st_mtime
         description = json.loads((folder / "entry.json").read_bytes())
     for path in folder.glob("*.npy"):
         with suppress(OSError, ValueError):
             if path.with_suffix(".json").exists():
                 rows += len(np.load(path, mmap_mode="r"))
     kind = folder.parent.parent.name
-    return Listed(folder, kind, description if isinstance(description, dict) else {}, rows, size, used)
+    about = description if isinstance(description, dict) else {}
+    return Listed(folder, kind, about, rows, entry_size(folder), last_use(folder))
 
 
-def _remove(folder: Path) -> bool:
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
+def entry_lock(folder: Path) -> FileLock:
+    """What a job holds while it computes rows of the entry in `folder`."""
+    return FileLock(folder.with_name(folder.name + ".lock"))
+
+
+def last_use(folder: Path) -> float:
+    """Seconds since 1970; 0 if unknown."""
+    try:
+        return (folder / "entry.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def entry_size(folder: Path) -> int:
+    """Bytes of all files."""
+    size = 0
+    for path in folder.glob("*"):
+        with suppress(OSError):  # another job has just removed it
+            size += path.stat().st_size
+    return size
+
+
+def remove_entry(folder: Path) -> bool:
+    """Remove an entry unless a job computes rows of it, or it is not ours to remove; returns whether it is gone."""
+    lock = entry_lock(folder)
     try:
         lock.acquire(timeout=0)
-    except OSError:  # held by another job (filelock's Timeout is an OSError), or not ours
+    except OSError:  # filelock's Timeout is one
         return False
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -30,6 +30,11 @@ def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
     return FeatureCache(Path(folder).expanduser() if folder else default_cache_dir(), max_gb=cache_settings["max_gb"])
 
 
+def keeps_pixels(settings: Mapping[str, Any]) -> bool:
+    """Whether decoded images are to be kept too."""
+    return bool(settings.get("dataset", {}).get("cache") == "pixels")
+
+
 def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
     """Return what computes features with the cache and trainer settings of the configuration.
 
@@ -38,7 +43,7 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
         keep: Whether to use the cache; new weights' features will not be asked for again.
     """
     trainer, cache = settings["trainer"], make_cache(settings["cache"])
-    pixels = cache if settings.get("dataset", {}).get("cache") == "pixels" else None
+    pixels = cache if keeps_pixels(settings) else None
 
     def extract(
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"

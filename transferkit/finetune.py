@@ -135,8 +135,7 @@ class FinetuneModule(ScheduledModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W): preprocessed, or uint8, resized and cropped only."""
         backbone = self.model.backbone
-        images = backbone.preprocess.normalize(images) if images.dtype == torch.uint8 else images
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = backbone.preprocess.finish(images).contiguous(memory_format=torch.channels_last)
         if not self.frozen_prefix:
             return self._logits(backbone(images))
         last = self.frozen_prefix[-1]
@@ -206,7 +205,7 @@ class FinetuneModule(ScheduledModule):
         images, labels = batch[0], batch[1]
         n = len(labels)
         if self._mix is not None:
-            images = self.model.preprocess.normalize(images) if images.dtype == torch.uint8 else images
+            images = self.model.preprocess.finish(images)
             images, labels = self._mix(images, labels)
         loss = F.cross_entropy(
             self.batch_logits(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing

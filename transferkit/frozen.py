@@ -43,6 +43,6 @@ class FrozenStages:
             stages: Names.
         """
         images = images.to(self._device, memory_format=torch.channels_last)
-        images = self._preprocess.normalize(images) if images.dtype == torch.uint8 else images
+        images = self._preprocess.finish(images)
         with autocast(self._precision, self._device):
             return self._backbone.states(images.to(self._dtype), stages)

@@ -60,6 +60,10 @@ class Preprocessing:
         tensor: Tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
         return tensor
 
+    def finish(self, inputs: Tensor) -> Tensor:
+        """What enters a network: uint8 (..., 3, H, W) normalised; what is preprocessed already, as it is."""
+        return self.normalize(inputs) if inputs.dtype == torch.uint8 else inputs
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """Scale uint8 (..., 3, H, W) to [0, 1] and normalise; float32."""
         mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.mean, self.std))

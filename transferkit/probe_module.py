@@ -132,7 +132,7 @@ class ProbeModule(ScheduledModule):
         if self.fast is not None:
             states = self.fast(images, self.stages)
         else:
-            images = self.backbone.preprocess.normalize(images) if images.dtype == torch.uint8 else images
+            images = self.backbone.preprocess.finish(images)
             states = self.backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), self.stages)
         pooled = {stage: pool_features(feature(state).float(), self.pool) for stage, state in states.items()}
         return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in self.probes.items()}

@@ -54,6 +54,7 @@ def test_the_page_of_the_docs_has_the_markers(tmp_path):
     page = tmp_path / "benchmarks.md"
     page.write_text((REPOSITORY / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
     replace_in(page, "tables")
+    assert f"{BEGIN}\n\ntables\n\n{END}" in page.read_text("utf-8")
 
 
 def test_options_come_back_as_they_were_and_no_path_is_published(tmp_path):

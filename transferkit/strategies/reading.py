@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transferkit.augment import Augment
 from transferkit.data.imageset import ImageSet
-from transferkit.extraction import make_cache
+from transferkit.extraction import keeps_pixels, make_cache
 from transferkit.loading import count_workers, open_source
 from transferkit.pixels import with_kept_pixels
 from transferkit.preprocess import Preprocessing
@@ -43,7 +43,7 @@ class Reader:
         self._views = views
         self._seed = seed
         self.cache = make_cache(settings["cache"])
-        self._keep_pixels = settings.get("dataset", {}).get("cache") == "pixels"
+        self._keep_pixels = keeps_pixels(settings)
 
     def rows(self, images: ImageSet, cut: CutRows, on_disk: bool, in_memory: bool, train: bool) -> StoredInputs:
         """What leaves a frozen stage."""

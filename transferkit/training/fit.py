@@ -21,15 +21,12 @@ from transferkit.rundir import write_json
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.data import TrainingData
-from transferkit.training.scheduled import ScheduledModule
+from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
 from transferkit.training.spawned import SpawnedProcess
 
 log = logging.getLogger(__name__)
 
 LISTED = 6  # differences in a message
-
-LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""What `find_precision` returns, as Lightning calls it."""
 
 
 @dataclass(frozen=True)

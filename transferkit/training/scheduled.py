@@ -13,6 +13,9 @@ from transferkit.errors import TransferkitError
 from transferkit.frozen import FrozenStages
 from transferkit.optim import create_schedule
 
+LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""What `find_precision` returns, as Lightning calls it."""
+
 
 class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
     """A Lightning module whose schedule is one of ours.
@@ -34,7 +37,8 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         """Copy what is frozen, to run faster."""
         frozen = self.frozen_backbone()
         if frozen is not None:
-            precision = {"bf16-mixed": "bf16", "16-mixed": "fp16"}.get(str(self.trainer.precision), "fp32")
+            ours = {theirs: name for name, theirs in LIGHTNING_PRECISION.items()}
+            precision = ours.get(str(self.trainer.precision), "fp32")
             self.fast = FrozenStages(frozen, self.device, precision)
 
     def on_train_end(self) -> None:
