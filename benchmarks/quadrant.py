@@ -1,10 +1,10 @@
-"""Which strategy wins where: all of them on bundled data through the embedded networks, with 5 to all images a class.
+"""Which strategy wins where: all of them on small data sets, two sources, 5 to all images a class.
 
-    python benchmarks/quadrant.py
+    python -m benchmarks.quadrant
 
 Prints the table of docs/quadrant.md: test top-1 of each strategy with its default settings, what strategy=auto loses
 against the best of them, and its cost as a part of the cost of all of them: in processor time, so that other work on
-the machine does not count. One seed, one process, fp32.
+the machine does not count. One seed, one process, fp32 unless said.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.textures import write_textures
 from transferkit.backbones.create import create_backbone_from_config
 from transferkit.configuration import load_strategy_settings
 from transferkit.data.create import load_data
@@ -37,27 +38,28 @@ SETS = {
     "digits": ["dataset=digits"],
     "glyphs": ["dataset=glyphs", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
     "fractals": ["dataset=fractals", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
+    "textures": ["dataset=folder"],
 }
 PAIRS = [
     *(("digits", "resnet_glyphs"), ("digits", "resnet_fractals")),
     *(("glyphs", "resnet_fractals"), ("fractals", "resnet_glyphs")),
+    *(("textures", "resnet_fractals"), ("textures", "resnet_glyphs")),
 ]
 
 
-def cases(per_class: list[str]) -> Iterator[tuple[str, str, str]]:
+def cases(sets: list[str], per_class: list[str]) -> Iterator[tuple[str, str, str]]:
     """Data set, backbone, labelled images per class."""
     for number in per_class:
-        for data, backbone in PAIRS:
-            if number != "all" or data == "digits":
-                yield data, backbone, number
+        yield from ((data, backbone, number) for data, backbone in PAIRS if data in sets)
 
 
-def measure(data: str, backbone: str, number: str, strategy: str, seed: int) -> dict[str, Any]:
+def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     """Fit one strategy as the command line does, and test it."""
+    data, backbone, number = case
     per_class = "null" if number == "all" else number
-    overrides = [*SETS[data], f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}"]
+    overrides = [*SETS[data], f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}", *overrides]
     name, changes = VARIANTS.get(strategy, (strategy, ()))
-    settings = load_strategy_settings(name, [*overrides, *changes, "trainer.num_workers=0", "trainer.precision=fp32"])
+    settings = load_strategy_settings(name, [*overrides, *changes, "trainer.num_workers=0"])
     images = load_data(settings["dataset"], seed)
     torch.manual_seed(seed)
     network = create_backbone_from_config(settings["backbone"])
@@ -66,13 +68,13 @@ def measure(data: str, backbone: str, number: str, strategy: str, seed: int) -> 
         fitted = fit_strategy(Context(network, images, settings, extract, StepTimer(), Path(folder)))
     seconds = time.process_time() - start
     top1 = compute_metrics(center_probabilities(fitted.model, images.test, extract), images.test.labels)["top1"]
-    case = {"data": data, "backbone": backbone, "per_class": number, "train": len(images.train), "strategy": strategy}
-    return {**case, "top1": top1, "seconds": seconds, "chosen": fitted.details.get("chosen")}
+    about = {"data": data, "backbone": backbone, "per_class": number, "train": len(images.train), "strategy": strategy}
+    return {**about, "top1": top1, "seconds": seconds, "chosen": fitted.details.get("chosen")}
 
 
 def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[str, float | None, float | None]:
     """A line of the table; what auto lost, in points, and its part of the cost of all."""
-    mine = {r["strategy"]: r for r in results if (r["data"], r["backbone"], r["per_class"]) == case}
+    mine = {r["strategy"]: r for r in results}
     others = [r for name, r in mine.items() if name != "auto"]
     best = max(r["top1"] for r in others or mine.values())
     everything = sum(r["seconds"] for r in others if r["strategy"] not in VARIANTS)
@@ -87,27 +89,37 @@ def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--per-class", nargs="+", default=["5", "20", "100", "all"])
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="fp32", help="trainer.precision")
     parser.add_argument("--out", type=Path, help="gets a line of JSON for each fit")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    results: list[dict[str, Any]] = []
-    print("| case | per class |", " | ".join(options.strategies), "| chosen | points lost | part of the cost |")
-    rows = []
-    for case in cases(options.per_class):
-        for strategy in options.strategies:
-            results.append(measure(*case, strategy, options.seed))
-            if options.out:
-                with options.out.open("a", encoding="utf-8") as file:
-                    print(json.dumps(results[-1]), file=file)
-        rows.append(row_of(case, results))
-        print(rows[-1][0], flush=True)
-    measured = [(lost, cost) for _, lost, cost in rows if lost is not None and cost is not None]
+    with tempfile.TemporaryDirectory() as folder:
+        if "textures" in options.sets:
+            SETS["textures"].append(f"dataset.root={write_textures(Path(folder))}")
+        rows = list(run_cases(options))
+    measured = [(lost, cost) for lost, cost in rows if lost is not None and cost is not None]
     if measured:
         losses, costs = zip(*measured, strict=True)
         print(f"auto lost {sum(losses) / len(losses):.2f} points and cost {sum(costs) / len(costs):.2f} on average")
+
+
+def run_cases(options: argparse.Namespace) -> Iterator[tuple[float | None, float | None]]:
+    """Run and print each case; what auto lost there, and its part of the cost."""
+    print("| case | per class |", " | ".join(options.strategies), "| chosen | points lost | part of the cost |")
+    for case in cases(options.sets, options.per_class):
+        results = []
+        for strategy in options.strategies:
+            results.append(measure(case, strategy, options.seed, [f"trainer.precision={options.precision}"]))
+            if options.out:
+                with options.out.open("a", encoding="utf-8") as file:
+                    print(json.dumps(results[-1]), file=file)
+        line, lost, cost = row_of(case, results)
+        print(line, flush=True)
+        yield lost, cost
 
 
 if __name__ == "__main__":

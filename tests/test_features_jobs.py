@@ -32,7 +32,7 @@ def slow(self, index, quick=ImageSet.image):
     return quick(self, index)
 
 ImageSet.image = slow
-transferkit.features.KEEP_SECONDS = 0.2
+transferkit.rows.KEEP_SECONDS = 0.2
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 backbone = network()
 stats = transferkit.features.ExtractionStats()

@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "transferkit"
 
 # From the bottom to the top: a module imports only from lines above its own.
 LAYERS = [
-    ["cores", "errors", "mapped", "timing", "progress", "rundir"],
+    ["arrays", "cores", "errors", "mapped", "timing", "progress", "rundir"],
     ["stage", "artifact", "metrics", "settings", "logistic"],
     ["configuration"],
     ["cache_tools", "device", "preprocess", "data", "plan", "quadrant"],

@@ -43,7 +43,8 @@ def test_identity_is_the_content():
 
 def test_workers_are_for_many_images(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert [count_workers(n) for n in (0, 63, 64, 300, 100_000)] == [0, 0, 1, 4, 8]
+    assert [count_workers("auto", n) for n in (0, 63, 64, 300, 100_000)] == [0, 0, 1, 4, 8]
+    assert count_workers(3, 0) == 3
 
 
 class Deadly(Dataset[Any]):

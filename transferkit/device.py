@@ -1,6 +1,8 @@
 """Where and in which number format networks run."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -46,6 +48,12 @@ def find_precision(precision: str, device: torch.device) -> str:
     if precision == "fp16" and device.type == "cpu":
         raise TransferkitError("trainer.precision=fp16 is for GPUs; on a CPU use auto, bf16 or fp32.")
     return precision
+
+
+def run_place(settings: Mapping[str, Any]) -> tuple[torch.device, str]:
+    """The device and the precision that the `trainer` group asks for."""
+    device = find_device(settings["trainer"]["device"])
+    return device, find_precision(settings["trainer"]["precision"], device)
 
 
 def cpu_multiplies_bf16() -> bool:

@@ -10,9 +10,9 @@ from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone, check_pool
 from transferkit.cache import FeatureCache, RowIndex, default_cache_dir
 from transferkit.data.images import UnreadableImage
@@ -24,16 +24,10 @@ from transferkit.loading import Batch, Source, damaged, open_source
 from transferkit.pixels import with_kept_pixels
 from transferkit.preprocess import Preprocessing
 from transferkit.progress import progress as show_progress
-from transferkit.rows import GrowingRows
+from transferkit.rows import GrowingRows, Pace
 from transferkit.stage import match_stages
 
 log = logging.getLogger(__name__)
-
-Features = npt.NDArray[np.float32]
-
-KEEP_ROWS = 1024
-KEEP_SECONDS = 5.0
-"""Computed rows are written when there are so many, or after so long: no more is lost with a killed process."""
 
 
 @dataclass
@@ -205,7 +199,7 @@ def _compute(
     network = make_network(total)
     found: list[str] = []
     unreadable: list[tuple[int, TransferkitError]] = []
-    kept_at = time.monotonic()
+    pace = Pace()
     with (
         show_progress(f"Extracting {', '.join(rows)}", total)
         if progress
@@ -221,9 +215,8 @@ def _compute(
                 stats.loaded += len(batch.ids) if batch.decoded is None else batch.decoded
                 if len(batch.ids):
                     _forward(batch, source, rows, network, stats)
-                if max(map(len, rows.values())) >= KEEP_ROWS or time.monotonic() - kept_at >= KEEP_SECONDS:
+                if pace.due(sum(stage_rows.waiting for stage_rows in rows.values())):
                     stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())
-                    kept_at = time.monotonic()
                 advance(len(batch.ids) + len(batch.errors))
         finally:
             stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())

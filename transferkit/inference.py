@@ -3,19 +3,17 @@
 import logging
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone, feature, pool_features
 from transferkit.cores import count_cores
 from transferkit.frozen import FrozenStages
 
 log = logging.getLogger(__name__)
 
-Features = npt.NDArray[np.float32]
 
 COMPILE_FROM = 1e13
 """Operations for each core from which on compiling pays. It takes 5 to 16 s on two cores, which then save about a third

@@ -96,7 +96,7 @@ def open_source(
         items = _Items(dataset, transform, chosen, hashed and ids is None)
         # Arrays need no decoding, so what a process takes to start is not made up for.
         decoding = not isinstance(dataset, ImageSet) or dataset.in_files
-        workers = int(num_workers) if num_workers != "auto" else count_workers(len(chosen)) if decoding else 0
+        workers = count_workers(num_workers, len(chosen) if decoding else 0)
         try:
             # Its own generator, so that the caller's random numbers do not depend on what was in the cache.
             loader = DataLoader(
@@ -130,9 +130,12 @@ def _ids(images: ImageSet, progress: bool) -> list[str]:
         raise damaged([f"{images.names[i]}: {reason}" for i, reason in images.unreadable()]) from first
 
 
-def count_workers(images: int) -> int:
-    """Processes that pay for themselves: none for few images, at most one for each core this process may use."""
-    return min(count_cores(), images // IMAGES_PER_WORKER)
+def count_workers(setting: int | str, images: int) -> int:
+    """Processes that decode: as many as `trainer.num_workers` says.
+
+    For "auto" as many as pay for themselves: none for few images, at most one for each core this process may use.
+    """
+    return min(count_cores(), images // IMAGES_PER_WORKER) if setting == "auto" else int(setting)
 
 
 def identify(image: Image.Image | Tensor) -> str:

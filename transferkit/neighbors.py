@@ -1,16 +1,14 @@
 """Nearest neighbours in feature space as the head of a model."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from transferkit.arrays import Features
 from transferkit.errors import TransferkitError
 from transferkit.mapped import release_pages
 from transferkit.stage import unknown_name
-
-Features = npt.NDArray[np.float32]
 
 METRICS = ("l2", "cosine")
 

@@ -1,6 +1,5 @@
 """Images kept as they enter a network, but for the normalisation: decoded, resized, cropped."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,11 +11,7 @@ from transferkit.cache import FeatureCache
 from transferkit.data.images import DECODE_VERSION
 from transferkit.loading import Batch, Source
 from transferkit.preprocess import Preprocessing
-from transferkit.rows import GrowingRows
-
-KEEP_BYTES = 64_000_000
-KEEP_SECONDS = 5.0
-"""Pixels are written when there are so many, or after so long."""
+from transferkit.rows import GrowingRows, Pace
 
 
 def describe_pixels(preprocess: Preprocessing) -> dict[str, Any]:
@@ -68,15 +63,13 @@ def _kept(rows: GrowingRows, ids: Sequence[str], positions: Sequence[int], size:
 
 def _decoded(source: Source, rows: GrowingRows, positions: Sequence[int]) -> Iterator[Batch]:
     """Decode, and keep what was decoded even if the reader stops."""
-    pending, kept_at = 0, time.monotonic()
+    pace = Pace()
     try:
         for batch in source.load(positions):
             if len(batch.ids):
                 rows.add(batch.ids, batch.inputs.numpy())
-                pending += batch.inputs.numel()
-            if pending >= KEEP_BYTES or time.monotonic() - kept_at >= KEEP_SECONDS:
+            if pace.due(rows.waiting):
                 rows.keep()
-                pending, kept_at = 0, time.monotonic()
             yield batch
     finally:
         rows.keep()

@@ -12,8 +12,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from transferkit.arrays import Doubles
 from transferkit.errors import TransferkitError
-from transferkit.logistic.basis import Basis, Floats, Head, Stack
+from transferkit.logistic.basis import Basis, Head, Stack
 from transferkit.logistic.path import solve_path
 from transferkit.logistic.rows import Ints, Rows
 from transferkit.metrics import compute_metrics
@@ -78,7 +79,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        Cs: int | Sequence[float] | Floats = 45,
+        Cs: int | Sequence[float] | Doubles = 45,
         C: float | None = None,
         standardize: bool = True,
         max_iter: int = 500,
@@ -147,14 +148,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._finish(parts, labels, (self.coef_, self.intercept_))
         return self._checked()
 
-    def decision_function(self, X: Any) -> Floats:
+    def decision_function(self, X: Any) -> Doubles:
         """Logits (N, K) of raw features (N, D); of two classes, (N,): that of the second minus that of the first."""
         logits = self._logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict_proba(self, X: Any) -> Floats:
+    def predict_proba(self, X: Any) -> Doubles:
         """Class probabilities (N, K) of raw features (N, D)."""
-        probabilities: Floats = softmax(self._logits(X), axis=1)
+        probabilities: Doubles = softmax(self._logits(X), axis=1)
         return probabilities
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
@@ -163,10 +164,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: npt.NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
 
-    def _logits(self, X: Any) -> Floats:
+    def _logits(self, X: Any) -> Doubles:
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        logits: Floats = X @ self.coef_.T + self.intercept_
+        logits: Doubles = X @ self.coef_.T + self.intercept_
         return logits
 
     def _validated(self, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -196,7 +197,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.C_ = float(Cs[0])
         self.path_: list[dict[str, float]] = []
         self.passes_ = 0
-        self.val_probabilities_: Floats = np.empty((0, len(self.classes_)))
+        self.val_probabilities_: Doubles = np.empty((0, len(self.classes_)))
         self.val_metrics_: dict[str, float | int] = {}
         start, parts = None, [X]
         if val_labels is not None:
@@ -221,7 +222,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = np.array([solution.iterations])
         self.passes_ += rows.passes
 
-    def _choose(self, Cs: Floats, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
+    def _choose(self, Cs: Doubles, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
         """Set `C_`, `path_` and what is reported about the validation rows; returns the chosen head."""
         train, val = Stack([X]), Stack([X_val])
         basis = Basis(train, self.standardize)
@@ -247,7 +248,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.float64 if small or tol < _SINGLE_TOL else np.float32
 
 
-def _two_sided(logits: Floats) -> Floats:
+def _two_sided(logits: Doubles) -> Doubles:
     """Two columns from scikit-learn's one for two classes, with the same probabilities."""
     return np.concatenate([-logits, logits], axis=1) / 2 if logits.shape[1] == 1 else logits
 
@@ -266,7 +267,7 @@ def _one_side(head: Head) -> Head:
     return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
 
 
-def _grid(Cs: int | Sequence[float] | Floats) -> Floats:
+def _grid(Cs: int | Sequence[float] | Doubles) -> Doubles:
     values = np.logspace(*C_RANGE, Cs) if isinstance(Cs, int | np.integer) else np.unique(np.asarray(Cs, dtype=float))
     if values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
         raise TransferkitError(f"Cs={Cs}: needs a number of values of at least 1, or positive values.")

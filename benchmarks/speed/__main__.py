@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.speed.machine import describe, set_threads
 from benchmarks.speed.options import Options, load_options
 from benchmarks.speed.results import Record
-from benchmarks.speed.rows import ROWS
+from benchmarks.speed.rows import ROWS, chosen
 from benchmarks.speed.table import markdown, replace_in
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -50,7 +50,7 @@ def main() -> None:
         options.save(options.out / "options.json")
         set_threads(options)
         (options.out / "about.json").write_text(json.dumps(about(options)), encoding="utf-8")
-        for name in given.rows.split(",") if given.rows else ROWS:
+        for name in chosen(given.rows):
             start = time.perf_counter()
             failed = measure(name, options)
             failures += [name] if failed else []
@@ -126,7 +126,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--repeats", type=int, help="of what does not take minutes (default: 3)")
     parser.add_argument("--quick", action="store_true", help="tries the harness; the figures mean nothing")
-    parser.add_argument("--rows", help=f"some of {', '.join(ROWS)}")
+    parser.add_argument("--rows", help=f"all, or some of {', '.join(ROWS)}; default: the goals")
     parser.add_argument("--table-only", action="store_true", help="tables of what was measured before")
     parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
     parser.add_argument("--row", help=argparse.SUPPRESS)

@@ -9,6 +9,14 @@ from typing import Any
 
 import torch
 
+Moment = tuple[float, float]
+"""The time of day, and what the processors have worked for this process, in seconds."""
+
+
+def now() -> Moment:
+    """Read both clocks."""
+    return time.perf_counter(), time.process_time()
+
 
 def finish(device: torch.device) -> None:
     """Wait until the device has done what was asked of it."""

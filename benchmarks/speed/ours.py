@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.speed.clock import Moment, now
 from benchmarks.speed.networks import Net
 from benchmarks.speed.options import Options
 from transferkit.backbones.create import create_backbone_from_config
@@ -84,15 +85,15 @@ class EpochClock(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.phases: list[list[float]] = []
+        self.phases: list[list[Moment]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take the time of a line."""
         message = record.getMessage()
         if message.startswith("Phase ") and " epochs of " in message:
-            self.phases.append([time.perf_counter()])
+            self.phases.append([now()])
         if message.startswith("Epoch ") and "val top-1" in message:
-            self.phases[-1].append(time.perf_counter())
+            self.phases[-1].append(now())
 
 
 @contextmanager
@@ -118,10 +119,12 @@ class Epochs:
     Attributes:
         first: Seconds until the end of the first, from the beginning of the fit: with what was computed before it.
         later: Seconds of each of the others.
+        busy: The same in seconds of the processors, which what else the machine does hardly changes.
     """
 
     first: float
     later: list[float]
+    busy: list[float]
 
 
 def fit_epochs(settings: dict[str, Any]) -> Epochs:
@@ -129,10 +132,10 @@ def fit_epochs(settings: dict[str, Any]) -> Epochs:
     with epoch_clock() as clock:
         start = time.perf_counter()
         fit(settings, test=False)
-    ends = clock.phases[-1]
+    ends, busy = ([moment[i] for moment in clock.phases[-1]] for i in (0, 1))
     if len(ends) < 3:
         raise RuntimeError("transferkit's log did not show two epochs: its wording may have changed (EpochClock)")
-    return Epochs(ends[1] - start, [b - a for a, b in pairwise(ends[1:])])
+    return Epochs(ends[1] - start, *([b - a for a, b in pairwise(times[1:])] for times in (ends, busy)))
 
 
 def extract(net: Net, dataset: Any, options: Options, **trainer: Any) -> Any:

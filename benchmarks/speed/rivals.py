@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.speed.clock import finish, torch_as_imported
+from benchmarks.speed.clock import finish, now, torch_as_imported
 from transferkit.device import autocast
 from transferkit.preprocess import Preprocessing
 
@@ -111,13 +111,17 @@ def bare(
     precision: str,
     batch_size: int = 32,
     lr: float = 1e-4,
-) -> list[Epoch]:
-    """Nothing but the work: tensors in memory, channels_last, autocast, AdamW, batch norm in eval mode, no trainer."""
+) -> list[tuple[float, float, float]]:
+    """Nothing but the work: tensors in memory, channels_last, autocast, AdamW, batch norm in eval mode, no trainer.
+
+    Returns:
+        Of each epoch: seconds, seconds of the processors, top-1 on val.
+    """
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     optimizer = torch.optim.AdamW(parameters, lr=lr)
     rows = []
     for _ in range(epochs):
-        start = time.perf_counter()
+        start = now()
         order = torch.randperm(len(train[1]))
         full = max(len(order) // batch_size * batch_size, batch_size)  # like transferkit, full batches only
         for inputs, labels in batches(train, order[:full], batch_size, device):
@@ -132,7 +136,8 @@ def bare(
             for inputs, labels in batches(val, torch.arange(len(val[1])), batch_size, device):
                 right += int((model(inputs).argmax(1) == labels).sum())
         finish(device)
-        rows.append((time.perf_counter() - start, right / len(val[1])))
+        end = now()
+        rows.append((end[0] - start[0], end[1] - start[1], right / len(val[1])))
     return rows
 
 

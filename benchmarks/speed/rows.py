@@ -1,4 +1,4 @@
-"""The rows by name, in the order in which they run."""
+"""The rows by name, in the order in which they run. Those of the goals take a quarter of an hour together."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,3 +22,11 @@ ROWS: dict[str, Callable[[Options], list[Record]]] = {
     "sweep": rows_command.sweep,
     "rivals": rows_training.compare,
 }
+
+GOALS = [name for name in ROWS if not name.endswith(("-resnet50", "-vgg16")) and name != "rivals"]
+"""What is measured unless more is asked for."""
+
+
+def chosen(given: str | None) -> list[str]:
+    """The rows that `--rows` names: some of them, `all`, or by default `GOALS`."""
+    return GOALS if given is None else list(ROWS) if given == "all" else given.split(",")

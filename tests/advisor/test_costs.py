@@ -46,6 +46,12 @@ def test_what_is_frozen_is_computed_once_where_it_is_kept() -> None:
     assert found == pytest.approx(110 * 2.5 + 2 * (100 * (1 + 2) + 10 * 1) + 10 * 3.5)
 
 
+def test_each_fixed_view_is_computed_once() -> None:
+    views = Work(100, 10, 0, True, STAGES, WORK.probes, views=3)
+    found = estimate(plan({"stage3": 1e-3, "head": 1e-3}), views, SPEED)
+    assert found == pytest.approx(310 * 2.5 + 2 * (100 * (1 + 2) + 10 * 1) + 10 * 3.5)
+
+
 def test_steps_and_their_minimum_count() -> None:
     slow = Speed(SPEED.forward, 2.0, 0.5, step=1.0)
     without, with_steps = (estimate(plan({"head": 1e-3}), WORK, speed) for speed in (SPEED, slow))
@@ -59,9 +65,10 @@ def test_another_kind_has_no_estimate() -> None:
     assert estimate({"name": "auto", "auto": {}}, WORK, SPEED) is None
 
 
-def test_measuring_changes_nothing(letters_network: Backbone, digits: ImageData) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_measuring_changes_nothing(precision: str, letters_network: Backbone, digits: ImageData) -> None:
     before = {name: tensor.clone() for name, tensor in letters_network.state_dict().items()}
-    speed = measure_speed(letters_network, digits.train, "cpu")
+    speed = measure_speed(letters_network, digits.train, torch.device("cpu"), precision)
     assert set(speed.forward) == set(letters_network.feature_stages)
     assert all(seconds > 0 for seconds in (*speed.forward.values(), speed.backward, speed.load, speed.step))
     assert all(torch.equal(before[name], tensor) for name, tensor in letters_network.state_dict().items())
@@ -70,9 +77,11 @@ def test_measuring_changes_nothing(letters_network: Backbone, digits: ImageData)
 
 def test_augmentation_and_memory_decide_what_is_kept(letters_network: Backbone) -> None:
     augmented = {**SETTINGS, "augment": {"name": "flip", "transforms": {"flip": 0.5}}}
+    fixed = {**SETTINGS, "augment": {**augmented["augment"], "views": 4}}
     kept = [
         make_work((1000, 100), SETTINGS, letters_network, {}),
         make_work((1000, 100), augmented, letters_network, {}),
         make_work((1_000_000, 100), SETTINGS, letters_network, {}),
+        make_work((1000, 100), fixed, letters_network, {}),
     ]
-    assert [work.stored for work in kept] == [True, False, False]
+    assert [(work.stored, work.views) for work in kept] == [(True, 1), (False, 1), (False, 1), (True, 4)]

@@ -12,7 +12,7 @@ from benchmarks.speed.data import Files, generated
 from benchmarks.speed.networks import random_net, trained_parameters
 from benchmarks.speed.options import Options, load_options
 from benchmarks.speed.results import entry, goal
-from benchmarks.speed.rows import ROWS
+from benchmarks.speed.rows import ROWS, chosen
 from benchmarks.speed.table import BEGIN, END, markdown, replace_in
 from tests.conftest import REPOSITORY
 from transferkit.configuration import load_strategy_settings
@@ -82,7 +82,7 @@ def test_epochs_are_read_from_the_log():
     epochs = ours.fit_epochs(
         load_strategy_settings("finetune_few", [*overrides, *phase, "cache.enabled=false", "backbone=resnet_glyphs"])
     )
-    assert len(epochs.later) == 3
+    assert len(epochs.later) == len(epochs.busy) == 3
     assert all(0 < seconds < epochs.first + sum(epochs.later) for seconds in epochs.later)
 
 
@@ -108,11 +108,12 @@ def test_rivals_learn(tmp_path):
     assert rows[-1][1] == 1.0
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     tensors = rivals.in_memory(files)
-    assert rivals.bare(model, list(model.parameters()), tensors, tensors, 200, CPU, "fp32", 8, lr=1e-2)[-1][1] == 1.0
+    assert rivals.bare(model, list(model.parameters()), tensors, tensors, 200, CPU, "fp32", 8, lr=1e-2)[-1][2] == 1.0
     features = rivals.naive_features(nn.Flatten(), files, CPU)
     assert rivals.logistic_regression(features, features) == 1.0
 
 
 def test_every_row_of_the_design_is_there():
     wanted = {"probe", "extraction-resnet18", "stages", "few-resnet18", "full-resnet18", "second", "memory", "startup"}
-    assert wanted <= set(ROWS)
+    assert wanted <= set(chosen(None)) < set(chosen("all")) == set(ROWS)
+    assert chosen("probe,rivals") == ["probe", "rivals"]

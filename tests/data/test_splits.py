@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from transferkit.arrays import Labels
 from transferkit.data.splits import Part, SplitOptions, make_splits
-from transferkit.data.stratify import Labels, apportion
+from transferkit.data.stratify import apportion
 from transferkit.errors import TransferkitError
 
 NAMES = ["a", "b", "c", "d"]

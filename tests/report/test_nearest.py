@@ -10,10 +10,11 @@ from sklearn.neighbors import NearestNeighbors
 import transferkit as tk
 from tests.report.conftest import MakeResult
 from tests.report.html_page import Page
+from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
-from transferkit.features import Features, extract_features
+from transferkit.features import extract_features
 from transferkit.model import TransferModel
 from transferkit.neighbors import NeighborHead
 from transferkit.report.examples import thumbnail

@@ -94,7 +94,7 @@ def test_a_killed_computation_goes_on_and_damage_is_noticed(
             raise KeyboardInterrupt
         return cut.compute(inputs)
 
-    monkeypatch.setattr("transferkit.training.activations.KEEP_BYTES", 1)
+    monkeypatch.setattr("transferkit.rows.KEEP_BYTES", 1)
     reading = Reading()
     with pytest.raises(KeyboardInterrupt):
         run(killed, reading)

@@ -15,6 +15,7 @@ from transferkit.advisor.measure import CS, Measured, measure, sample
 from transferkit.backbones.backbone import Backbone
 from transferkit.configuration import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
+from transferkit.device import run_place
 from transferkit.extraction import Extract
 from transferkit.quadrant import VARIANTS, Evidence, Verdict, judge
 
@@ -76,7 +77,7 @@ def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], ext
     evidence = gather(backbone, data, measured, distance)
     top = measured.probes[backbone.top]
     curve = learning_curve(measured.train, part.train.labels, measured.val, part.val.labels, top.C, seed)
-    speed = measure_speed(backbone, part.train, settings["trainer"]["device"])
+    speed = measure_speed(backbone, part.train, *run_place(settings))
     probes = {name: probe.seconds * STRATEGY_CS / len(CS) for name, probe in measured.probes.items()}
     sizes = len(data.train), len(data.val)
     work = make_work(sizes, settings, backbone, {name: s * sizes[0] / len(part.train) for name, s in probes.items()})

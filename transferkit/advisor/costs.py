@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transferkit.augment import count_views
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.cache import GIGABYTE
 from transferkit.data.imageset import ImageSet
-from transferkit.device import find_device
+from transferkit.device import autocast
 from transferkit.loading import count_workers
 from transferkit.plan import Plan
 
@@ -51,6 +53,7 @@ class Work:
         stored: Whether what is frozen is computed once and kept in memory, as without augmentation.
         stages: Of the network in order, and `head`.
         probes: Seconds that the sweep of C takes by stage, as the strategies make it.
+        views: Of each training image that are kept, where they are.
     """
 
     train: int
@@ -59,11 +62,18 @@ class Work:
     stored: bool
     stages: tuple[str, ...]
     probes: Mapping[str, float]
+    views: int = 1
 
 
-def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.device = "auto") -> Speed:
-    """Time a few batches forward, stage by stage, and one backward. The backbone is not changed."""
-    place = find_device(device)
+def measure_speed(backbone: Backbone, images: ImageSet, place: torch.device, precision: str = "fp32") -> Speed:
+    """Time a few batches forward, stage by stage, and one backward. The backbone is not changed.
+
+    Args:
+        backbone: The network.
+        images: Some to take.
+        place: Where it runs.
+        precision: In which, as `find_precision` returns it.
+    """
     rows = list(range(min(BATCH, len(images))))
     backbone.preprocess(images.image(0))  # what is done at the first image only
     start = time.perf_counter()
@@ -71,7 +81,7 @@ def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.devi
     load = (time.perf_counter() - start) / len(rows)
     network = copy.deepcopy(backbone.truncate(backbone.top)).eval().to(place).to(memory_format=torch.channels_last)
     inputs = inputs.to(place).contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
+    with torch.no_grad(), autocast(precision, place):
         network(inputs)  # warm
         best = dict.fromkeys(network.stage_names, float("inf"))
         end = time.perf_counter() + ENOUGH_SECONDS
@@ -81,7 +91,7 @@ def measure_speed(backbone: Backbone, images: ImageSet, device: str | torch.devi
             best = {name: min(best[name], seconds) for name, seconds in _time_stages(network, inputs, place).items()}
     return Speed(
         forward={name: seconds / len(rows) for name, seconds in best.items()},
-        backward=_backward_share(network, inputs, place),
+        backward=_backward_share(network, inputs, place, precision),
         load=load,
         step=OVERHEAD + _update_seconds(network, place),
     )
@@ -116,12 +126,13 @@ def make_work(
     data_sizes: tuple[int, int], settings: Mapping[str, Any], backbone: Backbone, probes: Mapping[str, float]
 ) -> Work:
     """The size of the work under a configuration."""
-    trainer = settings["trainer"]
-    workers = count_workers(data_sizes[0]) if trainer["num_workers"] == "auto" else int(trainer["num_workers"])
+    train, val = data_sizes
+    workers = count_workers(settings["trainer"]["num_workers"], train)
     height, width = backbone.preprocess.input_size
-    fits = 12 * height * width * sum(data_sizes) <= 1e9 * settings["cache"].get("ram_gb", 0)
-    stored = fits and not any(settings["augment"]["transforms"].values())
-    return Work(data_sizes[0], data_sizes[1], workers, stored, (*backbone.feature_stages, "head"), probes)
+    views = count_views(settings["augment"])  # None for new ones in each epoch
+    size = 3 * height * width * (train * (views or 1) + val)
+    stored = views is not None and size <= GIGABYTE * settings["cache"].get("ram_gb", 0)
+    return Work(train, val, workers, stored, (*backbone.feature_stages, "head"), probes, views or 1)
 
 
 def _extraction(work: Work, speed: Speed) -> float:
@@ -138,7 +149,7 @@ def _plan_seconds(plan: Plan, work: Work, speed: Speed) -> float:
         first = next(i for i, name in enumerate(work.stages) if name in rates)
         frozen, trained = work.stages[:first], work.stages[first:]
         if work.stored:
-            total += _passes(work.train + work.val, work, speed, frozen, loaded=False)
+            total += _passes(work.views * work.train + work.val, work, speed, frozen, loaded=False)
         again = trained if work.stored else work.stages
         images = work.train * phase.passes(work.train, plan.batch_size * plan.accumulate)
         epoch = _passes(images, work, speed, again, work.stored, backward=trained)
@@ -175,14 +186,15 @@ def _time_stages(network: Backbone, inputs: Tensor, place: torch.device) -> dict
     return seconds
 
 
-def _backward_share(network: Backbone, inputs: Tensor, place: torch.device) -> float:
+def _backward_share(network: Backbone, inputs: Tensor, place: torch.device, precision: str) -> float:
     """A backward pass over a forward one; the usual value where the network has nothing to train."""
     network.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return USUAL_BACKWARD
     shares = []
     for _ in range(2):
-        forward, state = _timed(lambda: network(inputs), place)
+        with autocast(precision, place):
+            forward, state = _timed(lambda: network(inputs), place)
         backward, _ = _timed(pool_features(feature(state)).sum().backward, place)
         shares.append(backward / forward)
     return max(min(shares), 0.5)

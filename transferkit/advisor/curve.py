@@ -7,11 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
+from transferkit.arrays import Doubles, Labels
 from transferkit.data.stratify import apportion, take
 from transferkit.probe import LinearProbe
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 REPEATS = 3
@@ -33,7 +31,7 @@ class Fit:
     scale: float
     exponent: float
 
-    def error(self, n: float | Floats) -> Floats:
+    def error(self, n: float | Doubles) -> Doubles:
         """Expected error with `n` training images."""
         return np.asarray(self.floor + self.scale * np.asarray(n, dtype=np.float64) ** -self.exponent)
 
@@ -138,7 +136,7 @@ def extrapolate(sizes: Sequence[int], correct: npt.NDArray[np.bool_], factor: fl
     return Curve(list(sizes), accuracy.tolist(), fit, gain, float(low), float(high), _words(gain, low, high, factor))
 
 
-def fit_power_law(n: Floats, error: Floats) -> Fit:
+def fit_power_law(n: Doubles, error: Doubles) -> Fit:
     """Least squares with floor and scale not negative, by the exponent that fits best of a grid.
 
     For a given exponent the problem is linear, so nothing can fail to converge.
@@ -158,11 +156,11 @@ def _gain(fit: Fit, n: float, factor: float) -> float:
     return float(fit.error(n) - fit.error(factor * n))
 
 
-def _groups(n: Floats) -> list[npt.NDArray[np.int64]]:
+def _groups(n: Doubles) -> list[npt.NDArray[np.int64]]:
     return [np.flatnonzero(n == size) for size in np.unique(n)]
 
 
-def _scatter(n: Floats, accuracy: Floats) -> float:
+def _scatter(n: Doubles, accuracy: Doubles) -> float:
     """Standard deviation between repeats, of the two largest sizes that have some."""
     spreads = [accuracy[group].var(ddof=1) for group in _groups(n) if len(group) > 1]
     return float(np.sqrt(np.mean(spreads[-2:]))) if spreads else 0.0

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transferkit.arrays import Doubles
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imageset import ImageSet
-
-Floats = npt.NDArray[np.float64]
 
 MAX_IMAGES = 256
 _LEAST_VARIANCE = 1e-5  # what batch norm itself adds, so that a channel that never moves counts as equal to another
@@ -94,7 +92,7 @@ def activation_distance(backbone: Backbone, images: ImageSet, batch_size: int = 
     return Distance(values, len(chosen)) if values else None
 
 
-def symmetric_kl(mean: Floats, variance: Floats, other_mean: Floats, other_variance: Floats) -> Floats:
+def symmetric_kl(mean: Doubles, variance: Doubles, other_mean: Doubles, other_variance: Doubles) -> Doubles:
     """KL(p||q) + KL(q||p) of normal distributions p and q, elementwise."""
     square = (mean - other_mean) ** 2
     both = (variance + square) / other_variance + (other_variance + square) / variance
@@ -105,7 +103,7 @@ def symmetric_kl(mean: Floats, variance: Floats, other_mean: Floats, other_varia
 class _Sums:
     """Sums over two interleaved halves of the images: count (2,), and per channel of values and squares (2, C)."""
 
-    count: Floats = field(default_factory=lambda: np.zeros(2))
+    count: Doubles = field(default_factory=lambda: np.zeros(2))
     first: Any = 0.0
     second: Any = 0.0
 
@@ -116,7 +114,7 @@ class _Sums:
         self.first = self.first + np.stack([half.sum(dim=(0, 2)).cpu().numpy() for half in halves])
         self.second = self.second + np.stack([half.square().sum(dim=(0, 2)).cpu().numpy() for half in halves])
 
-    def moments(self, halves: slice) -> tuple[Floats, Floats]:
+    def moments(self, halves: slice) -> tuple[Doubles, Doubles]:
         """Mean and variance per channel over the chosen halves."""
         n = self.count[halves].sum()
         mean = self.first[halves].sum(axis=0) / n

@@ -11,6 +11,7 @@ from scipy.special import softmax
 from sklearn.model_selection import StratifiedKFold
 
 from transferkit.advisor.scores import h_score, leep, logme
+from transferkit.arrays import Labels
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
@@ -20,7 +21,6 @@ from transferkit.metrics import compute_metrics, val_rank
 from transferkit.neighbors import METRICS, NeighborHead, vote_shares
 from transferkit.probe import LinearProbe
 
-Labels = npt.NDArray[np.int64]
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
 CS = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1, 2))

@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from transferkit.arrays import Doubles, Labels
 
 _MAX_STEPS, _TOLERANCE = 200, 1e-8
 
@@ -31,7 +30,7 @@ def logme(features: npt.ArrayLike, labels: Labels) -> float:
     )
 
 
-def _max_evidence(u: Floats, sigma: Floats, shape: tuple[int, ...], y: Floats) -> float:
+def _max_evidence(u: Doubles, sigma: Doubles, shape: tuple[int, ...], y: Doubles) -> float:
     """The largest L/N of one target, by the fixed point of algorithm 1; `u` and `sigma` are of F = u sqrt(sigma) v'."""
     N, D = shape
     z2 = (u.T @ y) ** 2

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferkit.arrays import Labels
 from transferkit.data.check import check_file, content_id
 from transferkit.data.images import UnreadableImage, decode, explain
 from transferkit.data.pool import map_threads
 from transferkit.progress import Advance
-
-Labels = NDArray[np.int64]
 
 
 class _Files:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.arrays import Labels
 from transferkit.data.messages import shown
-from transferkit.data.stratify import Labels, Rows, cut, take
+from transferkit.data.stratify import Rows, cut, take
 from transferkit.errors import TransferkitError
 
 # One random stream for each purpose: the test cut, say, does not move when per_class is set.

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
+from transferkit.arrays import Labels
+
 Rows = NDArray[np.int64]
 Counts = NDArray[np.int64]
 

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.preprocessing import StandardScaler
 
+from transferkit.arrays import Doubles
 from transferkit.mapped import release_pages
 
-Floats = npt.NDArray[np.float64]
-Head = tuple[Floats, Floats]
+Head = tuple[Doubles, Doubles]
 """Weights and intercepts, (K, D) and (K,); of two classes (1, D) and (1,), as scikit-learn has them."""
 
 MOST_DIRECTIONS = 4096
@@ -68,12 +68,12 @@ class Basis:
         scaler = StandardScaler(with_std=standardize)
         for _, block in X.blocks():
             scaler.partial_fit(block.astype(np.float64))
-        self._mean: Floats = scaler.mean_
-        self._scale: Floats = np.ones(width) if scaler.scale_ is None else scaler.scale_
+        self._mean: Doubles = scaler.mean_
+        self._scale: Doubles = np.ones(width) if scaler.scale_ is None else scaler.scale_
         self._span: Stack | None = None  # whose combinations the directions are
-        self._directions: Floats | None = None  # (D, R); of combinations, (N, R)
-        self.variances: Floats = scaler.var_ / self._scale**2 if standardize else _variances(X, self._mean)
-        self.rows: Floats | None = None
+        self._directions: Doubles | None = None  # (D, R); of combinations, (N, R)
+        self.variances: Doubles = scaler.var_ / self._scale**2 if standardize else _variances(X, self._mean)
+        self.rows: Doubles | None = None
         if min(count, width) > MOST_DIRECTIONS:
             return
         if count <= width:
@@ -93,21 +93,21 @@ class Basis:
         centred -= self._mean.astype(dtype)
         return centred
 
-    def standard(self, X: npt.NDArray[Any]) -> Floats:
+    def standard(self, X: npt.NDArray[Any]) -> Doubles:
         """Raw features (M, D), centred and scaled."""
-        standard: Floats = self.centred(X, np.float64)
+        standard: Doubles = self.centred(X, np.float64)
         standard /= self._scale
         return standard
 
-    def project(self, X: npt.NDArray[Any]) -> Floats:
+    def project(self, X: npt.NDArray[Any]) -> Doubles:
         """(M, R): raw features along the directions; what is orthogonal to them meets only zero weights."""
         return self._inside(self.standard(X))
 
-    def gradient_inside(self, gradient: Floats) -> Floats:
+    def gradient_inside(self, gradient: Doubles) -> Doubles:
         """(K, R): the gradient by weights inside from that by weights on centred features, (K, D)."""
         return self._inside(gradient / self._scale)
 
-    def weights_outside(self, weights: Floats) -> Floats:
+    def weights_outside(self, weights: Doubles) -> Doubles:
         """(K, D): the weights that give on centred features the logits of these, (K, R), inside."""
         if self._directions is None:
             return weights / self._scale
@@ -128,7 +128,7 @@ class Basis:
         """The head that gives inside the logits of this one on raw features."""
         return self._inside(head[0] * self._scale), head[1] + head[0] @ self._mean
 
-    def _covariance(self, X: Stack) -> Floats:
+    def _covariance(self, X: Stack) -> Doubles:
         """(D, D), times the number of rows."""
         products = np.zeros((X.shape[1], X.shape[1]))
         for _, block in X.blocks():
@@ -136,18 +136,18 @@ class Basis:
             products += rows.T @ rows
         return products
 
-    def _inside(self, vectors: Floats) -> Floats:
+    def _inside(self, vectors: Doubles) -> Doubles:
         if self._directions is None:
             return vectors
         return (vectors if self._span is None else self._dot(vectors)) @ self._directions
 
-    def _dot(self, vectors: Floats) -> Floats:
+    def _dot(self, vectors: Doubles) -> Doubles:
         """(M, N): products with all rows of the span."""
         assert self._span is not None
         return np.concatenate([vectors @ self.standard(block).T for _, block in self._span.blocks()], axis=1)
 
 
-def _principal(squares: Floats) -> tuple[Floats, Floats]:
+def _principal(squares: Doubles) -> tuple[Doubles, Doubles]:
     """Eigenvalues (R,) above rounding errors (one at least), and their vectors (N, R)."""
     values, vectors = np.linalg.eigh(squares)
     real = values > _RANK * values[-1]
@@ -155,6 +155,6 @@ def _principal(squares: Floats) -> tuple[Floats, Floats]:
     return np.maximum(values[real], 0), vectors[:, real]
 
 
-def _variances(X: Stack, mean: Floats) -> Floats:
+def _variances(X: Stack, mean: Doubles) -> Doubles:
     """Of every feature."""
     return sum((np.square(block - mean).sum(axis=0) for _, block in X.blocks()), np.zeros(len(mean))) / X.shape[0]

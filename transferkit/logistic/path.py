@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from transferkit.logistic.basis import Basis, Floats, Head
+from transferkit.arrays import Doubles
+from transferkit.logistic.basis import Basis, Head
 from transferkit.logistic.rows import Ints, Rows
 
 _MEMORY = 10
@@ -36,7 +37,7 @@ def solve_path(
     rows: Rows,
     basis: Basis,
     labels: Ints,
-    Cs: Sequence[float] | Floats,
+    Cs: Sequence[float] | Doubles,
     tol: float,
     max_iter: int,
     start: Head | None = None,
@@ -94,7 +95,7 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
     latest = loss, slope
     known = True  # the first that is asked for is the start
 
-    def objective(variables: Floats) -> tuple[float, Floats]:
+    def objective(variables: Doubles) -> tuple[float, Doubles]:
         nonlocal latest, known
         if not known:
             latest = _penalized(rows, labels, penalty, _head(origin + variables * scale, shape))[:2]
@@ -119,7 +120,7 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
     return Solution((weights, bias), int(result.nit))
 
 
-def _penalized(rows: Rows, labels: Ints, penalty: float, head: Head) -> tuple[float, Head, Floats]:
+def _penalized(rows: Rows, labels: Ints, penalty: float, head: Head) -> tuple[float, Head, Doubles]:
     loss, (slope, slope_bias), spread = rows.loss(head, labels)
     weights = head[0]
     return loss + penalty / 2 * float(np.vdot(weights, weights)), (slope + penalty * weights, slope_bias), spread
@@ -129,9 +130,9 @@ def _largest(head: Head) -> float:
     return max(float(np.abs(part).max()) for part in head)
 
 
-def _flat(head: Head) -> Floats:
+def _flat(head: Head) -> Doubles:
     return np.concatenate([part.ravel() for part in head])
 
 
-def _head(flat: Floats, shape: tuple[int, ...]) -> Head:
+def _head(flat: Doubles, shape: tuple[int, ...]) -> Head:
     return flat[: -shape[0]].reshape(shape), flat[-shape[0] :]

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from transferkit.logistic.basis import Basis, Floats, Head, Stack
+from transferkit.arrays import Doubles
+from transferkit.logistic.basis import Basis, Head, Stack
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,14 +42,14 @@ class Rows:
             for where, block in X.blocks():
                 self._kept[where] = basis.project(block)
 
-    def logits(self, head: Head) -> Floats:
+    def logits(self, head: Head) -> Doubles:
         """(N, K) of a head inside; of two classes (N, 1)."""
         out = np.empty((self.count, len(head[1])))
         for where, _, logits in self._logits(self._outer(head[0]), head[1]):
             out[where] = logits
         return out
 
-    def loss(self, head: Head, labels: Ints) -> tuple[float, Head, Floats]:
+    def loss(self, head: Head, labels: Ints) -> tuple[float, Head, Doubles]:
         """One pass: the mean loss of a head inside, its gradient, and the mean of p (1 - p) of each class, (K,)."""
         self.passes += 1
         weights = self._outer(head[0])
@@ -64,11 +65,11 @@ class Rows:
         slope = slope if self._kept is not None else self._basis.gradient_inside(slope)
         return loss / self.count, (slope / self.count, slope_bias / self.count), spread / self.count
 
-    def _outer(self, weights: Floats) -> Floats:
+    def _outer(self, weights: Doubles) -> Doubles:
         """Weights for the blocks: inside, or on centred features."""
         return weights if self._kept is not None else self._basis.weights_outside(weights)
 
-    def _logits(self, weights: Floats, bias: Floats) -> Iterator[tuple[slice, npt.NDArray[Any], npt.NDArray[Any]]]:
+    def _logits(self, weights: Doubles, bias: Doubles) -> Iterator[tuple[slice, npt.NDArray[Any], npt.NDArray[Any]]]:
         """Rows a few at a time: where, as they are multiplied, and their logits."""
         transposed, bias = weights.T.astype(self._dtype), bias.astype(self._dtype)
         step = max(1, _LOGITS // len(bias))

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from transferkit.arrays import Probabilities
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
 
 THUMBNAIL_SIDE = 128
 TINY_SIDE = 32
 """Images up to this size are kept without loss: JPEG blurs them, and they are small anyway."""
-
-Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from transferkit.arrays import Probabilities
 from transferkit.data.imagedata import ImageData
 from transferkit.extraction import Extract
 from transferkit.features import join_stages
 from transferkit.model import TransferModel
 from transferkit.neighbors import NeighborHead
-from transferkit.report.examples import Example, Probabilities, examples, right_examples, thumbnail, worst_mistakes
+from transferkit.report.examples import Example, examples, right_examples, thumbnail, worst_mistakes
 from transferkit.result import Neighbor, Neighborhood, RunResult
 
 MISTAKES_SHOWN, RIGHT_SHOWN, NEIGHBORS_SHOWN = 6, 6, 5

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from transferkit.augment import count_views, create_augment
 from transferkit.backbones.backbone import Backbone
 from transferkit.cache import GIGABYTE, FeatureCache
-from transferkit.device import find_device, find_precision
+from transferkit.device import run_place
 from transferkit.extraction import make_extractor
 from transferkit.loading import count_workers
 from transferkit.plan import Phase
@@ -50,12 +48,6 @@ class Batches:
     data: TrainingData
     stage: str | None
     prefix: Mapping[str, Any]
-
-
-def run_place(settings: Mapping[str, Any]) -> tuple[torch.device, str]:
-    """The device and the precision that the `trainer` group asks for."""
-    device = find_device(settings["trainer"]["device"])
-    return device, find_precision(settings["trainer"]["precision"], device)
 
 
 def make_batches(
@@ -101,7 +93,7 @@ def make_batches(
         augment,
         batch_size,
         seed=seed,
-        num_workers=0 if splits else count_workers(len(data.train) * passes) if workers == "auto" else workers,
+        num_workers=0 if splits else count_workers(workers, len(data.train) * passes),
         passes=passes,
         views=views if augment else None,
     )

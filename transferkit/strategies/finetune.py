@@ -14,11 +14,12 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
+from transferkit.arrays import Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.generated import mixed
 from transferkit.data.imagedata import ImageData
-from transferkit.device import autocast
+from transferkit.device import autocast, run_place
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
@@ -26,9 +27,9 @@ from transferkit.finetune import FinetuneModule
 from transferkit.metrics import compute_metrics
 from transferkit.plan import Phase, Plan, plan_of
 from transferkit.rundir import write_json
-from transferkit.strategies.batches import Batches, make_batches, run_place
+from transferkit.strategies.batches import Batches, make_batches
 from transferkit.strategies.context import Context
-from transferkit.strategies.fitted import Fitted, Probabilities
+from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen import extract_train_val
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
 from transferkit.training.callbacks import score

@@ -4,12 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from transferkit.arrays import Probabilities
 from transferkit.model import TransferModel
-
-Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

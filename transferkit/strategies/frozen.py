@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
-from transferkit.features import Features
 from transferkit.plan import TOP
 from transferkit.stage import match_stages
 from transferkit.strategies.context import Context

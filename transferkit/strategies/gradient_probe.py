@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
+from transferkit.device import run_place
 from transferkit.errors import TransferkitError
 from transferkit.evaluate.center import center_probabilities
 from transferkit.plan import Phase
 from transferkit.probe_module import ProbeModule
 from transferkit.settings import is_number, is_whole
-from transferkit.strategies.batches import make_batches, run_place
+from transferkit.strategies.batches import make_batches
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import probe_stages

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from transferkit.arrays import Features, Probabilities
 from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError
-from transferkit.features import Features
 from transferkit.metrics import compute_metrics, val_rank
 from transferkit.model import TransferModel
 from transferkit.neighbors import NeighborHead, check_metric, nearest, vote_shares
 from transferkit.strategies.context import Context
-from transferkit.strategies.fitted import Fitted, Probabilities
+from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
 
 log = logging.getLogger(__name__)

@@ -78,7 +78,7 @@ class Reader:
         def load(view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
             epoch = TrainingImages(images, self._preprocess.pixels, self._augment, self._seed, view, views=self._views)
             batches = [list(positions[start : start + BATCH]) for start in range(0, len(positions), BATCH)]
-            workers = count_workers(len(positions)) if self._workers == "auto" else int(self._workers)
+            workers = count_workers(self._workers, len(positions))
             for places, (inputs, _) in zip(batches, batch_loader(epoch, batches, workers), strict=True):
                 yield places, inputs
 

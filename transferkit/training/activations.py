@@ -1,7 +1,6 @@
 """Compute rows once for each image (and view), keep them in memory or in the cache."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
@@ -11,13 +10,10 @@ from torch import Tensor
 
 from transferkit.cache import CacheEntry, Chunk, FeatureCache, Rows
 from transferkit.progress import progress
+from transferkit.rows import Pace
 from transferkit.training.stored import StoredInputs
 
 log = logging.getLogger(__name__)
-
-KEEP_BYTES = 64_000_000
-KEEP_SECONDS = 5.0
-"""Rows are written when there are so many, or after so long: no more is lost with a killed process."""
 
 Load = Callable[[int, Sequence[int]], Iterator[tuple[Sequence[int], Tensor]]]
 """(view, positions) to batches of positions and inputs (n, 3, H, W)."""
@@ -75,14 +71,13 @@ def _computed(
     """Compute, and write what there is in any case."""
     names: dict[tuple[int, int], str] = {place: name for name, place in missing.items()}
     waiting: list[tuple[list[str], Rows]] = []
-    kept_at = time.monotonic()
+    pace = Pace()
     try:
         for view in sorted({view for view, _ in names}):
             for positions, inputs in load(view, sorted(i for v, i in names if v == view)):
                 waiting.append(([names[view, i] for i in positions], compute(inputs)))
-                size = sum(rows.nbytes for _, rows in waiting)
-                if size >= KEEP_BYTES or time.monotonic() - kept_at >= KEEP_SECONDS:
-                    chunk, waiting, kept_at = _keep(waiting, entry), [], time.monotonic()
+                if pace.due(sum(rows.nbytes for _, rows in waiting)):
+                    chunk, waiting = _keep(waiting, entry), []
                     yield chunk
     except BaseException:
         if waiting:
