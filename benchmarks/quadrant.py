@@ -25,7 +25,6 @@ from transferkit.data.create import load_data
 from transferkit.evaluate.center import center_probabilities
 from transferkit.extraction import make_extractor
 from transferkit.metrics import compute_metrics
-from transferkit.quadrant import VARIANTS
 from transferkit.strategies.context import Context
 from transferkit.strategies.kinds import fit_strategy
 from transferkit.timing import StepTimer
@@ -58,8 +57,7 @@ def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: lis
     data, backbone, number = case
     per_class = "null" if number == "all" else number
     overrides = [*SETS[data], f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}", *overrides]
-    name, changes = VARIANTS.get(strategy, (strategy, ()))
-    settings = load_strategy_settings(name, [*overrides, *changes, "trainer.num_workers=0"])
+    settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0"])
     images = load_data(settings["dataset"], seed)
     torch.manual_seed(seed)
     network = create_backbone_from_config(settings["backbone"])
@@ -77,7 +75,7 @@ def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[s
     mine = {r["strategy"]: r for r in results}
     others = [r for name, r in mine.items() if name != "auto"]
     best = max(r["top1"] for r in others or mine.values())
-    everything = sum(r["seconds"] for r in others if r["strategy"] not in VARIANTS)
+    everything = sum(r["seconds"] for r in others)
     shown = [f"**{100 * r['top1']:.1f}**" if r["top1"] == best else f"{100 * r['top1']:.1f}" for r in mine.values()]
     lost = cost = None
     if "auto" in mine and len(mine) > 1:

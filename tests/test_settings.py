@@ -37,6 +37,7 @@ def test_usable_settings_pass() -> None:
         ("trainer.num_workers", [-1, "many", None]),
         ("cache.enabled", ["yes", 1, None]),
         ("cache.max_gb", [0, "20GB", None]),
+        ("cache.unused_days", [-1, "30d", None]),
         ("strategy.probe.Cs", ["abc", 0, [], [0.0], [1, "x"], None]),
         ("strategy.probe.stages", ["top", [], [5]]),
         ("strategy.pool", ["mean", "grid5", None]),

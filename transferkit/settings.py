@@ -61,6 +61,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "strategy.neighbors.stages": (_is_names, "a list of stage names such as [top]"),
     "strategy.neighbors.metrics": (_is_metrics, "a list of l2, cosine or both"),
     "strategy.neighbors.ks": (_is_counts, "a list of whole numbers of at least 1"),
+    "cache.unused_days": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
     "cache.ram_gb": (lambda value: is_number(value) and value >= 0, "a number of at least 0"),
     "strategy.probe.stages": (_is_names, "a list of stage names such as [top]"),
     "strategy.probe.Cs": (_is_grid, "how many values (a whole number), or a list of values above 0"),

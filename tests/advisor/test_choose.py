@@ -116,18 +116,7 @@ def test_what_was_expected_comes_from_the_verdict() -> None:
     assert math.isfinite(spread)
 
 
-def test_a_variant_is_taken_after_a_trial_only() -> None:
-    costs = {**COSTS, "retrain": 40.0}
-    assert affordable(["retrain", "lp_ft"], Budget(1000.0, costs), 0.25, 3) == ["retrain", "lp_ft"]
-    assert affordable(["retrain", "lp_ft"], Budget(1000.0, costs), 0.25, 1) == ["lp_ft"]
-    assert affordable(["retrain", "lp_ft"], Budget(50.0, costs), 0.25, 3) == ["lp_ft"]
-
-
 def test_of_equally_dear_ones_the_last_leaves() -> None:
     costs = {**COSTS, "retrain": 41.0}
     names = ["retrain", "lp_ft", "finetune_many"]
     assert affordable(names, Budget(60.0, costs), 0.25, 3) == ["retrain", "finetune_many"]
-
-
-def test_variants_do_not_enlarge_the_budget() -> None:
-    assert make_budget({**COSTS, "retrain": 1000.0}, 0.5).limit == pytest.approx(make_budget(COSTS, 0.5).limit)

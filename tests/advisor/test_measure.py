@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 from tests.advisor.conftest import SETTINGS
+from transferkit.advisor import measure as measuring
 from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, measure, sample, transfer_scores
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
@@ -56,7 +57,25 @@ def test_the_best_C_is_taken() -> None:
     best = fit_probe(features, labels, folds, Cs=list(each))
     assert best.val_top1 == max(probe.val_top1 for probe in each.values())
     assert best.val_top1 == each[best.C].val_top1
-    assert best.C_by_loss == min(each, key=lambda C: each[C].val_nll)
+    assert best.C_to_use == min(each, key=lambda C: each[C].val_nll)
+
+
+@pytest.mark.parametrize(("judged", "taken"), [(25, 0.1), (400, 1.0)])
+def test_the_loss_decides_among_what_luck_could_have_made_the_best(
+    judged: int, taken: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C = 0.1 has the lower loss and 4 points less: within half a standard error of 25 images, not of 400."""
+
+    class Known:
+        path_ = ({"val_top1": 0.56, "val_nll": 1.0}, {"val_top1": 0.6, "val_nll": 2.0})
+
+        def __init__(self, **_: object) -> None: ...
+        def fit(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(measuring, "LinearProbe", Known)
+    features, labels = np.zeros((judged, 1), np.float32), np.zeros(judged, np.int64)
+    found = fit_probe(features, labels, [(np.arange(judged), np.arange(judged))], Cs=[0.1, 1.0])
+    assert (found.C, found.C_to_use) == (1.0, taken)
 
 
 def test_neighbours_as_scikit_learn_has_them() -> None:

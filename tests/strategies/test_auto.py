@@ -144,8 +144,8 @@ def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path
     known, probes = known_strategies(), advice.measured.probes
     best = max(probes, key=lambda stage: probes[stage].val_top1)
     stage_probe, linear_probe = settle(known["stage_probe"], advice), settle(known["linear_probe"], advice)
-    assert stage_probe["probe"] == {"stages": [best], "Cs": [probes[best].C_by_loss]}
-    assert linear_probe["probe"] == {"stages": ["stage5"], "Cs": [probes["stage5"].C_by_loss]}
+    assert stage_probe["probe"] == {"stages": [best], "Cs": [probes[best].C_to_use]}
+    assert linear_probe["probe"] == {"stages": ["stage5"], "Cs": [probes["stage5"].C_to_use]}
     neighbors = settle(known["nearest_neighbor"], advice)["neighbors"]
     assert (neighbors["metrics"], neighbors["ks"]) == (
         [advice.measured.neighbors.metric],

@@ -17,7 +17,7 @@ from transferkit.configuration import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
 from transferkit.device import run_place
 from transferkit.extraction import Extract
-from transferkit.quadrant import VARIANTS, Evidence, Verdict, judge
+from transferkit.quadrant import Evidence, Verdict, judge
 
 log = logging.getLogger(__name__)
 
@@ -103,13 +103,12 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
 
 @cache
 def known_strategies() -> Mapping[str, Mapping[str, Any]]:
-    """The content of every YAML in conf/strategy, and of every variant, by name.
+    """The content of every YAML in conf/strategy by name.
 
     Composed once, which takes a second; not to be changed.
     """
     names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
-    listed = {name: (name, ()) for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
-    return {name: load_strategy_settings(*given)["strategy"] for name, given in {**listed, **VARIANTS}.items()}
+    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
 
 
 def to_json(advice: Advice) -> dict[str, Any]:

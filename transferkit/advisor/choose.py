@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, VARIANTS, Evidence, Verdict
+from transferkit.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, Evidence, Verdict
 
 OPEN_POINTS = 0.01
 """Finetuning is worth a trial if it can plausibly be better than the best probe by a point, the slack of the goal."""
@@ -41,8 +41,8 @@ def make_budget(costs: Mapping[str, float], share: float) -> Budget:
 
 
 def cost_of_all(costs: Mapping[str, float]) -> float:
-    """Expected seconds of all strategies together; variants of one do not count."""
-    return sum(seconds for name, seconds in costs.items() if name not in VARIANTS)
+    """Expected seconds of all strategies together."""
+    return sum(costs.values())
 
 
 def best_probe(verdict: Verdict) -> str:
@@ -65,7 +65,7 @@ def worth_trying(evidence: Evidence, verdict: Verdict, val: int) -> list[str]:
         verdict: What follows.
         val: Images of val.
     """
-    tuned = [name for name in verdict.contenders if name not in PROBES and (can_decide(val) or name not in VARIANTS)]
+    tuned = [name for name in verdict.contenders if name not in PROBES]
     gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
     plausible = gain + GAIN_SPREAD * evidence.error if can_decide(val) else gain
     return tuned if plausible >= OPEN_POINTS else []
@@ -75,7 +75,7 @@ def affordable(names: Sequence[str], budget: Budget, share: float, most: int) ->
     """Those of the first `most` strategies that can be tried together, and the dearest of them then fitted in full.
 
     What could not be fitted even by itself does not count; of the others the dearest leave first, and of about equally
-    dear ones the last. One that is left alone needs no trial, but a variant is not taken without one.
+    dear ones the last. One that is left alone needs no trial.
     """
     alone = [name for name in names if name in budget.costs and budget.allows([], name)]
     chosen = alone[:most]
@@ -84,7 +84,7 @@ def affordable(names: Sequence[str], budget: Budget, share: float, most: int) ->
         if budget.allows([(name, share) for name in chosen], max(chosen, key=lambda name: budget.costs[name])):
             return chosen
         chosen.remove([name for name in chosen if budget.costs[name] >= ABOUT * dearest][-1])
-    return [name for name in alone if name not in VARIANTS][:1]
+    return alone[:1]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from transferkit.extraction import Extract
 from transferkit.metrics import compute_metrics, val_rank
 from transferkit.neighbors import METRICS, NeighborHead, vote_shares
 from transferkit.probe import LinearProbe
+from transferkit.quadrant import standard_error
 
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
@@ -40,8 +41,9 @@ class StageProbe:
 
     Attributes:
         C: The best of those tried, by accuracy.
-        C_by_loss: The best by the negative log-likelihood. With few images accuracies of several C are equal but for
-            luck, and the loss, which does not count in whole images, chooses better (docs/advisor.md).
+        C_to_use: Of those whose accuracy is within half a standard error of the best, the one with the lowest negative
+            log-likelihood. With few images these are equal but for luck, and the loss, which does not count in whole
+            images, chooses better among them (docs/advisor.md).
         val_top1: Accuracy with `C`, on val or over the folds.
         val_nll: Negative log-likelihood, nats.
         features: D.
@@ -49,7 +51,7 @@ class StageProbe:
     """
 
     C: float
-    C_by_loss: float
+    C_to_use: float
     val_top1: float
     val_nll: float
     features: int
@@ -151,9 +153,10 @@ def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, C
         nll += len(test) * np.array([row["val_nll"] for row in probe.path_])
         judged += len(test)
     best = min(range(len(Cs)), key=lambda i: (-round(float(top1[i])), nll[i]))
+    equal = top1 >= top1[best] - judged * standard_error(float(top1[best] / judged), judged) / 2
     return StageProbe(
         C=float(Cs[best]),
-        C_by_loss=float(Cs[int(nll.argmin())]),
+        C_to_use=float(Cs[int(np.where(equal, nll, np.inf).argmin())]),
         val_top1=float(top1[best] / judged),
         val_nll=float(nll[best] / judged),
         features=int(features.shape[1]),

@@ -137,7 +137,7 @@ def settle(strategy: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
     if "probe" in settled:
         stages = list(advice.measured.probes)
         stage = advice.evidence.best_stage if settled["name"] == "stage_probe" else stages[-1]
-        settled["probe"] = {**settled["probe"], "stages": [stage], "Cs": [advice.measured.probes[stage].C_by_loss]}
+        settled["probe"] = {**settled["probe"], "stages": [stage], "Cs": [advice.measured.probes[stage].C_to_use]}
     if "neighbors" in settled:
         found = advice.measured.neighbors
         k = min(found.k, len(advice.data.train))  # a fold of train and val may have more

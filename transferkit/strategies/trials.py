@@ -9,6 +9,7 @@ from typing import Any
 
 from transferkit.advisor.choose import Budget
 from transferkit.metrics import compute_metrics
+from transferkit.quadrant import standard_error
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 
@@ -77,12 +78,6 @@ def winner(trials: Sequence[Trial]) -> str:
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
     """By top-1 on val, then the lower negative log-likelihood; of equal ones the first stays first."""
     return sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_nll))
-
-
-def standard_error(share: float, n: int) -> float:
-    """Of a share of `n`; never zero."""
-    smoothed = (share * n + 1) / (n + 2)
-    return float((smoothed * (1 - smoothed) / n) ** 0.5)
 
 
 def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fit) -> Trial:
