@@ -49,7 +49,7 @@ def main() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         options.save(options.out / "options.json")
         set_threads(options)
-        (options.out / "about.json").write_text(json.dumps(about(options)), encoding="utf-8")
+        (options.out / "about.json").write_text(json.dumps(about(options, given.rows)), encoding="utf-8")
         for name in chosen(given.rows):
             start = time.perf_counter()
             failed = measure(name, options)
@@ -64,7 +64,7 @@ def main() -> None:
         sys.exit(f"Failed: {', '.join(failures)}")
 
 
-def about(options: Options) -> dict[str, str]:
+def about(options: Options, rows: str | None = None) -> dict[str, str]:
     """What is said above the tables. Paths stay out of it: the page is for others."""
     words = ["python -m benchmarks.speed"]
     words += [f"--{name} {shown}" for name, value, shown in (
@@ -73,6 +73,7 @@ def about(options: Options) -> dict[str, str]:
     ) if value]  # fmt: skip
     words += [f"--device {options.device}"] if options.device != "cpu" else []
     words += ["--quick"] if options.quick else []
+    words += [f"--rows {rows}"] if rows else []
     images = "generated" if options.data is None or options.quick else "those of --data where a row names none"
     weights = "random" if options.weights_dir is None else "those of --weights-dir"
     used = f"images {images}; weights {weights}" + ("; MobileNetV2's from ImageNet" if options.real_weights else "")

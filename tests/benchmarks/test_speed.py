@@ -61,7 +61,9 @@ def test_options_come_back_as_they_were_and_no_path_is_published(tmp_path):
     options = Options(out=tmp_path, data=tmp_path / "photos", repeats=2, real_weights=tmp_path / "w.safetensors")
     options.save(tmp_path / "options.json")
     assert load_options(tmp_path / "options.json") == options
-    assert str(tmp_path) not in json.dumps(about(options))
+    said = about(options, "all")
+    assert str(tmp_path) not in json.dumps(said)
+    assert "--data DIR --backbone-weights FILE --rows all" in said["command"]
 
 
 def test_generated_images_are_photographs_in_class_folders(tmp_path):
