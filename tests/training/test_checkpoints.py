@@ -37,6 +37,21 @@ def test_the_best_and_the_ended_hold_no_optimizer(tmp_path: Path) -> None:
         assert list(written["state_dict"]) == ["head.weight"]
 
 
+def test_the_best_is_written_with_the_next_one_as_it_was_then(tmp_path: Path) -> None:
+    files, weight = TrainedOnly({}), torch.ones(2)
+    files.save_checkpoint({**WHOLE, "state_dict": {"head.weight": weight}}, tmp_path / "best.ckpt")
+    assert not list(tmp_path.iterdir())
+    weight += 1  # training goes on
+    for epoch in (2, 3):
+        (tmp_path / "best.ckpt").unlink(missing_ok=True)
+        files.save_checkpoint({**WHOLE, "epoch": epoch}, tmp_path / "last.ckpt")
+        assert (tmp_path / "best.ckpt").is_file() is (epoch == 2), "once"
+        if epoch == 2:
+            written = torch.load(tmp_path / "best.ckpt", weights_only=True)
+            assert torch.equal(written["state_dict"]["head.weight"], torch.ones(2))
+            assert written["epoch"] == 1
+
+
 def test_other_frozen_weights_are_refused(tmp_path: Path) -> None:
     TrainedOnly(FROZEN).save_checkpoint(WHOLE, tmp_path / "last.ckpt")
     other = TrainedOnly({"frozen.weight": torch.arange(4.0) + 1e-6})

@@ -26,7 +26,9 @@ _TO_GO_ON = ("optimizer_states", "lr_schedulers", "loops", "current_model_state"
 class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
     """Writes the weights that are trained; what is frozen is where it was taken from.
 
-    Files named `best` hold nothing else. A checksum of what is frozen tells whether it is still the same.
+    Files named `best` hold nothing else. They are written together with those to go on from: until then the best
+    weights stay in memory, since a run that was killed comes to them again. A checksum of what is frozen tells whether
+    it is still the same.
 
     Args:
         frozen: The entries of the module's state dict that stay as they are.
@@ -39,6 +41,7 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         self.frozen = frozen
         self.checksum = checksum(frozen)
         self.ended = False
+        self._waiting: tuple[dict[str, Any], Any] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, under the final name once it is complete."""
@@ -47,13 +50,15 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
             if name in kept:
                 kept[name] = {key: value for key, value in kept[name].items() if key not in self.frozen}
         if Path(path).stem == "best":
-            kept = {name: kept[name] for name in _BEST}
-        elif self.ended:
+            copied = {name: value.detach().to("cpu", copy=True) for name, value in kept["state_dict"].items()}
+            self._waiting = {**{name: kept[name] for name in _BEST}, "state_dict": copied}, path
+            return
+        if self.ended:
             kept = {name: value for name, value in kept.items() if name not in _TO_GO_ON}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        temporary = f"{path}.tmp"
-        torch.save(kept, temporary)
-        os.replace(temporary, path)
+        if self._waiting:
+            _write(*self._waiting)
+            self._waiting = None
+        _write(kept, path)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read, and add what is frozen."""
@@ -75,6 +80,13 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
                 "changed since. Choose another hydra.run.dir to start anew."
             )
         return {**self.frozen, **checkpoint[name]}
+
+
+def _write(checkpoint: dict[str, Any], path: Any) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    temporary = f"{path}.tmp"
+    torch.save(checkpoint, temporary)
+    os.replace(temporary, path)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> int:
