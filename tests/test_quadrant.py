@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transferkit.quadrant import COST_ORDER, PROBES, TABLE, Evidence, gain_of, judge, sureness
+from transferkit.quadrant import COST_ORDER, PROBES, TABLE, Evidence, best_of, gain_of, judge, sureness
 from transferkit.quadrant_cases import CASES, Case
 
 IDS = [case.name for case in CASES]
@@ -75,6 +75,11 @@ def test_neighbours_that_were_not_measured_are_no_choice() -> None:
 def test_equally_good_neighbours_come_after_the_probe() -> None:
     equal = judge(dataclasses.replace(SIMILAR_SMALL, neighbors=0.96))
     assert list(equal.contenders)[:3] == list(PROBES)
+
+
+def test_of_equally_good_stages_the_deepest_is_the_best() -> None:
+    assert best_of({"stage3": 0.7, "stage4": 0.9, "stage5": 0.9}) == "stage5"
+    assert best_of({"stage4": 0.9, "stage5": 0.8}) == "stage4"
 
 
 def test_small_and_similar_stays_with_the_probe() -> None:

@@ -77,6 +77,11 @@ def standard_error(share: float, n: int) -> float:
     return math.sqrt(smoothed * (1 - smoothed) / max(n, 1))
 
 
+def best_of(probes: Mapping[str, float]) -> str:
+    """The stage with the highest accuracy; of equal ones the deepest, which comes last."""
+    return max(reversed(list(probes)), key=lambda stage: probes[stage])
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What was measured; None for what could not be.
@@ -118,7 +123,7 @@ class Evidence:
     @property
     def best_stage(self) -> str:
         """The stage whose probe is best; of equal ones the deepest."""
-        return max(reversed(list(self.probes)), key=lambda stage: self.probes[stage])
+        return best_of(self.probes)
 
     @property
     def standard_error(self) -> float:

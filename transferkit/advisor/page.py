@@ -9,7 +9,7 @@ from markupsafe import Markup
 from transferkit import __version__
 from transferkit.advisor.figures import curve_figure, distance_figure, quadrant_figure
 from transferkit.advisor.text import SCORE_NAMES
-from transferkit.quadrant import DISTANCE, TABLE
+from transferkit.quadrant import DISTANCE, TABLE, best_of
 from transferkit.report.figures import depth_figure
 from transferkit.report.render import render
 from transferkit.rundir import write_text
@@ -35,7 +35,7 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
         "evidence": advice["evidence"],
         "table": TABLE,
         "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
-        "depth": Markup(depth_figure(stages, max(stages, key=lambda name: stages[name]))),
+        "depth": Markup(depth_figure(stages, best_of(stages))),
         "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
         "border": DISTANCE,
         "curve": Markup(curve_figure(advice["learning_curve"])),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from transferkit.advisor.advice import Advice
-from transferkit.quadrant import TABLE
+from transferkit.quadrant import TABLE, best_of
 from transferkit.report.facts import duration
 
 WIDTH = 18
@@ -60,9 +60,9 @@ def scores_text(scores: Mapping[str, float]) -> str:
 
 
 def _bars(probes: Mapping[str, float]) -> list[str]:
-    best = max(probes.values())
+    best = best_of(probes)
     return [
-        f"  {stage:<8} {100 * value:5.1f} %  {'#' * round(30 * value)}{'  best' if value == best else ''}"
+        f"  {stage:<8} {100 * value:5.1f} %  {'#' * round(30 * value)}{'  best' if stage == best else ''}"
         for stage, value in probes.items()
     ]
 
