@@ -12,7 +12,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ SETS = {
     "digits": ["dataset=digits"],
     "glyphs": ["dataset=glyphs", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
     "fractals": ["dataset=fractals", "dataset.images=6000", "dataset.classes=20", "dataset.max_test=600"],
-    "textures": ["dataset=folder"],
 }
+NAMES = [*SETS, "textures"]  # the last is made when it is asked for
 PAIRS = [
     *(("digits", "resnet_glyphs"), ("digits", "resnet_fractals")),
     *(("glyphs", "resnet_fractals"), ("fractals", "resnet_glyphs")),
@@ -56,7 +56,7 @@ def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: lis
     """Fit one strategy as the command line does, and test it."""
     data, backbone, number = case
     per_class = "null" if number == "all" else number
-    overrides = [*SETS[data], f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}", *overrides]
+    overrides = [*overrides, f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}"]
     settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0"])
     images = load_data(settings["dataset"], seed)
     torch.manual_seed(seed)
@@ -87,7 +87,7 @@ def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=NAMES, choices=NAMES)
     parser.add_argument("--per-class", nargs="+", default=["5", "20", "100", "all"])
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--seed", type=int, default=0)
@@ -97,21 +97,24 @@ def main() -> None:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         if "textures" in options.sets:
-            SETS["textures"].append(f"dataset.root={write_textures(Path(folder))}")
-        rows = list(run_cases(options))
+            write_textures(Path(folder))
+        sets = {**SETS, "textures": ["dataset=folder", f"dataset.root={folder}"]}
+        rows = list(run_cases(options, sets))
     measured = [(lost, cost) for lost, cost in rows if lost is not None and cost is not None]
     if measured:
         losses, costs = zip(*measured, strict=True)
         print(f"auto lost {sum(losses) / len(losses):.2f} points and cost {sum(costs) / len(costs):.2f} on average")
 
 
-def run_cases(options: argparse.Namespace) -> Iterator[tuple[float | None, float | None]]:
+def run_cases(
+    options: argparse.Namespace, sets: Mapping[str, list[str]]
+) -> Iterator[tuple[float | None, float | None]]:
     """Run and print each case; what auto lost there, and its part of the cost."""
     print("| case | per class |", " | ".join(options.strategies), "| chosen | points lost | part of the cost |")
     for case in cases(options.sets, options.per_class):
-        results = []
+        overrides, results = [*sets[case[0]], f"trainer.precision={options.precision}"], []
         for strategy in options.strategies:
-            results.append(measure(case, strategy, options.seed, [f"trainer.precision={options.precision}"]))
+            results.append(measure(case, strategy, options.seed, overrides))
             if options.out:
                 with options.out.open("a", encoding="utf-8") as file:
                     print(json.dumps(results[-1]), file=file)

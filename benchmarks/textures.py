@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferkit.arrays import Doubles
+
 CLASSES, SIZE = 20, 32
 COUNTS = {"train": 200, "test": 30}
 """Images of each class."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Texture:
         colours: (2, 3) middle and range, in [0, 1].
     """
 
-    bands: Floats
+    bands: Doubles
     shape: int
-    colours: Floats
+    colours: Doubles
 
 
 def draw_classes(rng: np.random.Generator) -> list[Texture]:
@@ -68,7 +68,7 @@ def draw_image(texture: Texture, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def write_textures(folder: Path, seed: int = 0) -> Path:
-    """Write the set, if it is not there yet."""
+    """Write the set; returns the folder."""
     rng = np.random.default_rng(seed)
     classes = draw_classes(rng)
     for split, count in COUNTS.items():

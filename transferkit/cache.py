@@ -33,6 +33,7 @@ from filelock import Timeout
 
 from transferkit.cache_tools import entry_lock, entry_size, last_use, remove_entry
 from transferkit.errors import TransferkitError
+from transferkit.rundir import new_file
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class CacheEntry:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "entry.json").exists():
                 _write(self.folder / "entry.json", json.dumps(self._description, indent=1).encode())
-            with _new_file(name.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
+            with new_file(name.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
                 np.save(file, rows)
             _write(name.with_suffix(".json"), json.dumps(index).encode())
         return ids, np.load(name.with_suffix(".npy"), mmap_mode="r")
@@ -205,19 +206,8 @@ class RowIndex:
             out[mine] = self._chunks[number][places[mine] - self._starts[number]]
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write(path: Path, content: bytes) -> None:
-    with _new_file(path) as temporary:
+    with new_file(path) as temporary:
         temporary.write_bytes(content)
 
 

@@ -19,7 +19,9 @@ TABLE = {
 PROBES = ("linear_probe", "stage_probe", "nearest_neighbor")
 """What trains no stage. Neighbours are the quickest to fit, but they keep every image, so at a tie they come last."""
 
-COST_ORDER = (*PROBES, "finetune_few", "finetune_many", "lp_ft", "retrain")
+FINETUNING = ("finetune_few", "finetune_many", "lp_ft", "retrain")
+
+COST_ORDER = (*PROBES, *FINETUNING)
 """What the advisor chooses from, the cheapest first."""
 
 # Size. A linear classifier has one weight for each feature and class: fewer images than features leave it undetermined,
@@ -47,16 +49,18 @@ COMPARABLE = 30  # judged on fewer images the best of several stages is so by lu
 DEPTH_MOST = 1.5  # a lower stage better than the top one by so many standard errors or more
 DEPTH_TOP = -0.4  # the top stage is the best
 
-_GAINS = ("stage_probe", "finetune_few", "finetune_many", "lp_ft", "retrain")
 GAINS: Mapping[tuple[str, str], Mapping[str, float]] = {
-    ("small", "similar"): dict(zip(_GAINS, (0.0, -0.15, -0.2, -0.15, -0.3), strict=True)),
-    ("small", "different"): dict(zip(_GAINS, (0.15, -0.05, 0.15, 0.17, 0.17), strict=True)),
-    ("large", "similar"): dict(zip(_GAINS, (0.1, 0.2, 0.2, 0.2, 0.1), strict=True)),
-    ("large", "different"): dict(zip(_GAINS, (0.3, 0.15, 0.4, 0.5, 0.65), strict=True)),
+    corner: dict(zip(("stage_probe", *FINETUNING), gains, strict=True))
+    for corner, gains in {
+        ("small", "similar"): (0.0, -0.15, -0.2, -0.15, -0.3),
+        ("small", "different"): (0.15, -0.05, 0.15, 0.17, 0.17),
+        ("large", "similar"): (0.1, 0.2, 0.2, 0.2, 0.1),
+        ("large", "different"): (0.3, 0.15, 0.4, 0.5, 0.65),
+    }.items()
 }
 """Part of the linear probe's error that a strategy is expected to remove; rounded means over the cases. In those of
 large and similar data hardly an error is left, so these say little. `stage_probe` is for a best stage below the top;
-`retrain` was measured through small networks alone."""
+`retrain` was measured through small networks and on ants and bees alone."""
 LEARNABLE = 0.4
 """Skill of the probe below which a gain is scaled down: where the probe is hardly better than guessing, finetuning too
 has little to start from (letters through fractals: skill 0.11 and 0.21, 5 and 17 % of the error removed)."""
@@ -222,7 +226,7 @@ def expected(evidence: Evidence, large: float, different: float) -> dict[str, fl
             evidence.neighbors - evidence.top, 0.0, NEIGHBORS_SPREAD, evidence
         )
     learnable = min(max(evidence.skill(evidence.top), 0.0) / LEARNABLE, 1.0)
-    for strategy in COST_ORDER[len(PROBES) :]:
+    for strategy in FINETUNING:
         gain = gain_of(strategy, large, different)
         worth[strategy] = evidence.top + evidence.error * (gain * learnable if gain > 0 else gain)
     return _ordered(worth)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 Moment = tuple[float, float]
-"""The time of day, and what the processors have worked for this process, in seconds."""
+"""Seconds on a clock, and those that the processors have worked for this process."""
 
 
 def now() -> Moment:

@@ -37,12 +37,7 @@ class Budget:
 
 def make_budget(costs: Mapping[str, float], share: float) -> Budget:
     """The budget for a share of the cost of running every strategy."""
-    return Budget(share * cost_of_all(costs), costs)
-
-
-def cost_of_all(costs: Mapping[str, float]) -> float:
-    """Expected seconds of all strategies together."""
-    return sum(costs.values())
+    return Budget(share * sum(costs.values()), costs)
 
 
 def best_probe(verdict: Verdict) -> str:

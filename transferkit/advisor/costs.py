@@ -16,6 +16,7 @@ from transferkit.data.imageset import ImageSet
 from transferkit.device import autocast
 from transferkit.loading import count_workers
 from transferkit.plan import Plan
+from transferkit.training.storage import pixel_bytes
 
 BATCHES = 5
 BATCH = 16
@@ -128,9 +129,8 @@ def make_work(
     """The size of the work under a configuration."""
     train, val = data_sizes
     workers = count_workers(settings["trainer"]["num_workers"], train)
-    height, width = backbone.preprocess.input_size
     views = count_views(settings["augment"])  # None for new ones in each epoch
-    size = 3 * height * width * (train * (views or 1) + val)
+    size = pixel_bytes(backbone.preprocess.input_size, train * (views or 1) + val)
     stored = views is not None and size <= GIGABYTE * settings["cache"].get("ram_gb", 0)
     return Work(train, val, workers, stored, (*backbone.feature_stages, "head"), probes, views or 1)
 

@@ -15,7 +15,6 @@ from transferkit.advisor.choose import (
     affordable,
     best_probe,
     can_decide,
-    cost_of_all,
     expected_gain,
     make_budget,
     weigh_gain,
@@ -170,7 +169,7 @@ def _account(
             f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), which counts as "
             f"{100 * gain.shrunk:+.1f}"
         )
-    everything = cost_of_all(budget.costs)
+    everything = sum(budget.costs.values())
     spent = f"budget {duration(budget.limit)} of {duration(everything)} for every strategy, both estimates"
     tried = f"{len(trials)} trials" if trials else "no trials"
     if not can_decide(val):

@@ -20,7 +20,7 @@ from transferkit.strategies.context import Context
 from transferkit.strategies.reading import Reader
 from transferkit.training.cut_rows import CutRows
 from transferkit.training.data import TrainingData
-from transferkit.training.storage import Storage, Work, choose_storage
+from transferkit.training.storage import Storage, Work, choose_storage, pixel_bytes
 from transferkit.training.stored import StoredInputs
 
 log = logging.getLogger(__name__)
@@ -136,8 +136,8 @@ def _after_frozen(
 
 def _images(context: Context, input_size: tuple[int, int], reader: Reader, views: int) -> Splits | None:
     """The decoded images in memory, if they fit."""
-    data, (height, width) = context.data, input_size
-    size = 3 * height * width * (len(data.train) * views + len(data.val))
+    data = context.data
+    size = pixel_bytes(input_size, len(data.train) * views + len(data.val))
     if size > context.settings["cache"]["ram_gb"] * GIGABYTE:
         return None
     log.info("Kept in memory (%.0f MB): the decoded images.", size / 1e6)

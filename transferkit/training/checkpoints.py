@@ -1,6 +1,5 @@
 """Checkpoints that cost little: without what is frozen, and no more often than pays."""
 
-import os
 import time
 import zlib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from transferkit.errors import TransferkitError
+from transferkit.rundir import new_file
 
 SHARE = 50
 """A checkpoint to go on from is written when training took so many times as long as writing the one before."""
@@ -41,7 +41,7 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         self.frozen = frozen
         self.checksum = checksum(frozen)
         self.ended = False
-        self._waiting: tuple[dict[str, Any], Any] | None = None
+        self._waiting: tuple[dict[str, Any], Path] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write, under the final name once it is complete."""
@@ -51,14 +51,14 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
                 kept[name] = {key: value for key, value in kept[name].items() if key not in self.frozen}
         if Path(path).stem == "best":
             copied = {name: value.detach().to("cpu", copy=True) for name, value in kept["state_dict"].items()}
-            self._waiting = {**{name: kept[name] for name in _BEST}, "state_dict": copied}, path
+            self._waiting = {**{name: kept[name] for name in _BEST}, "state_dict": copied}, Path(path)
             return
         if self.ended:
             kept = {name: value for name, value in kept.items() if name not in _TO_GO_ON}
         if self._waiting:
-            _write(*self._waiting)
+            write_checkpoint(*self._waiting)
             self._waiting = None
-        _write(kept, path)
+        write_checkpoint(kept, Path(path))
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read, and add what is frozen."""
@@ -82,11 +82,11 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         return {**self.frozen, **checkpoint[name]}
 
 
-def _write(checkpoint: dict[str, Any], path: Any) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = f"{path}.tmp"
-    torch.save(checkpoint, temporary)
-    os.replace(temporary, path)
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write, under its name once it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary:
+        torch.save(checkpoint, temporary)
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> int:

@@ -19,7 +19,7 @@ from transferkit.errors import TransferkitError
 from transferkit.plan import differences
 from transferkit.rundir import write_json
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
-from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
+from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly, write_checkpoint
 from transferkit.training.data import TrainingData
 from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
 from transferkit.training.spawned import SpawnedProcess
@@ -131,8 +131,7 @@ def _finish(folder: Path, keep: str) -> None:
         "history": loaded["last"]["callbacks"]["History"]["rows"],
         "best_epoch": int(loaded["best"]["epoch"]) + 1,
     }
-    torch.save(result, folder / "done.tmp")
-    (folder / "done.tmp").replace(folder / "done.ckpt")
+    write_checkpoint(result, folder / "done.ckpt")
     for path in checkpoints.values():
         path.unlink()
 

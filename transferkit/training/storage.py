@@ -6,6 +6,11 @@ WORTH_KEEPING = 4.0
 """What fits in memory also goes to disk, for other runs, if computing takes so many times as long as writing."""
 
 
+def pixel_bytes(input_size: tuple[int, int], images: int) -> int:
+    """Of decoded images of that height and width, uint8."""
+    return 3 * input_size[0] * input_size[1] * images
+
+
 @dataclass(frozen=True)
 class Work:
     """What one phase needs, measured on a few images.
