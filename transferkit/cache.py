@@ -1,5 +1,6 @@
 """Computed once for each image, on disk: content-addressed, memory-mapped, safe to kill and to share, bounded in size.
 
+    <root>/.transferkit-cache             marks the folder as a cache: without it, nothing is ever removed
     <root>/<kind>/<key[:2]>/<key>/        one entry: all that determines the values but the image
         entry.json                        the same for people; its time stamp is the last use
         <uuid>.npy                        rows, (n, ...)
@@ -23,7 +24,6 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import Timeout
 
-from transferkit.cache_tools import entry_lock, entry_size, last_use, remove_entry
+from transferkit.cache_tools import entry_folders, entry_key, entry_lock, entry_size, last_use, mark_root, remove_entry
 from transferkit.errors import TransferkitError
 from transferkit.rundir import new_file
 
@@ -89,6 +89,7 @@ class CacheEntry:
         kind = {"dtype": rows.dtype.str, "shape": rows.shape}
         index = {"crc32": zlib.crc32(rows.data), **kind, "ids": list(ids)}
         with _needs_writing(self.folder):
+            mark_root(self.folder.parents[2])
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "entry.json").exists():
                 _write(self.folder / "entry.json", json.dumps(self._description, indent=1).encode())
@@ -124,7 +125,7 @@ class FeatureCache:
 
     def entry(self, description: Mapping[str, Any], kind: str = "features") -> CacheEntry:
         """The entry for rows of some kind computed as `description` (plain values) says."""
-        key = sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+        key = entry_key(description)
         folder = self.root / kind / key[:2] / key
         self._used.add(folder)
         return CacheEntry(folder, description)
@@ -151,7 +152,7 @@ class FeatureCache:
 
     def shrink(self) -> None:
         """Remove the entries used least recently until the size is within `max_gb`."""
-        entries = [(last_use(folder), entry_size(folder), folder) for folder in self.root.glob("*/??/*/")]
+        entries = [(last_use(folder), entry_size(folder), folder) for folder in entry_folders(self.root)]
         excess = sum(size for _, size, _ in entries) - self.max_gb * GIGABYTE
         for _, size, folder in sorted(entries):
             if excess <= 0:
