@@ -20,13 +20,13 @@ import torch
 
 from benchmarks.textures import write_textures
 from transferkit.backbones.create import create_backbone_from_config
-from transferkit.configuration import load_strategy_settings
-from transferkit.data.create import load_data
-from transferkit.evaluate.center import center_probabilities
-from transferkit.extraction import make_extractor
+from transferkit.config.compose import load_strategy_settings
+from transferkit.data.load_data import load_data
+from transferkit.features.from_settings import make_extractor
 from transferkit.metrics import compute_metrics
+from transferkit.models.center_crop import center_probabilities
 from transferkit.strategies.context import Context
-from transferkit.strategies.kinds import fit_strategy
+from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
 STRATEGIES = [

@@ -1,8 +1,10 @@
 """What may be imported when, and by whom."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,56 +14,70 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "transferkit"
 
-# From the bottom to the top: a module imports only from lines above its own.
-LAYERS = [
-    ["arrays", "cores", "errors", "mapped", "timing", "progress", "rundir"],
-    ["stage", "artifact", "metrics", "settings", "logistic"],
-    ["configuration"],
-    ["cache_tools", "device", "preprocess", "data", "plan", "quadrant"],
-    ["augment", "optim", "backbones", "cache", "probe", "neighbors", "quadrant_cases"],
-    ["described"],
-    ["frozen", "rows", "loading"],
-    ["inference", "pixels", "model"],
-    ["features"],
-    ["extraction", "result", "results", "training"],
-    ["evaluate", "report", "probe_module", "finetune"],
-    ["advisor", "compare"],
-    ["strategies"],
-    ["tasks"],
-    ["job"],
-    ["__main__"],
+MODULES = ["errors", "cores", "arrays", "timing", "files", "rundir", "progress", "metrics", "device", "artifact"]
+PACKAGES = [
+    *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
+    *("strategies", "cli"),
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+ORDER = [*MODULES, *PACKAGES, "__main__"]
+"""From the bottom up: a module or package imports only what stands before it."""
 
 
-def modules() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+def modules() -> dict[str, Path]:
+    """Dotted name below `transferkit` to file, without the package's own `__init__`, which names all public homes."""
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def top_name(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
-
-
-def imported_names(path: Path) -> set[str]:
-    """Return the first component below `transferkit` of every import, at module level or inside a function."""
-    names = set()
+def imported(path: Path) -> set[str]:
+    """The modules below `transferkit` that a file imports: at any level, by any form, or by name in a string."""
+    found = set[str]()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("transferkit."):
-            names.add(node.module.split(".")[1])
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("transferkit.")}
-    return names
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found |= {node.value} if re.fullmatch(r"transferkit(\.\w+)+", node.value) else set()
+    return {name.removeprefix("transferkit.") for name in found if name.startswith("transferkit.")} & set(modules())
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_downward(path: Path) -> None:
-    own = top_name(path)
-    assert own in LEVEL, f"{own} has no place in LAYERS"
-    upward = {name for name in imported_names(path) - {own} if LEVEL[name] >= LEVEL[own]}
-    assert not upward, f"{own} imports {upward}"
+def top(module: str) -> str:
+    return module.split(".")[0]
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_and_package_has_its_place() -> None:
+    assert {top(name) for name in modules()} == set(ORDER)
+
+
+@pytest.mark.parametrize(("name", "path"), modules().items(), ids=modules())
+def test_imports_go_downward(name: str, path: Path) -> None:
+    upward = {other for other in imported(path) if ORDER.index(top(other)) > ORDER.index(top(name))}
+    assert not upward, f"{name} imports {upward}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: imported(path) - {name} for name, path in modules().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+
+
+def test_every_package_says_what_is_in_it_and_what_it_may_import() -> None:
+    for name in PACKAGES:
+        text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8")))
+        assert text is not None, name
+        assert "May import:" in text, name
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    names = [path.stem for path in modules().values() if path.stem != "__init__"]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", modules().values(), ids=modules())
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= 350

@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transferkit.backbones.backbone import Backbone
     from transferkit.backbones.create import create_backbone
-    from transferkit.data.create import load_data
     from transferkit.data.imageset import ImageSet
+    from transferkit.data.load_data import load_data
+    from transferkit.data.preprocess import Preprocessing
     from transferkit.errors import TransferkitError
-    from transferkit.features import extract_features
-    from transferkit.finetune import FinetuneModule
-    from transferkit.model import TransferModel, load_model
-    from transferkit.plan import Plan, load_strategy
-    from transferkit.preprocess import Preprocessing
-    from transferkit.probe import LinearProbe
-    from transferkit.probe_module import ProbeModule
+    from transferkit.features.extract import extract_features
+    from transferkit.models.transfer_model import TransferModel, load_model
+    from transferkit.probes.linear import LinearProbe
+    from transferkit.training.finetune_module import FinetuneModule
+    from transferkit.training.plan import Plan, load_strategy
+    from transferkit.training.probe_module import ProbeModule
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "transferkit.backbones.backbone",
-    "FinetuneModule": "transferkit.finetune",
+    "FinetuneModule": "transferkit.training.finetune_module",
     "ImageSet": "transferkit.data.imageset",
-    "LinearProbe": "transferkit.probe",
-    "Plan": "transferkit.plan",
-    "Preprocessing": "transferkit.preprocess",
-    "ProbeModule": "transferkit.probe_module",
-    "TransferModel": "transferkit.model",
+    "LinearProbe": "transferkit.probes.linear",
+    "Plan": "transferkit.training.plan",
+    "Preprocessing": "transferkit.data.preprocess",
+    "ProbeModule": "transferkit.training.probe_module",
+    "TransferModel": "transferkit.models.transfer_model",
     "TransferkitError": "transferkit.errors",
     "create_backbone": "transferkit.backbones.create",
-    "extract_features": "transferkit.features",
-    "load_data": "transferkit.data.create",
-    "load_model": "transferkit.model",
-    "load_strategy": "transferkit.plan",
+    "extract_features": "transferkit.features.extract",
+    "load_data": "transferkit.data.load_data",
+    "load_model": "transferkit.models.transfer_model",
+    "load_strategy": "transferkit.training.plan",
 }
 
 __all__ = [

@@ -16,7 +16,7 @@ from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from transferkit.configuration import config_dir
+from transferkit.config.compose import config_dir
 
 MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
 QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
@@ -31,7 +31,7 @@ FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
 def app(cfg: DictConfig) -> None:
     """Run the task that `cfg` describes."""
-    from transferkit.job import run_job
+    from transferkit.cli.job import run_job
 
     run_job(cfg, FULL_ERROR)
 

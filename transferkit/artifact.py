@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from transferkit.errors import TransferkitError
-from transferkit.rundir import write_json
+from transferkit.files import write_json
 
 FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from transferkit.errors import TransferkitError
-from transferkit.stage import unknown_name
+from transferkit.errors import TransferkitError, unknown_name
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed.clock import torch_as_imported
-from transferkit.preprocess import Preprocessing
+from transferkit.data.preprocess import Preprocessing
 
 
 @torch_as_imported()

@@ -16,8 +16,8 @@ from benchmarks.speed.options import Options
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone_from_config
 from transferkit.backbones.weights import read_state_dict
-from transferkit.configuration import load_strategy_settings
-from transferkit.plan import plan_of
+from transferkit.config.compose import load_strategy_settings
+from transferkit.training.plan import plan_of
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,16 @@ from benchmarks.speed.clock import Moment, now
 from benchmarks.speed.networks import Net
 from benchmarks.speed.options import Options
 from transferkit.backbones.create import create_backbone_from_config
-from transferkit.configuration import load_strategy_settings
-from transferkit.data.create import load_data
+from transferkit.config.compose import load_strategy_settings
 from transferkit.data.imagedata import ImageData
-from transferkit.evaluate.center import center_probabilities
-from transferkit.extraction import make_extractor
+from transferkit.data.load_data import load_data
+from transferkit.data.preprocess import Preprocessing
+from transferkit.features.from_settings import make_extractor
 from transferkit.metrics import compute_metrics
-from transferkit.preprocess import Preprocessing
+from transferkit.models.center_crop import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.kinds import fit_strategy
+from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
 

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.speed.clock import finish, now, torch_as_imported
+from transferkit.data.preprocess import Preprocessing
 from transferkit.device import autocast
-from transferkit.preprocess import Preprocessing
 
 Epoch = tuple[float, float]
 """Seconds, and top-1 accuracy on the second data set."""

@@ -13,7 +13,7 @@ from benchmarks.speed.machine import forwards, matmul_peak
 from benchmarks.speed.networks import Net, flops, random_net, real_net
 from benchmarks.speed.options import Options
 from benchmarks.speed.results import Record, entry, goal
-from transferkit.data.create import load_data
+from transferkit.data.load_data import load_data
 from transferkit.device import find_precision
 
 EXTRACTED = {"resnet18": 1024, "resnet50": 512, "vgg16": 256}

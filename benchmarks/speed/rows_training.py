@@ -17,8 +17,8 @@ from benchmarks.speed.machine import matmul_peak
 from benchmarks.speed.networks import Net, flops, random_net, real_net, trained_flops, trained_parameters
 from benchmarks.speed.options import Options
 from benchmarks.speed.results import Record, entry, goal
-from transferkit.data.create import load_data
 from transferkit.data.imagedata import ImageData
+from transferkit.data.load_data import load_data
 from transferkit.device import find_precision
 
 PER_CLASS = {"resnet18": 120, "resnet50": 50, "vgg16": 25}

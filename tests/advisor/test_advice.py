@@ -9,12 +9,12 @@ import transferkit as tk
 from tests.advisor.conftest import SETTINGS, embedded
 from tests.report.html_page import Page
 from transferkit.advisor.advice import Advice, advise, known_strategies, to_json
-from transferkit.advisor.page import render_advice
+from transferkit.advisor.advice_page import render_advice
+from transferkit.advisor.quadrant import TABLE
 from transferkit.advisor.text import advice_text, quadrant_lines
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-from transferkit.extraction import make_extractor
-from transferkit.quadrant import TABLE
+from transferkit.features.from_settings import make_extractor
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import transferkit as tk
 from transferkit.advisor.curve import Fit, _part, extrapolate, fit_power_law, learning_curve, measure_curve
 from transferkit.backbones.backbone import Backbone
-from transferkit.probe import LinearProbe
+from transferkit.probes.linear import LinearProbe
 
 
 @pytest.mark.parametrize(("floor", "scale", "exponent"), [(0.0, 1.0, 0.5), (0.1, 2.0, 0.75), (0.05, 0.8, 0.3)])

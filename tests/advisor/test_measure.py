@@ -14,7 +14,7 @@ from transferkit.advisor import measure as measuring
 from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, measure, sample, transfer_scores
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-from transferkit.extraction import make_extractor
+from transferkit.features.from_settings import make_extractor
 
 
 def blobs(n: int = 90, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

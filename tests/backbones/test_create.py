@@ -17,7 +17,7 @@ from transferkit.backbones import from_embedded
 from transferkit.backbones.backbone import BackboneSpec
 from transferkit.backbones.create import create_backbone, create_backbone_from_config
 from transferkit.errors import TransferkitError
-from transferkit.model import TransferModel, save_model
+from transferkit.models.transfer_model import TransferModel, save_model
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

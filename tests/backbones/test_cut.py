@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from transferkit.backbones.backbone import Backbone, BackboneSpec, feature
 from transferkit.backbones.cut import cut
+from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
 
 
 def conv(channels_in: int, channels_out: int) -> nn.Conv2d:

@@ -7,12 +7,12 @@ import torch
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.from_embedded import FOLDER
-from transferkit.data.create import load_data
-from transferkit.data.glyph_outlines import is_letter
 from transferkit.data.imagedata import ImageData
-from transferkit.features import extract_features
-from transferkit.model import load_model
-from transferkit.probe import LinearProbe
+from transferkit.data.load_data import load_data
+from transferkit.data.sources.glyph_outlines import is_letter
+from transferkit.features.extract import extract_features
+from transferkit.models.transfer_model import load_model
+from transferkit.probes.linear import LinearProbe
 
 NETWORKS = {"resnet_glyphs": "narrow_resnet10", "vgg_glyphs": "narrow_vgg8", "resnet_fractals": "narrow_resnet10"}
 

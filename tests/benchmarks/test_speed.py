@@ -15,7 +15,7 @@ from benchmarks.speed.results import entry, goal
 from benchmarks.speed.rows import ROWS, chosen
 from benchmarks.speed.table import BEGIN, END, markdown, replace_in
 from tests.conftest import REPOSITORY
-from transferkit.configuration import load_strategy_settings
+from transferkit.config.compose import load_strategy_settings
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from transferkit.data.create import COMMON, KINDS
-from transferkit.data.torchvision_table import SETS
+from transferkit.data.load_data import COMMON, KINDS
+from transferkit.data.sources.torchvision_table import SETS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
 BASE = FOLDER / "base.yaml"

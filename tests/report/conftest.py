@@ -5,7 +5,7 @@ import pytest
 
 from transferkit.data.imageset import ImageSet
 from transferkit.metrics import compute_metrics
-from transferkit.result import RunResult
+from transferkit.report.run_result import RunResult
 
 MakeResult = Callable[..., RunResult]
 

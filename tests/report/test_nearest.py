@@ -14,13 +14,13 @@ from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
-from transferkit.features import extract_features
-from transferkit.model import TransferModel
-from transferkit.neighbors import NeighborHead
+from transferkit.features.extract import extract_features
+from transferkit.models.transfer_model import TransferModel
+from transferkit.probes.neighbors import NeighborHead
 from transferkit.report.examples import thumbnail
 from transferkit.report.nearest import find_neighborhoods, show_neighborhoods
-from transferkit.report.page import render_report
-from transferkit.result import RunResult
+from transferkit.report.run_page import render_report
+from transferkit.report.run_result import RunResult
 
 NAMES = ["ant", "bee", "cat"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-from transferkit.extraction import make_extractor
+from transferkit.features.from_settings import make_extractor
 from transferkit.strategies.context import Context
 from transferkit.timing import StepTimer
 

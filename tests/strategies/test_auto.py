@@ -12,17 +12,17 @@ import torch
 import transferkit as tk
 from tests.advisor.conftest import SETTINGS, embedded
 from transferkit.advisor.advice import Advice, advise, known_strategies
+from transferkit.advisor.quadrant import judge
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.extraction import make_extractor
-from transferkit.model import TransferModel
-from transferkit.quadrant import judge
+from transferkit.features.from_settings import make_extractor
+from transferkit.models.transfer_model import TransferModel
 from transferkit.strategies import auto
 from transferkit.strategies.auto import check_options, choose_and_fit, fit_auto, settle
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.kinds import KINDS, fit_strategy
+from transferkit.strategies.registry import KINDS, fit_strategy
 from transferkit.strategies.trials import Trial, ranked, shortened, winner
 from transferkit.timing import StepTimer
 
@@ -204,7 +204,7 @@ def test_details_are_plain(data: ImageData, tmp_path: Path) -> None:
 
 def test_a_real_fit_on_few_images(tmp_path: Path) -> None:
     few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 5, "max_test": 50}, seed=0)
-    fitted = fit_auto(context(few, tmp_path, network="resnet_glyphs", budget=0.0))
+    fitted = fit_strategy(context(few, tmp_path, network="resnet_glyphs", budget=0.0))
     assert KINDS["auto"] == (fit_auto.__module__, fit_auto.__name__)
     accuracy = (fitted.val.argmax(axis=1) == few.val.labels).mean()
     assert accuracy >= 0.6

@@ -9,17 +9,17 @@ import pytest
 import transferkit as tk
 from tests.strategies.test_finetune import settings_of
 from transferkit.backbones.backbone import Backbone
-from transferkit.cache import CacheEntry
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
-from transferkit.extraction import make_extractor
-from transferkit.frozen import FrozenStages
-from transferkit.inference import InferenceNetwork
+from transferkit.features.from_settings import make_extractor
+from transferkit.features.frozen_network import FrozenStages
+from transferkit.features.inference_network import InferenceNetwork
+from transferkit.features.placement import Storage
+from transferkit.features.store import CacheEntry
 from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
-from transferkit.training.storage import Storage
 
 PHASES: dict[str, Any] = {
     "head": {"epochs": 3, "min_steps": 0, "train": {"head": 1e-2}},
@@ -65,7 +65,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def all_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the disk were fast and the network slow, which on so small a one it is not."""
     monkeypatch.setattr(
-        "transferkit.strategies.batches.choose_storage", lambda *_: Storage("memory", True, "as the test wants")
+        "transferkit.strategies.phase_data.choose_storage", lambda *_: Storage("memory", True, "as the test wants")
     )
 
 
@@ -149,7 +149,7 @@ def test_rows_on_disk_train_as_those_in_memory(
     fitted = {}
     for cached in ("memory", "disk"):
         storage = Storage(cached, cached == "disk", "as the test wants")
-        monkeypatch.setattr("transferkit.strategies.batches.choose_storage", lambda *_, chosen=storage: chosen)
+        monkeypatch.setattr("transferkit.strategies.phase_data.choose_storage", lambda *_, chosen=storage: chosen)
         fitted[cached] = fit(data, tmp_path / cached, strategy=tail)
     assert (fitted["memory"].val == fitted["disk"].val).all()
     assert fitted["memory"].history == fitted["disk"].history

@@ -17,17 +17,17 @@ import torch
 import transferkit as tk
 from tests.conftest import RunCommand
 from transferkit.backbones.backbone import Backbone
-from transferkit.configuration import config_dir, load_strategy_settings
+from transferkit.config.compose import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import center_probabilities
-from transferkit.extraction import make_extractor
-from transferkit.finetune import FinetuneModule
+from transferkit.features.from_settings import make_extractor
+from transferkit.models.center_crop import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import class_weights, fit_finetune, random_like
 from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
-from transferkit.training.fit import Trained
+from transferkit.training.finetune_module import FinetuneModule
+from transferkit.training.run_phase import Trained
 
 FINETUNING = [
     path.stem

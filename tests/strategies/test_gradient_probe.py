@@ -13,12 +13,12 @@ from tests.conftest import RunCommand
 from tests.training.killing import killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.extraction import make_extractor
-from transferkit.probe_module import ProbeModule
+from transferkit.features.from_settings import make_extractor
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.kinds import fit_strategy
+from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
+from transferkit.training.probe_module import ProbeModule
 
 CS = [0.01, 1.0]
 STRATEGY: dict[str, Any] = {

@@ -15,11 +15,12 @@ from tests.strategies.contexts import SETTINGS, make_context
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import center_probabilities, head_probabilities
-from transferkit.extraction import make_extractor
-from transferkit.model import save_model
+from transferkit.features.from_settings import make_extractor
+from transferkit.models.center_crop import center_probabilities, head_probabilities
+from transferkit.models.transfer_model import save_model
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.stage_probe import fit_probes, probe_stages
+from transferkit.strategies.frozen_features import probe_stages
+from transferkit.strategies.stage_probe import fit_probes
 
 PROBE: dict[str, Any] = {"stages": ["top"], "Cs": [0.001, 0.1, 10.0]}
 STRATEGY: dict[str, Any] = {"name": "linear_probe", "solver": "exact", "pool": "avg", "probe": PROBE}

@@ -13,10 +13,10 @@ import transferkit as tk
 from tests.strategies.contexts import SETTINGS, make_context
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import center_probabilities
-from transferkit.extraction import make_extractor
-from transferkit.features import ExtractionStats, extract_features
-from transferkit.model import load_model, save_model
+from transferkit.features.extract import ExtractionStats, extract_features
+from transferkit.features.from_settings import make_extractor
+from transferkit.models.center_crop import center_probabilities
+from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import best_stage, fit_probes
 

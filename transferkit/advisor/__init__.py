@@ -1,1 +1,5 @@
-"""What a data set and a backbone say about each other, measured from one extraction."""
+"""The quadrant: its rules and their cases, what is measured, and what is chosen.
+
+May import: the modules beside the packages, `config`, `data`, `backbones`, `features`, `probes`, `models`,
+`training`, `report`.
+"""

@@ -12,12 +12,12 @@ from transferkit.advisor.costs import Speed, Work, estimate_all, make_work, meas
 from transferkit.advisor.curve import Curve, learning_curve
 from transferkit.advisor.distance import Distance, activation_distance
 from transferkit.advisor.measure import CS, Measured, measure, sample
+from transferkit.advisor.quadrant import Evidence, Verdict, judge
 from transferkit.backbones.backbone import Backbone
-from transferkit.configuration import config_dir, load_strategy_settings
+from transferkit.config.compose import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
 from transferkit.device import run_place
-from transferkit.extraction import Extract
-from transferkit.quadrant import Evidence, Verdict, judge
+from transferkit.features.from_settings import Extract
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, Evidence, Verdict
+from transferkit.advisor.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, Evidence, Verdict
 
 OPEN_POINTS = 0.01
 """Finetuning is worth a trial if it can plausibly be better than the best probe by a point, the slack of the goal."""

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.augment import count_views
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
-from transferkit.cache import GIGABYTE
+from transferkit.data.augment import count_views
+from transferkit.data.batch_loading import count_workers
 from transferkit.data.imageset import ImageSet
 from transferkit.device import autocast
-from transferkit.loading import count_workers
-from transferkit.plan import Plan
-from transferkit.training.storage import pixel_bytes
+from transferkit.features.placement import pixel_bytes
+from transferkit.features.store import GIGABYTE
+from transferkit.training.plan import Plan
 
 BATCHES = 5
 BATCH = 16

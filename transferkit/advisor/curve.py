@@ -9,7 +9,7 @@ from scipy.optimize import nnls
 
 from transferkit.arrays import Doubles, Labels
 from transferkit.data.stratify import apportion, take
-from transferkit.probe import LinearProbe
+from transferkit.probes.linear import LinearProbe
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 REPEATS = 3

@@ -10,17 +10,17 @@ import torch
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedKFold
 
+from transferkit.advisor.quadrant import standard_error
 from transferkit.advisor.scores import h_score, leep, logme
 from transferkit.arrays import Labels
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.stratify import cut
-from transferkit.extraction import Extract
+from transferkit.features.from_settings import Extract
 from transferkit.metrics import compute_metrics, val_rank
-from transferkit.neighbors import METRICS, NeighborHead, vote_shares
-from transferkit.probe import LinearProbe
-from transferkit.quadrant import standard_error
+from transferkit.probes.linear import LinearProbe
+from transferkit.probes.neighbors import METRICS, NeighborHead, vote_shares
 
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from transferkit.advisor.advice import Advice
-from transferkit.quadrant import TABLE, best_of
+from transferkit.advisor.quadrant import TABLE, best_of
 from transferkit.report.facts import duration
 
 WIDTH = 18

@@ -1,1 +1,4 @@
-"""Networks as ordered sequences of named stages."""
+"""A pretrained network as an ordered sequence of named stages, and its weights.
+
+May import: the modules beside the packages, `config`, `data`.
+"""

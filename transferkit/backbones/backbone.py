@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
-from transferkit.stage import StageInfo, match_stages, unknown_name
+from transferkit.backbones.stages import StageInfo, match_stages
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError, unknown_name
 
 logger = logging.getLogger(__name__)
 

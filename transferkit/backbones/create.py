@@ -12,9 +12,8 @@ from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import check_kwargs
 from transferkit.backbones.weights import SUFFIXES
-from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
-from transferkit.stage import unknown_name
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError, unknown_name
 
 SOURCES = ("embedded", "torchvision", "timm")
 """In the order in which "auto" looks; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""

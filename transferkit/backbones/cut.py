@@ -11,11 +11,11 @@ from typing import Any
 
 from torch import fx, nn
 
-from transferkit.backbones.split import crossing, split
-from transferkit.backbones.tables import cut_table
+from transferkit.backbones.boundaries import cut_table
+from transferkit.backbones.stages import StageInfo
+from transferkit.backbones.subgraphs import crossing, split
 from transferkit.backbones.trace import Step, trace
 from transferkit.errors import TransferkitError
-from transferkit.stage import StageInfo
 
 _SMALLEST_MEASURE = 64  # below this a map of stride 32 has one pixel and looks like its own global pool
 _FEWEST_MAPS = 3  # a ViT's patches or a Swin's first and last map do not make a sequence of stages

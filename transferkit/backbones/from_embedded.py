@@ -7,8 +7,8 @@ from typing import Any
 from transferkit.backbones.narrow import NARROW
 from transferkit.backbones.original import Original
 from transferkit.backbones.weights import read_state_dict
+from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
 
 FOLDER = Path(__file__).parents[1] / "embedded"
 

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from transferkit.backbones.download import fetch_hub, fetch_url, url_path
 from transferkit.backbones.original import Original, no_init
 from transferkit.backbones.weights import read_state_dict
-from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing, resize_for
-from transferkit.stage import unknown_name
+from transferkit.data.preprocess import Preprocessing, resize_for
+from transferkit.errors import TransferkitError, unknown_name
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from torch import nn
 from transferkit.backbones.download import fetch_url
 from transferkit.backbones.original import Original, no_init
 from transferkit.backbones.weights import read_state_dict
-from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
-from transferkit.stage import unknown_name
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError, unknown_name
 
 # Auxiliary classifiers work in training only, and their outputs have no place in a sequence of stages.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}

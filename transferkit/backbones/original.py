@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
-from transferkit.preprocess import Preprocessing
 
 RESERVED = ("pretrained", "weights", "features_only", "in_chans", "checkpoint_path", "pretrained_cfg", "progress")
 

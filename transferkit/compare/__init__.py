@@ -1,1 +1,5 @@
-"""Many runs beside each other: what a sweep ends with, and the table of `task=compare`."""
+"""Many runs beside each other.
+
+May import: the modules beside the packages, `config`, `data`, `backbones`, `features`, `probes`, `models`,
+`training`, `report`, `advisor`.
+"""

@@ -1,1 +1,4 @@
-"""Images and labels: where they come from, whether they can be read, and how they are split."""
+"""Images: where they come from, splits, preprocessing, augmentation, loading, checks.
+
+May import: the modules beside the packages, `config`.
+"""

@@ -10,7 +10,7 @@ import numpy as np
 
 from transferkit import __version__
 from transferkit.report.interval import wilson_interval
-from transferkit.result import RunResult
+from transferkit.report.run_result import RunResult
 
 TOP5_FROM = 6
 """With fewer classes top-5 accuracy says nothing."""

@@ -8,12 +8,12 @@ import torch
 
 from transferkit.arrays import Probabilities
 from transferkit.data.imagedata import ImageData
-from transferkit.extraction import Extract
-from transferkit.features import join_stages
-from transferkit.model import TransferModel
-from transferkit.neighbors import NeighborHead
+from transferkit.features.extract import join_stages
+from transferkit.features.from_settings import Extract
+from transferkit.models.transfer_model import TransferModel
+from transferkit.probes.neighbors import NeighborHead
 from transferkit.report.examples import Example, examples, right_examples, thumbnail, worst_mistakes
-from transferkit.result import Neighbor, Neighborhood, RunResult
+from transferkit.report.run_result import Neighbor, Neighborhood, RunResult
 
 MISTAKES_SHOWN, RIGHT_SHOWN, NEIGHBORS_SHOWN = 6, 6, 5
 

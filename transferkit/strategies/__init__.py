@@ -1,1 +1,5 @@
-"""What fits a model, one module a kind of strategy: probes, and later phases of finetuning."""
+"""One module per kind of strategy, each a function from `Context` to `Fitted`, and what they share.
+
+May import: the modules beside the packages, `config`, `data`, `backbones`, `features`, `probes`, `models`,
+`training`, `report`, `advisor`, `compare`.
+"""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.advisor.advice import Advice, advise, known_strategies, to_json
+from transferkit.advisor.advice_page import write_advice_page
 from transferkit.advisor.choose import (
     Budget,
     Gain,
@@ -20,14 +21,12 @@ from transferkit.advisor.choose import (
     weigh_gain,
     worth_trying,
 )
-from transferkit.advisor.page import write_advice_page
+from transferkit.advisor.quadrant import COMPARABLE, PROBES
 from transferkit.advisor.text import advice_text
-from transferkit.errors import TransferkitError
-from transferkit.quadrant import COMPARABLE, PROBES
+from transferkit.config.checks import is_number, is_whole
+from transferkit.errors import TransferkitError, unknown_name
+from transferkit.files import write_json
 from transferkit.report.facts import duration
-from transferkit.rundir import write_json
-from transferkit.settings import is_number, is_whole
-from transferkit.stage import unknown_name
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.trials import Fit, Trial, run_trials, winner
@@ -39,9 +38,8 @@ DEFAULTS: dict[str, Any] = {"trials": True, "budget": 0.25, "contenders": 3, "sh
 
 def fit_auto(context: Context) -> Fitted:
     """Measure, choose, and fit what was chosen."""
-    from transferkit.strategies.kinds import fit_strategy  # that module names this one
-
-    return choose_and_fit(context, fit_strategy)
+    assert context.fit is not None, "strategies.registry.fit_strategy sets it"
+    return choose_and_fit(context, context.fit)
 
 
 def choose_and_fit(context: Context, fit: Fit) -> Fitted:

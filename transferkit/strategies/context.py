@@ -1,13 +1,14 @@
 """What every strategy is given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-from transferkit.extraction import Extract
+from transferkit.features.from_settings import Extract
+from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
 
 
@@ -22,6 +23,7 @@ class Context:
         extract: Computes pooled features of frozen stages, (N, D) a stage.
         timer: Gets the steps `extract` and `fit`.
         run_dir: Where what has to be resumed is kept (`checkpoints/`).
+        fit: Fits any strategy; `strategies.registry` sets it, for strategies that fit others.
     """
 
     backbone: Backbone
@@ -30,6 +32,7 @@ class Context:
     extract: Extract
     timer: StepTimer
     run_dir: Path
+    fit: "Callable[[Context], Fitted] | None" = None
 
     @property
     def strategy(self) -> Mapping[str, Any]:

@@ -17,24 +17,24 @@ from torch import Tensor, nn
 from transferkit.arrays import Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
-from transferkit.data.generated import mixed
 from transferkit.data.imagedata import ImageData
+from transferkit.data.sources.generated import mixed
 from transferkit.device import autocast, run_place
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import center_probabilities
-from transferkit.extraction import make_extractor
-from transferkit.finetune import FinetuneModule
+from transferkit.features.from_settings import make_extractor
+from transferkit.features.stored_inputs import StoredInputs
+from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
-from transferkit.plan import Phase, Plan, plan_of
-from transferkit.rundir import write_json
-from transferkit.strategies.batches import Batches, make_batches
+from transferkit.models.center_crop import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen import extract_train_val
+from transferkit.strategies.frozen_features import extract_train_val
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
+from transferkit.strategies.phase_data import Batches, make_batches
 from transferkit.training.callbacks import score
-from transferkit.training.fit import Trained, TrainSettings, check_recipe, fit_module
-from transferkit.training.stored import StoredInputs
+from transferkit.training.finetune_module import FinetuneModule
+from transferkit.training.plan import Phase, Plan, plan_of
+from transferkit.training.run_phase import Trained, TrainSettings, check_recipe, fit_module
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferkit.arrays import Probabilities
-from transferkit.model import TransferModel
+from transferkit.models.transfer_model import TransferModel
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
+from transferkit.config.checks import is_number, is_whole
 from transferkit.device import run_place
 from transferkit.errors import TransferkitError
-from transferkit.evaluate.center import center_probabilities
-from transferkit.plan import Phase
-from transferkit.probe_module import ProbeModule
-from transferkit.settings import is_number, is_whole
-from transferkit.strategies.batches import make_batches
+from transferkit.models.center_crop import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.stage_probe import probe_stages
-from transferkit.training.fit import TrainSettings, check_recipe, fit_module
+from transferkit.strategies.frozen_features import probe_stages
+from transferkit.strategies.phase_data import make_batches
+from transferkit.training.plan import Phase
+from transferkit.training.probe_module import ProbeModule
+from transferkit.training.run_phase import TrainSettings, check_recipe, fit_module
 
 log = logging.getLogger(__name__)
 

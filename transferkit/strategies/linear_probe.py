@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferkit.probe import LinearProbe
+from transferkit.probes.linear import LinearProbe
 
 
 def create_probe(settings: Mapping[str, Any], seed: int) -> LinearProbe:

@@ -11,11 +11,11 @@ from transferkit.arrays import Features, Probabilities
 from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError
 from transferkit.metrics import compute_metrics, val_rank
-from transferkit.model import TransferModel
-from transferkit.neighbors import NeighborHead, check_metric, nearest, vote_shares
+from transferkit.models.transfer_model import TransferModel
+from transferkit.probes.neighbors import NeighborHead, check_metric, nearest, vote_shares
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
+from transferkit.strategies.frozen_features import extract_train_val, named_stages, refuse_augment
 
 log = logging.getLogger(__name__)
 

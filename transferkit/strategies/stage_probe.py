@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.backbones.backbone import Backbone, check_pool
-from transferkit.errors import TransferkitError
-from transferkit.features import join_stages
+from transferkit.backbones.backbone import check_pool
+from transferkit.errors import TransferkitError, unknown_name
+from transferkit.features.extract import join_stages
 from transferkit.metrics import val_rank
-from transferkit.model import TransferModel
-from transferkit.probe import LinearProbe
-from transferkit.stage import unknown_name
+from transferkit.models.transfer_model import TransferModel
+from transferkit.probes.linear import LinearProbe
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen import extract_train_val, named_stages, refuse_augment
+from transferkit.strategies.frozen_features import extract_train_val, probe_stages, refuse_augment
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
 
 log = logging.getLogger(__name__)
@@ -83,22 +82,6 @@ def fit_exact_probes(context: Context) -> Fitted:
 def best_stage(figures: Mapping[str, Mapping[str, float]]) -> str:
     """Return the stage with the best top-1 on val; of equal ones the lower loss decides, then the earlier stage."""
     return max(figures, key=lambda name: val_rank(figures[name]))
-
-
-def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
-    """Return the stages that `strategy.probe.stages` names.
-
-    Raises:
-        TransferkitError: There is no such stage, or there are several for a strategy that does not combine them.
-    """
-    patterns = strategy["probe"]["stages"]
-    stages = named_stages(backbone, patterns, "strategy.probe.stages")
-    if len(stages) > 1 and "combine" not in strategy:
-        raise TransferkitError(
-            f"strategy.probe.stages={patterns} names {len(stages)} stages ({', '.join(stages)}); "
-            f"strategy={strategy['name']} takes one: use strategy=stage_probe for several."
-        )
-    return stages
 
 
 def _check(key: str, value: Any, valid: tuple[str, ...]) -> None:

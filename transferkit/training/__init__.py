@@ -1,1 +1,4 @@
-"""One fit of a Lightning module: batches, checkpoints, resuming, progress."""
+"""Training plans, the Lightning modules that carry them out, one fit, and its checkpoints.
+
+May import: the modules beside the packages, `config`, `data`, `backbones`, `features`, `probes`, `models`.
+"""

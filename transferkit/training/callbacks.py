@@ -11,7 +11,7 @@ from torch import Tensor
 
 from transferkit.errors import TransferkitError
 from transferkit.progress import Advance, progress
-from transferkit.training.batches import seed_step
+from transferkit.training.epochs import seed_step
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from transferkit.errors import TransferkitError
-from transferkit.rundir import new_file
+from transferkit.files import new_file
 
 SHARE = 50
 """A checkpoint to go on from is written when training took so many times as long as writing the one before."""

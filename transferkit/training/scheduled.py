@@ -10,8 +10,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
-from transferkit.frozen import FrozenStages
-from transferkit.optim import create_schedule
+from transferkit.features.frozen_network import FrozenStages
+from transferkit.training.optimizers import create_schedule
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """What `find_precision` returns, as Lightning calls it."""

@@ -1,0 +1,75 @@
+"""task=predict: a folder, a file, a glob; unreadable images are listed and the rest is predicted."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import transferkit as tk
+from tests.conftest import Run, RunCommand
+from transferkit.cli.predict import images_at
+from transferkit.errors import TransferkitError
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    data = tk.load_data({"kind": "digits", "name": "digits"}, seed=0)
+    (folder / "below").mkdir()
+    for i in range(12):
+        data.test.image(i).save(folder / f"{data.test.labels[i]}_{i}.png")
+    data.test.image(12).save(folder / "below" / "größe 数字.PNG")
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    (folder / "notes.txt").write_text("not an image either")
+    return folder
+
+
+def predicted(run: Path) -> list[dict[str, str]]:
+    with (run / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder(default_run: Run, transferkit: RunCommand, photos: Path, tmp_path: Path) -> None:
+    done = transferkit(
+        "task=predict", f"run={default_run.folder}", f"images={photos}", "hydra.run.dir=out", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    rows = predicted(tmp_path / "out")
+    assert len(rows) == 13
+    named = [row for row in rows if "_" in Path(row["image"]).name]
+    right = [row["predicted"] == Path(row["image"]).name[0] for row in named]
+    assert sum(right) >= 11
+    for row in rows:
+        probabilities = {name: float(row[name]) for name in map(str, range(10))}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+        assert max(probabilities, key=lambda name: probabilities[name]) == row["predicted"]
+    assert "broken.jpg" in (tmp_path / "out/unreadable.csv").read_text()
+    assert "broken.jpg" in done.stdout
+
+
+def test_only_broken_images_is_an_error(
+    default_run: Run, transferkit: RunCommand, photos: Path, tmp_path: Path
+) -> None:
+    done = transferkit("task=predict", f"run={default_run.folder}", f"images={photos / 'broken.jpg'}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "broken.jpg" in done.stdout + done.stderr
+
+
+def test_what_images_may_name(photos: Path) -> None:
+    assert len(images_at(str(photos))) == 14
+    assert images_at(str(photos / "broken.jpg")) == [photos / "broken.jpg"]
+    assert len(images_at(str(photos / "*.png"))) == 12
+    assert len(images_at([str(photos / "*.png"), str(photos / "below")])) == 13
+    with pytest.raises(TransferkitError, match="no image"):
+        images_at(str(photos / "*.webp"))
+
+
+def test_the_library_predicts_paths_images_and_tensors_alike(default_run: Run, photos: Path) -> None:
+    model = tk.load_model(default_run.folder)
+    path = sorted(photos.glob("*.png"))[0]
+    image = tk.load_data({"kind": "digits", "name": "digits"}, seed=0).test.image(int(path.stem.split("_")[1]))
+    three = model.predict([path, image, model.preprocess(image)])
+    for prediction in three[1:]:
+        np.testing.assert_allclose(prediction.probabilities, three[0].probabilities, atol=1e-6)
+    assert model.predict(str(path))[0].label == three[0].label

@@ -1,0 +1,73 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from transferkit.data.augment import TRANSFORMS, count_views, create_augment
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError
+
+PREPROCESS = Preprocessing().override(input_size=24, crop_pct=1.0)
+
+
+@pytest.fixture
+def image() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+
+
+def test_the_chain_equals_torchvisions(image: Image.Image) -> None:
+    augment: Any = create_augment(
+        {"random_resized_crop": {"scale": [0.3, 0.9]}, "horizontal_flip": {}, "color_jitter": {"hue": 0.2}}, PREPROCESS
+    )
+    reference = v2.Compose(
+        [v2.RandomResizedCrop((24, 24), scale=(0.3, 0.9)), v2.RandomHorizontalFlip(), v2.ColorJitter(hue=0.2)]
+    )
+    for seed in range(5):
+        torch.manual_seed(seed)
+        ours = np.asarray(augment(image))
+        torch.manual_seed(seed)
+        assert (ours == np.asarray(reference(image))).all()
+
+
+def test_nothing_to_do_and_switched_off() -> None:
+    assert create_augment({}, PREPROCESS) is None
+    assert create_augment({"horizontal_flip": None}, PREPROCESS) is None
+
+
+def test_views() -> None:
+    flips: dict[str, Any] = {"transforms": {"horizontal_flip": {}}}
+    assert count_views(flips) is None
+    assert count_views({**flips, "views": 3}) == 3
+    assert count_views({"transforms": {"horizontal_flip": None}, "views": None}) == 1
+    for views in (0, 1.5, True, "many"):
+        with pytest.raises(TransferkitError, match=r"augment\.views=.* must be a whole number"):
+            count_views({**flips, "views": views})
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_every_transform_takes_an_image(name: str, image: Image.Image) -> None:
+    needed = {"rotation": {"degrees": 5}, "affine": {"degrees": 5}, "gaussian_blur": {"kernel_size": 3}}
+    augment: Any = create_augment({name: needed.get(name, {})}, PREPROCESS)
+    changed = augment(image)
+    assert isinstance(changed, Image.Image)
+    assert changed.size == ((24, 24) if "crop" in name else image.size)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "message"),
+    [
+        ({"horizontal_flop": {}}, r"augment\.transforms: there is no transform 'horizontal_flop'\. Did you mean horiz"),
+        (
+            {"rotation": {"degree": 5}},
+            r"augment\.transforms\.rotation: there is no argument 'degree'\. Did you mean deg",
+        ),
+        ({"rotation": {}}, r"augment\.transforms\.rotation: .*degrees"),
+        ({"horizontal_flip": {"p": 2}}, r"augment\.transforms\.horizontal_flip: "),
+    ],
+)
+def test_mistakes(transforms: dict[str, Any], message: str) -> None:
+    with pytest.raises(TransferkitError, match=message):
+        create_augment(transforms, PREPROCESS)

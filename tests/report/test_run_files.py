@@ -1,0 +1,61 @@
+"""The tables of a run directory."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transferkit.report.run_files import absolute_paths, summary, write_predictions
+
+
+def test_predictions_name_the_five_likeliest(tmp_path: Path) -> None:
+    classes = [f"class {letter}" for letter in "abcdefg"]
+    probabilities = np.array([[0.01, 0.4, 0.09, 0.3, 0.1, 0.05, 0.05]], dtype=np.float32)
+    write_predictions(tmp_path / "p.csv", ["a, b.jpg"], np.array([3]), probabilities, classes)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {
+        "image": "a, b.jpg",
+        "label": "class d",
+        "predicted": "class b",
+        "confidence": "0.400000",
+        "top5": "class b|class d|class e|class c|class f",
+    }
+
+
+def test_recorded_paths_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_paths({"kind": "folder", "root": "photos", "seed": 0}) == {
+        "kind": "folder",
+        "root": str(tmp_path / "photos"),
+        "seed": 0,
+    }
+
+
+def test_the_summary_shows_paths_that_can_be_copied(tmp_path: Path) -> None:
+    scores = {"top1": 0.9, "balanced_accuracy": 0.8, "n": 10}
+    metrics = {
+        "test": scores,
+        "val": scores,
+        "strategy": "linear_probe",
+        "dataset": "digits",
+        "num_classes": 10,
+        "backbone": "resnet50",
+        "weights": "IMAGENET1K_V2",
+        "stages": {"stage5": {}},
+        "seconds": {"total": 3.0, "data": 1.0},
+    }
+    text = summary(metrics, tmp_path)
+    assert f"run={tmp_path}" in text
+    assert " 90.00 %" in text
+    assert "IMAGENET1K_V2" in text
+    assert "stage stage5\n" in text
+    assert "   chosen" not in text
+    several = {"stage4": {"val_top1": 0.95}, "stage5": {"val_top1": 0.9}}
+    lines = summary({**metrics, "stages": several, "stage": "stage4"}, tmp_path).splitlines()
+    assert lines[1].endswith("stage stage4")
+    assert [line.split() for line in lines if line.startswith("    from")] == [
+        ["from", "stage4", "95.00", "%", "chosen"],
+        ["from", "stage5", "90.00", "%"],
+    ]

@@ -1,0 +1,68 @@
+"""Figures of the advice page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from transferkit.advisor.quadrant import TABLE
+from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_svg
+
+
+def quadrant_figure(large: float, different: float) -> str:
+    """Draw the table of size and similarity with the place of the data in it.
+
+    Args:
+        large: Probability that the data are large.
+        different: Probability that they are different from the source's.
+    """
+    with new_figure(4.9, 3.4) as (figure, axes):
+        axes.grid(False)
+        axes.axhline(0.5, color=RULE, lw=1.2)
+        axes.axvline(0.5, color=RULE, lw=1.2)
+        for (size, similarity), name in TABLE.items():
+            x, y = (0.75 if similarity == "different" else 0.25), (0.25 if size == "large" else 0.75)
+            chosen = (large >= 0.5) == (size == "large") and (different >= 0.5) == (similarity == "different")
+            axes.text(x, y, name, ha="center", va="center", color=INK if chosen else MUTED, weight="normal")
+        axes.plot([different], [1 - large], "o", color=LINES[1], ms=11, clip_on=False, zorder=5)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.set_xticks([0.25, 0.75], ["similar", "different"])
+        axes.set_yticks([0.25, 0.75], ["large", "small"])
+        axes.tick_params(length=0)
+        return to_svg(figure, "The quadrant of size and similarity, with the place of these data")
+
+
+def curve_figure(curve: Mapping[str, Any]) -> str:
+    """Draw top-1 on val (percent) over the number of training images: measured, fitted, and twice the images.
+
+    Args:
+        curve: As in advice.json.
+    """
+    sizes, accuracy = np.asarray(curve["sizes"]), 100 * np.asarray(curve["accuracy"])
+    with new_figure(4.9, 2.8) as (figure, axes):
+        axes.plot(sizes, accuracy, "o", color=LINES[0], ms=4, label="measured")
+        if curve["fit"]:
+            fit, most = curve["fit"], max(sizes)
+            n = np.geomspace(min(sizes), 2 * most, 60)
+            axes.plot(n, 100 * (1 - fit["floor"] - fit["scale"] * n ** -fit["exponent"]), "--", color=MUTED, lw=1.2)
+            middle = 100 * (1 - fit["floor"] - fit["scale"] * most ** -fit["exponent"])
+            low, high = middle + 100 * curve["low"], middle + 100 * curve["high"]
+            axes.plot([2 * most] * 2, [low, high], color=LINES[1], lw=2)
+            axes.plot([2 * most], [middle + 100 * curve["gain"]], "o", color=LINES[1], ms=6, label="twice the images")
+            axes.legend(frameon=False, labelcolor=INK, loc="lower right")
+        axes.set_xscale("log", base=2)
+        ticks = sorted({*sizes.tolist(), 2 * max(sizes)})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="training images", ylabel="top-1 on val, %")
+        return to_svg(figure, "Learning curve of the top stage's probe, with an interval for twice the images")
+
+
+def distance_figure(stages: Mapping[str, float], border: float) -> str:
+    """Draw the distance of activation statistics by stage, with the border between similar and different."""
+    with new_figure(4.9, 2.4) as (figure, axes):
+        axes.bar(list(stages), list(stages.values()), 0.6, color=LINES[0], alpha=0.35, ec=LINES[0])
+        axes.axhline(border, ls="--", color=MUTED, lw=1)
+        axes.set_ylim(0, 1.15 * max([*stages.values(), border]))
+        axes.set_ylabel("divergence, nats")
+        return to_svg(figure, "Distance of the activations from the source's statistics, by stage")

@@ -1,0 +1,54 @@
+"""`report.html` of an advice: one self-contained page in the look of a run's report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from transferkit import __version__
+from transferkit.advisor.advice_figures import curve_figure, distance_figure, quadrant_figure
+from transferkit.advisor.quadrant import DISTANCE, TABLE, best_of
+from transferkit.advisor.text import SCORE_NAMES
+from transferkit.files import write_text
+from transferkit.report.figures import depth_figure
+from transferkit.report.render import render
+
+
+def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file; an older one is replaced in one step.
+        advice: The content of advice.json.
+        split_note: How the splits came about, in one line.
+    """
+    write_text(path, render_advice(advice, split_note))
+
+
+def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
+    """Return the page."""
+    quadrant, stages = advice["quadrant"], {name: row["val_top1"] for name, row in advice["stages"].items()}
+    content = {
+        "advice": advice,
+        "quadrant": quadrant,
+        "evidence": advice["evidence"],
+        "table": TABLE,
+        "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
+        "depth": Markup(depth_figure(stages, best_of(stages))),
+        "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
+        "border": DISTANCE,
+        "curve": Markup(curve_figure(advice["learning_curve"])),
+        "strategies": _strategies(advice),
+        "scores": {SCORE_NAMES[name]: value for name, value in advice["scores"].items()},
+        "split_note": split_note,
+        "version": __version__,
+    }
+    return render("advice.html.j2", content, "advisor")
+
+
+def _strategies(advice: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of strategies: those with an expectation first, then by cost."""
+    expected, costs = advice["quadrant"]["expected_top1"], advice["costs"]
+    rest = sorted(set(costs) - set(expected), key=lambda name: costs[name])
+    return [{"name": name, "top1": expected.get(name), "cost": costs.get(name)} for name in [*expected, *rest]]

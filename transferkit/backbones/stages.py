@@ -1,0 +1,48 @@
+"""Names of stages: the vocabulary that backbones, strategies, probes and reports share. No torch."""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from transferkit.errors import TransferkitError, unknown_name
+
+CANONICAL = ("stage1", "stage2", "stage3", "stage4", "stage5", "fc6", "fc7", "head")
+"""Every stage name, in order. `stageK` ends at stride 2**K; `fc6` and `fc7` are VGG's and AlexNet's hidden layers."""
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """What leaves a stage.
+
+    Attributes:
+        name: One of `CANONICAL`.
+        channels: Channels of the feature that leaves the stage (for `head`: the number of outputs).
+        stride: Input pixels per feature pixel; for `fc6`, `fc7` and `head` that of the last feature map.
+        spatial: Whether the feature is a map (N, C, H, W). `fc6`, `fc7` and `head` give (N, C); timm's VGGs give
+            (N, C, 1, 1) for the first two.
+    """
+
+    name: str
+    channels: int
+    stride: int
+    spatial: bool
+
+
+def match_stages(patterns: Iterable[str], names: Sequence[str], where: str = "stages") -> list[str]:
+    """The stages that any of the patterns names, in the order of `names`.
+
+    Args:
+        patterns: Stage names or shell patterns ("stage[45]", "fc*").
+        names: The stages there are.
+        where: The configuration key to blame in an error.
+
+    Raises:
+        TransferkitError: If a plain name is no stage. A pattern with a wildcard may match none (`fc*` in a ResNet).
+    """
+    matched: set[str] = set()
+    for pattern in patterns:
+        hits = fnmatch.filter(names, pattern)
+        if not hits and not any(character in pattern for character in "*?["):
+            raise TransferkitError(unknown_name(where, pattern, names, "stage"))
+        matched.update(hits)
+    return [name for name in names if name in matched]

@@ -1,0 +1,64 @@
+"""task=advise: measure a data set against a backbone; print and report what follows."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.advisor.advice import advise, to_json
+from transferkit.advisor.advice_page import write_advice_page
+from transferkit.advisor.text import advice_text
+from transferkit.cli.prepare import prepare
+from transferkit.config.checks import is_whole
+from transferkit.errors import TransferkitError
+from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_json
+from transferkit.report.run_files import command_line, shown_path
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Advise.
+
+    Args:
+        settings: The resolved configuration.
+        run_dir: Gets `advice.json` and `report.html`.
+    """
+    most = settings["task"]["max_images"]
+    if not is_whole(most) or most < 1:
+        raise TransferkitError(f"task.max_images={most} must be a whole number of at least 1.")
+    timer = StepTimer()
+    data, backbone = prepare(settings, run_dir, timer)
+    with timer.step("advise"):
+        advice = advise(backbone, data, settings, make_extractor(settings), most)
+    title = (
+        f"{data.name}: {len(data.train):,} training images, {len(data.class_names)} classes, through "
+        f"{backbone.spec.name} ({backbone.weights_name})"
+    )
+    about = {
+        "dataset": data.name,
+        "backbone": backbone.spec.name,
+        "weights": backbone.weights_name,
+        "seed": settings["seed"],
+        "command": command_line(),
+    }
+    content = {**about, **to_json(advice), "seconds": timer.seconds()}
+    write_json(run_dir / "advice.json", content)
+    write_advice_page(run_dir / "report.html", content, data.split_note)
+    log.info(
+        "%s\n\n  took %.1f s\n  report            %s\n  do it             python -m transferkit %s",
+        advice_text(advice, title),
+        timer.seconds()["total"],
+        shown_path(run_dir) / "report.html",
+        do_it(advice.verdict.recommended),
+    )
+
+
+def do_it(strategy: str) -> str:
+    """The command line that fits what is recommended, with what this one says of the data and the network."""
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "strategy", "hydra."))]
+    return shlex.join([*kept, f"strategy={strategy}"])

@@ -1,0 +1,109 @@
+"""task=cache: what computed features and images take on disk, and how to be rid of it."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferkit.errors import TransferkitError
+from transferkit.features.store import GIGABYTE, default_cache_dir
+from transferkit.features.store_entries import Listed, list_entries, remove_entries
+from transferkit.files import write_csv
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("key", "kind", "network", "weights", "stage", "pool", "precision", "rows", "bytes", "last_use")
+SHOWN = 8
+"""Characters of a key, or of a digest of weights, that a person reads."""
+
+DAY = 86400.0
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """List the entries of the cache, in cache.csv too; remove those that `cache.clear` names.
+
+    Raises:
+        TransferkitError: `cache.clear` names nothing.
+    """
+    cache = settings["cache"]
+    root = Path(cache["dir"]).expanduser() if cache["dir"] else default_cache_dir()
+    entries = list_entries(root)
+    if cache["clear"] is not None:
+        if isinstance(cache["clear"], float):  # a key such as 12e4
+            raise TransferkitError("cache.clear reads as a number; in quotes it is a key: cache.clear=\"'12e4'\".")
+        chosen = choose(entries, str(cache["clear"]), cache["unused_days"] * DAY, time.time())
+        stay = remove_entries(chosen)
+        log.info("%s", removal(chosen, stay))
+        entries = list_entries(root)
+    write_csv(run_dir / "cache.csv", COLUMNS, (cells(entry) for entry in entries))
+    log.info("%s", table(entries, root, cache["max_gb"]))
+
+
+def choose(entries: Sequence[Listed], wanted: str, unused_seconds: float, now: float) -> list[Listed]:
+    """Return the entries that `wanted` names: all, unused (for so long), or those whose key begins so.
+
+    Raises:
+        TransferkitError: No key begins so.
+    """
+    if wanted == "all":
+        return list(entries)
+    if wanted == "unused":
+        return [entry for entry in entries if now - entry.used > unused_seconds]
+    chosen = [entry for entry in entries if wanted and entry.key.startswith(wanted.lower())]
+    if not chosen:
+        raise TransferkitError(
+            f"cache.clear={wanted}: no key begins so. It is all, unused, or the beginning of a key that "
+            "`python -m transferkit task=cache` shows."
+        )
+    return chosen
+
+
+def cells(entry: Listed) -> list[str | int]:
+    """Return a row of cache.csv; what an entry of this kind does not have is empty."""
+    about = entry.description
+    network = about.get("network")
+    name = network.get("name", "") if isinstance(network, Mapping) else network or ""
+    used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)) if entry.used else ""
+    words = [str(about.get(key) or "") for key in ("weights", "stage", "pool", "precision")]
+    return [entry.key, entry.kind, str(name), *words, entry.rows, entry.size, used]
+
+
+def table(entries: Sequence[Listed], root: Path, max_gb: float) -> str:
+    """Return the entries as lines for the screen, and their sum."""
+    if not entries:
+        return f"The cache {root} is empty."
+    rows: list[tuple[str, ...]] = [
+        ("key", "kind", "network", "weights", "stage", "pool", "precision", "rows", "size", "last use")
+    ]
+    for entry in entries:
+        key, kind, network, weights, stage, pool, precision, count, size, used = cells(entry)
+        precision = str(precision).removeprefix("torch.")
+        shown = (str(key)[:SHOWN], kind, network, str(weights)[:SHOWN], stage, pool, precision, count, _size(int(size)))
+        rows.append((*map(str, shown), str(used)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    right = {7, 8}
+    lines = [
+        "  ".join(
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    total = sum(entry.size for entry in entries)
+    lines.append(f"\n{len(entries)} entries, {_size(total)} of at most {max_gb:g} GB (cache.max_gb), in {root}")
+    lines.append("To remove some: cache.clear=all, cache.clear=unused or cache.clear=KEY (its beginning is enough).")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def removal(chosen: Sequence[Listed], stay: Sequence[Listed]) -> str:
+    """Return what was removed, and what stays and why, as lines for the screen."""
+    gone = [entry for entry in chosen if entry not in stay]
+    lines = [f"Removed {len(gone)} of {len(chosen)} entries, {_size(sum(entry.size for entry in gone))}."]
+    lines += [
+        f"{entry.key[:SHOWN]} ({entry.kind}) stays: a job is using it, or it may not be removed." for entry in stay
+    ]
+    return "\n".join(lines)
+
+
+def _size(size: int) -> str:
+    return f"{size / GIGABYTE:.2f} GB" if size >= GIGABYTE else f"{size / 1e6:.1f} MB"

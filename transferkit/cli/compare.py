@@ -1,0 +1,29 @@
+"""task=compare: the finished runs below a folder side by side."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.compare.collect import find_runs
+from transferkit.compare.compare_page import write_page
+from transferkit.compare.comparison import COLUMNS, as_json, compare, csv_rows, folders, screen
+from transferkit.errors import TransferkitError
+from transferkit.files import write_csv, write_json
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Compare the runs below `runs=`; write compare.csv, compare.json and report.html.
+
+    Raises:
+        TransferkitError: `runs=` is missing, or nothing below it is done.
+    """
+    if not settings["runs"]:
+        raise TransferkitError("task=compare needs runs=DIR, a folder that holds run directories, such as multirun.")
+    comparison = compare(*find_runs(folders(settings["runs"])))
+    write_csv(run_dir / "compare.csv", COLUMNS, csv_rows(comparison))
+    write_json(run_dir / "compare.json", as_json(comparison))
+    write_page(run_dir / "report.html", comparison, settings["runs"])
+    log.info("%s\n\nWith figures: %s", screen(comparison), run_dir / "report.html")

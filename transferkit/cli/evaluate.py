@@ -1,0 +1,91 @@
+"""task=evaluate: the figures of a fitted model on a test split, its own or another one with the same classes."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.artifact import read_metadata
+from transferkit.data.imagedata import ImageData
+from transferkit.data.load_data import load_data
+from transferkit.errors import TransferkitError
+from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_json
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import get_protocol
+from transferkit.models.transfer_model import load_model
+from transferkit.report.run_files import write_predictions
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Evaluate the model of `run=` and write metrics.json and predictions.csv."""
+    protocol = get_protocol(settings["protocol"]["name"])
+    timer = StepTimer()
+    fitted_run = required_run(settings)
+    model = load_model(fitted_run)
+    with timer.step("data"):
+        data = data_to_evaluate(settings, read_metadata(fitted_run))
+        labels = labels_of_model(data, model.class_names)
+    with timer.step("evaluate"):
+        probabilities = protocol(model, data.test, make_extractor(settings))
+        scores = compute_metrics(probabilities, labels)
+    write_predictions(run_dir / "predictions.csv", data.test.names, labels, probabilities, model.class_names)
+    metrics = {
+        "test": scores,
+        "run": str(fitted_run.resolve()),
+        "dataset": data.name,
+        "protocol": settings["protocol"]["name"],
+        "num_classes": len(model.class_names),
+        "seconds": timer.seconds(),
+    }
+    write_json(run_dir / "metrics.json", metrics)
+    log.info(
+        "%s on %s: test top-1 %.2f %%, balanced accuracy %.2f %%, of %d images.\nPredictions: %s",
+        fitted_run,
+        data.name,
+        100 * scores["top1"],
+        100 * scores["balanced_accuracy"],
+        scores["n"],
+        run_dir / "predictions.csv",
+    )
+
+
+def required_run(settings: Mapping[str, Any]) -> Path:
+    """Return the folder that `run=` names."""
+    if not settings["run"]:
+        raise TransferkitError(
+            f"task={settings['task']['name']} needs run=RUN_DIR, the run directory of a finished fit."
+        )
+    return Path(settings["run"]).expanduser()
+
+
+def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -> ImageData:
+    """Return the data set named on the command line, else the one fitted to, split as it was then."""
+    if "dataset" in settings["choices"]:
+        return load_data(settings["dataset"], settings["seed"])
+    if "dataset" not in metadata:
+        raise TransferkitError("The model does not say what it was fitted to: name a data set with dataset=....")
+    return load_data(metadata["dataset"], metadata["seed"])
+
+
+def labels_of_model(data: ImageData, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the labels of the test images as indices into the model's classes (N,).
+
+    Raises:
+        TransferkitError: a class of the data is not one of the model's.
+    """
+    index = {name: i for i, name in enumerate(class_names)}
+    unknown = [name for name in data.class_names if name not in index]
+    if unknown:
+        raise TransferkitError(
+            f"The model does not know {len(unknown)} of the classes of dataset {data.name}: {', '.join(unknown[:10])}. "
+            f"Its classes are {', '.join(list(class_names)[:10])}{', ...' if len(class_names) > 10 else ''}."
+        )
+    translation = np.array([index[name] for name in data.class_names], dtype=np.int64)
+    return translation[data.test.labels]

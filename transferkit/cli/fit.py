@@ -1,0 +1,75 @@
+"""task=fit: configuration, data, backbone, strategy, evaluation, run directory; one straight path."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferkit.cli.prepare import describe, prepare
+from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_json
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import get_protocol
+from transferkit.models.transfer_model import save_model
+from transferkit.report.nearest import find_neighborhoods
+from transferkit.report.run_files import absolute_paths, command_line, summary, write_predictions
+from transferkit.report.run_page import write_report
+from transferkit.report.run_result import RunResult
+from transferkit.strategies.context import Context
+from transferkit.strategies.registry import check_strategy, fit_strategy
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Fit, evaluate and report.
+
+    Args:
+        settings: The resolved configuration.
+        run_dir: Where every file of the run goes.
+    """
+    timer = StepTimer()
+    check_strategy(settings)
+    data, backbone = prepare(settings, run_dir, timer)
+    protocol = get_protocol(settings["protocol"]["name"])
+    fitted = fit_strategy(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
+    with timer.step("evaluate"):
+        extract = make_extractor(settings, keep=not fitted.backbone_trained)
+        probabilities = protocol(fitted.model, data.test, extract)
+        scores = {
+            "test": compute_metrics(probabilities, data.test.labels),
+            "val": compute_metrics(fitted.val, data.val.labels),
+        }
+    metrics = {
+        **scores,
+        "strategy": settings["strategy"]["name"],
+        **describe(settings, data, backbone, fitted.model),
+        "trainable_parameters": fitted.trainable_parameters,
+        **fitted.details,
+        "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
+        "seconds": timer.seconds(),
+    }
+    result = RunResult(
+        settings=settings,
+        command=command_line(),
+        metrics=metrics,
+        class_names=data.class_names,
+        test=data.test,
+        probabilities=probabilities,
+        split_note=data.split_note,
+        class_counts={
+            name: np.bincount(images.labels, minlength=len(data.class_names)) for name, images in data.splits.items()
+        },
+        sweep=fitted.sweep,
+        history=fitted.history,
+        neighborhoods=find_neighborhoods(fitted.model, data, probabilities, extract),
+    )
+    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
+    save_model(run_dir, fitted.model, **notes)
+    write_predictions(run_dir / "predictions.csv", data.test.names, data.test.labels, probabilities, data.class_names)
+    write_report(run_dir / "report.html", result)
+    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    log.info("%s", summary(metrics, run_dir))

@@ -1,0 +1,105 @@
+"""One job of the command line: dispatches to the task, and records in the run directory how it ended."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
+from transferkit.config.checks import check_settings
+from transferkit.errors import TransferkitError
+from transferkit.rundir import Status, write_status
+
+log = logging.getLogger(__name__)
+
+TASKS = {
+    "fit": "transferkit.cli.fit",
+    "evaluate": "transferkit.cli.evaluate",
+    "predict": "transferkit.cli.predict",
+    "pretrain": "transferkit.cli.pretrain",
+    "compare": "transferkit.cli.compare",
+    "advise": "transferkit.cli.advise",
+    "cache": "transferkit.cli.cache",
+}
+
+
+def run_job(cfg: DictConfig, full_error: bool = False) -> None:
+    """Run the task of `cfg`; write `status.json` when it starts and when it ends, however it ends.
+
+    Args:
+        cfg: The composed configuration.
+        full_error: Whether what a user can mend is raised as it is, for its traceback.
+
+    Raises:
+        SystemExit: the task failed, in a single run (the message has been logged). In a multirun nothing is raised, so
+            that the other jobs go on: `transferkit.cli.sweep` reads the status files when all have ended.
+    """
+    hydra_config = HydraConfig.get()
+    multirun = hydra_config.mode == RunMode.MULTIRUN
+    run_dir = Path(hydra_config.runtime.output_dir)
+    write_status(run_dir, Status.RUNNING)
+    try:
+        settings = resolve(cfg)
+        check_settings(settings)
+        if multirun:
+            refuse_several_devices(settings)
+            fit_beside_others(settings, hydra_config)
+        settings["overrides"] = list(hydra_config.overrides.task)
+        settings["choices"] = named_choices(list(hydra_config.overrides.task))
+        run_task(settings, run_dir)
+    except TransferkitError as error:
+        write_status(run_dir, Status.FAILED, str(error))
+        log.error("%s", error)
+        if full_error:
+            raise
+        if not multirun:
+            raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        write_status(run_dir, Status.FAILED, "interrupted")
+        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+        folder = hydra_config.sweep.dir if multirun else run_dir
+        log.error(
+            "Interrupted. The same command goes on from the features already computed, and with %s=%s in the middle of "
+            "a training.",
+            key,
+            folder,
+        )
+        raise
+    except BaseException as error:
+        write_status(run_dir, Status.FAILED, f"{type(error).__name__}: {error}")
+        told = log if multirun and not full_error else logging.getLogger("transferkit.file_only")
+        told.error("unexpected error", exc_info=True)
+        if full_error or not multirun:
+            raise
+    else:
+        write_status(run_dir, Status.DONE)
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return `cfg` as plain containers, with every interpolation resolved."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise TransferkitError(f"Values are missing; give them on the command line: {'=... '.join(missing)}=...")
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def named_choices(overrides: list[str]) -> list[str]:
+    """Return the top-level groups and keys that were named on the command line, e.g. `["dataset", "seed"]`."""
+    return sorted({override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0] for override in overrides})
+
+
+def run_task(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Import the module of the task and run its `main(settings, run_dir)`."""
+    name = settings["task"]["name"]
+    if name not in TASKS:
+        raise TransferkitError(f"task={name} is not known; the tasks are {', '.join(TASKS)}.")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    import_module(TASKS[name]).main(settings, run_dir)

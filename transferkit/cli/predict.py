@@ -1,0 +1,87 @@
+"""task=predict: classify a folder, a file or a glob of images with a fitted model."""
+
+import glob
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transferkit.cli.evaluate import required_run
+from transferkit.data.images import UnreadableImage, decode
+from transferkit.data.sources.folder import find_images
+from transferkit.errors import TransferkitError
+from transferkit.files import write_csv
+from transferkit.models.transfer_model import Prediction, TransferModel, load_model
+from transferkit.progress import progress
+
+log = logging.getLogger(__name__)
+
+UNREADABLE_SHOWN = 10
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Classify `images=` with the model of `run=`; write predictions.csv, and unreadable.csv where there are such."""
+    run = required_run(settings)
+    if not settings["images"]:
+        raise TransferkitError("task=predict needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
+    paths = images_at(settings["images"])
+    model = load_model(run)
+    unreadable: list[tuple[str, str]] = []
+    rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable))
+    if unreadable:
+        write_csv(run_dir / "unreadable.csv", ["image", "reason"], unreadable)
+        listed = "\n".join(f"  {path}: {reason}" for path, reason in unreadable[:UNREADABLE_SHOWN])
+        more = f"\n  ... all of them: {run_dir / 'unreadable.csv'}" if len(unreadable) > UNREADABLE_SHOWN else ""
+        log.warning("%d of %d images cannot be read and are left out:\n%s%s", len(unreadable), len(paths), listed, more)
+    if not rows:
+        raise TransferkitError(f"None of the {len(paths)} images at images={settings['images']} can be read.")
+    header = ["image", "predicted", "confidence", *model.class_names]
+    write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
+    log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
+
+
+def images_at(images: str | Sequence[str]) -> list[Path]:
+    """Return the image files that `images=` names: a folder (searched through), a file, a glob, or a list of such."""
+    if not isinstance(images, str):
+        return [path for one in images for path in images_at(one)]
+    path = Path(images).expanduser()
+    if path.is_dir():
+        found = list(find_images(path))
+    elif path.exists():
+        found = [path]
+    else:
+        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+    if not found:
+        raise TransferkitError(f"images={images}: no image found there; name a folder, a file or a quoted glob.")
+    return found
+
+
+def predict_files(
+    model: TransferModel, paths: Sequence[Path], batch_size: int, unreadable: list[tuple[str, str]]
+) -> Iterator[tuple[str, Prediction]]:
+    """Yield (path, prediction) of the files that can be read; append (path, reason) of the others to `unreadable`."""
+    with progress("Predicting", len(paths)) as advance:
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            readable = []
+            for path in chunk:
+                try:
+                    readable.append((str(path), decode(path)))
+                except UnreadableImage as error:
+                    unreadable.append((str(path), error.reason))
+            predictions = model.predict([image for _, image in readable], batch_size)
+            yield from ((path, prediction) for (path, _), prediction in zip(readable, predictions, strict=True))
+            advance(len(chunk))
+
+
+def format_prediction(prediction: Prediction) -> list[str]:
+    """Return the cells after the image's name: class, its probability, the probability of each class."""
+    return [prediction.label, f"{prediction.confidence:.6f}", *(f"{p:.6f}" for p in prediction.probabilities)]
+
+
+def table(rows: Sequence[tuple[str, Prediction]], shown: int = 10) -> str:
+    """Return the first predictions as lines for the screen."""
+    lines = [
+        f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}" for path, prediction in rows[:shown]
+    ]
+    return "\n".join([*lines, "  ..."] if len(rows) > shown else lines)

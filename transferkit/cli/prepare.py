@@ -1,0 +1,46 @@
+"""What fitting and pretraining have in common: they start with data and a backbone, and say what they used."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.create import create_backbone_from_config
+from transferkit.data.imagedata import ImageData
+from transferkit.data.load_data import load_data
+from transferkit.device import find_device, find_precision
+from transferkit.report.run_files import write_splits
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+
+def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tuple[ImageData, Backbone]:
+    """Seed torch, load the data (step `data`; `split.csv` in the run directory) and create the backbone."""
+    torch.manual_seed(settings["seed"])
+    with timer.step("data"):
+        data = load_data(settings["dataset"], settings["seed"])
+        write_splits(run_dir, data)
+    log.info("Data: %s, %d classes. %s", data.name, len(data.class_names), data.split_note)
+    backbone = create_backbone_from_config(settings["backbone"])
+    log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
+    return data, backbone
+
+
+def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:
+    """Return what metrics.json says of the data and the network, beside the scores."""
+    trainer = settings["trainer"]
+    return {
+        "backbone": backbone.spec.name,
+        "weights": backbone.weights_name,
+        "dataset": data.name,
+        "protocol": settings["protocol"]["name"],
+        "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
+        "seed": settings["seed"],
+        "num_classes": len(data.class_names),
+        "total_parameters": sum(p.numel() for p in model.parameters()),
+    }

@@ -1,0 +1,66 @@
+"""task=pretrain: train a backbone on a source set, and keep it as weights for others to start from."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.cli.prepare import describe, prepare
+from transferkit.errors import TransferkitError
+from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_csv, write_json
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import get_protocol
+from transferkit.models.transfer_model import save_model
+from transferkit.report.run_files import absolute_paths, write_predictions
+from transferkit.strategies.context import Context
+from transferkit.strategies.pretraining import pretrain
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Pretrain, evaluate on the source set's own test split, and write the artifact."""
+    task, timer = settings["task"], StepTimer()
+    if task["dtype"] not in DTYPES:
+        raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
+    data, backbone = prepare(settings, run_dir, timer)
+    with timer.step("fit"):
+        trained = pretrain(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
+    # The weights are new, so features of theirs will not be asked for again: they are not kept.
+    extract = make_extractor(settings, keep=False)
+    protocol = get_protocol(settings["protocol"]["name"])
+    with timer.step("evaluate"):
+        probabilities = {name: protocol(trained.model, data.splits[name], extract) for name in ("val", "test")}
+    metrics = {
+        **{name: compute_metrics(values, data.splits[name].labels) for name, values in probabilities.items()},
+        **describe(settings, data, backbone, trained.model),
+        "best_epoch": trained.best_epoch,
+        "trainable_parameters": sum(p.numel() for p in trained.model.parameters()),
+    }
+    if settings["logger"]["name"] == "csv":
+        header = list(trained.history[0])
+        write_csv(run_dir / "history.csv", header, ([row[key] for key in header] for row in trained.history))
+    write_predictions(
+        run_dir / "predictions.csv", data.test.names, data.test.labels, probabilities["test"], data.class_names
+    )
+    save_model(
+        run_dir,
+        trained.model,
+        dtype=DTYPES[task["dtype"]],
+        dataset=absolute_paths(settings["dataset"]),
+        seed=settings["seed"],
+        task=task,
+    )
+    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    log.info(
+        "Best epoch %d: test top-1 %.2f %% on the source set.\nFor the same backbone these are now backbone.weights=%s",
+        trained.best_epoch,
+        100 * metrics["test"]["top1"],
+        run_dir,
+    )

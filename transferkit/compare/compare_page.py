@@ -1,0 +1,75 @@
+"""`report.html` of a comparison: one self-contained page in the look of a run's report."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from transferkit import __version__
+from transferkit.compare.compare_figures import cost_figure, learning_figure, seeds_figure
+from transferkit.compare.comparison import Comparison, Part, show_images, show_spread
+from transferkit.compare.groups import Group, by_images
+from transferkit.compare.variants import show_variant
+from transferkit.files import write_text
+from transferkit.report.render import render
+
+
+def write_page(path: Path, comparison: Comparison, runs: Any) -> None:
+    """Write the page of a comparison of the runs below `runs`."""
+    write_text(path, render_page(comparison, runs))
+
+
+def render_page(comparison: Comparison, runs: Any) -> str:
+    """Return the page."""
+    named = f"[{','.join(map(str, runs))}]" if isinstance(runs, list) else runs
+    content = {
+        "parts": [_part(part) for part in comparison.parts],
+        "runs": comparison.runs,
+        "groups": sum(len(part.groups) for part in comparison.parts),
+        "unfinished": comparison.unfinished,
+        "command": f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
+        "version": __version__,
+    }
+    return render("compare.html.j2", content, "compare", spread=show_spread, images=show_images, variant=show_variant)
+
+
+def _part(part: Part) -> dict[str, Any]:
+    """Return what the template shows of one test set. Cost is drawn for the most images a class only."""
+    levels = by_images(part.groups)
+    most = next(iter(levels.values()))
+    return {
+        "title": part.title,
+        "groups": part.groups,
+        "networks": sorted({group.network for group in part.groups}),
+        "levels": len(levels),
+        "most": show_images(most[0]),
+        "repeated": sum(group.repeated for group in part.groups),
+        "cost": Markup(cost_figure(most, short_names(most))),
+        "seeds": Markup(seeds_figure(part.groups, short_names(part.groups))),
+        "learning": Markup(learning_figure(curves(part.groups))) if len(levels) > 1 else None,
+    }
+
+
+def short_names(groups: Sequence[Group]) -> dict[Group, str]:
+    """Name groups for a figure: the label, with the network and the images a class only where they vary."""
+    networks, levels = {group.network for group in groups}, by_images(groups)
+    return {
+        group: ", ".join(
+            [group.label]
+            + ([group.network] if len(networks) > 1 else [])
+            + ([f"{show_images(group)} images"] if len(levels) > 1 else [])
+        )
+        for group in groups
+    }
+
+
+def curves(groups: Sequence[Group]) -> Mapping[str, list[Group]]:
+    """Return the groups that differ only in the images a class, by a name for a legend."""
+    networks = {group.network for group in groups}
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        name = f"{group.label}, {group.network}" if len(networks) > 1 else group.label
+        found.setdefault(name, []).append(group)
+    return dict(sorted(found.items()))

@@ -1,0 +1,59 @@
+"""Where the configuration groups lie, and one of their strategies composed outside of a command line."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from transferkit.errors import TransferkitError, unknown_name
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def config_dir() -> Path:
+    """Return the folder of the configuration groups: inside an installed wheel, beside the package in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration composed with `strategy=name`, as plain containers.
+
+    Args:
+        name: Of a YAML in conf/strategy.
+        overrides: As on the command line: "strategy.phases.tail.epochs=3", "optimizer=sgd".
+
+    Raises:
+        TransferkitError: There is none of that name, or the overrides do not fit.
+    """
+    try:
+        with _own_hydra():
+            settings = OmegaConf.to_container(
+                compose("config", overrides=[f"strategy={name}", *overrides]), resolve=True
+            )
+    except (HydraException, OmegaConfBaseException) as error:
+        names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml") if path.stem != "base")
+        if name not in names:
+            raise TransferkitError(unknown_name("strategy", name, names, "strategy")) from error
+        raise TransferkitError(f"strategy={name}: {error}") from error
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra with our groups; inside a running Hydra application that one is put aside meanwhile."""
+    current = GlobalHydra.instance()
+    outer = current.hydra
+    current.clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            yield
+    finally:
+        current.hydra = outer

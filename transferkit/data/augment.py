@@ -1,0 +1,78 @@
+"""Random changes to training images, by name: the `augment` group as data."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from PIL import Image
+from torchvision.transforms import v2
+
+from transferkit.config.checks import is_whole
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError, unknown_name
+
+Augment = Callable[[Image.Image], Image.Image]
+
+TRANSFORMS: dict[str, type[v2.Transform]] = {
+    "random_resized_crop": v2.RandomResizedCrop,
+    "random_crop": v2.RandomCrop,
+    "horizontal_flip": v2.RandomHorizontalFlip,
+    "vertical_flip": v2.RandomVerticalFlip,
+    "rotation": v2.RandomRotation,
+    "affine": v2.RandomAffine,
+    "perspective": v2.RandomPerspective,
+    "elastic": v2.ElasticTransform,
+    "color_jitter": v2.ColorJitter,
+    "grayscale": v2.RandomGrayscale,
+    "invert": v2.RandomInvert,
+    "gaussian_blur": v2.GaussianBlur,
+    "auto_augment": v2.AutoAugment,
+    "rand_augment": v2.RandAugment,
+    "trivial_augment": v2.TrivialAugmentWide,
+}
+"""Name to torchvision's transform of PIL images; its arguments are the keys that may be set."""
+
+
+def count_views(augment: Mapping[str, Any]) -> int | None:
+    """How many fixed views of each image an `augment` group asks for: 1 where it changes nothing, None for new ones.
+
+    Raises:
+        TransferkitError: `augment.views` is no such number.
+    """
+    views = augment.get("views")
+    if views is not None and (not is_whole(views) or views < 1):
+        raise TransferkitError(f"augment.views={views} must be a whole number of at least 1, or null for new ones.")
+    return views if any(given is not None for given in augment["transforms"].values()) else 1
+
+
+def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preprocess: Preprocessing) -> Augment | None:
+    """Chain the named transforms, in the order given; what comes out still goes through `preprocess`.
+
+    Args:
+        transforms: Name to arguments. The crops' `size` defaults to the network's input size; None leaves a transform
+            out, so that one of a recipe can be switched off (`augment.transforms.color_jitter=null`).
+        preprocess: The network's.
+
+    Returns:
+        None where nothing is to be changed. Every random number comes from torch's global generator.
+
+    Raises:
+        TransferkitError: An unknown name, or arguments that the transform refuses.
+    """
+    chain = [_create(name, given, preprocess) for name, given in transforms.items() if given is not None]
+    return v2.Compose(chain) if chain else None
+
+
+def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> v2.Transform:
+    if name not in TRANSFORMS:
+        raise TransferkitError(unknown_name("augment.transforms", name, list(TRANSFORMS), "transform"))
+    kind = TRANSFORMS[name]
+    valid = inspect.signature(kind).parameters
+    unknown = [key for key in given if key not in valid]
+    if unknown:
+        raise TransferkitError(unknown_name(f"augment.transforms.{name}", unknown[0], list(valid), "argument"))
+    size = {"size": preprocess.input_size} if "size" in valid else {}
+    try:
+        return kind(**size | dict(given))
+    except (TypeError, ValueError) as error:
+        raise TransferkitError(f"augment.transforms.{name}: {error}") from error

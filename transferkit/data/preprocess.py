@@ -1,0 +1,182 @@
+"""From a decoded image to the tensor a backbone expects, as its weights define it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, functional
+
+from transferkit.config.checks import is_number
+from transferkit.errors import TransferkitError, unknown_name
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+_LONGEST_RATIO = 32
+INTERPOLATIONS = {mode.value: mode for mode in InterpolationMode}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, center crop, scale to [0, 1], normalise.
+
+    With `crop_mode` "center" the image keeps its aspect ratio and is resized until it just covers `resize_size`; with
+    "squash" it is resized to exactly that. The defaults are the usual ones of ImageNet networks (Krizhevsky 2012,
+    section 2: shorter side to 256, center crop).
+
+    Attributes:
+        input_size: Height and width of the crop, in pixels.
+        resize_size: Height and width to resize to before the crop, in pixels.
+        interpolation: "nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming" or "lanczos".
+        mean: Per RGB channel, of values in [0, 1].
+        std: Per RGB channel, of values in [0, 1].
+        crop_pct: `input_size` / `resize_size`, kept when `input_size` is overridden.
+        crop_mode: "center" or "squash".
+    """
+
+    input_size: tuple[int, int] = (224, 224)
+    resize_size: tuple[int, int] = (256, 256)
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """The image as a float32 tensor (3, H, W) with (H, W) = `input_size`. Other modes are converted to RGB."""
+        return self.normalize(self.pixels(image))
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """The resized and cropped image as uint8 (3, H, W): a quarter of the bytes, for `normalize` to finish."""
+        if self.crop_mode == "center":
+            image = _without_far_ends(image)
+        image = image if image.mode == "RGB" else image.convert("RGB")
+        image = functional.resize(image, self._target(image), INTERPOLATIONS[self.interpolation])
+        tensor: Tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
+        return tensor
+
+    def finish(self, inputs: Tensor) -> Tensor:
+        """What enters a network: uint8 (..., 3, H, W) normalised; what is preprocessed already, as it is."""
+        return self.normalize(inputs) if inputs.dtype == torch.uint8 else inputs
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """Scale uint8 (..., 3, H, W) to [0, 1] and normalise; float32."""
+        mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.mean, self.std))
+        # One product and one sum a value: (x / 255 - mean) / std, in half the time of torchvision's two steps.
+        return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+    def _target(self, image: Image.Image) -> list[int]:
+        height, width = self.resize_size
+        if self.crop_mode == "squash":
+            return [height, width]
+        if height == width:  # one number: the shorter side, the longer one rounded as torchvision does
+            return [height]
+        ratio = min(image.height / height, image.width / width)
+        return [round(image.height / ratio), round(image.width / ratio)]
+
+    def override(
+        self,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        input_size: int | Sequence[int] | None = None,
+        interpolation: str | None = None,
+        crop_pct: float | None = None,
+    ) -> "Preprocessing":
+        """A copy in which what is given replaces what the weights define.
+
+        Args:
+            mean: One number for all channels, or three.
+            std: One number for all channels, or three.
+            input_size: One side of a square crop, or height and width, in pixels; the resize keeps its proportion.
+            interpolation: A key of `INTERPOLATIONS`.
+            crop_pct: Share of the resized image that the crop keeps, in (0, 1].
+
+        Raises:
+            TransferkitError: If a value cannot be used; the message names the key as `backbone.<key>`.
+        """
+        changes: dict[str, Any] = {}
+        if mean is not None:
+            changes["mean"] = _channels("mean", mean)
+        if std is not None:
+            changes["std"] = _channels("std", std)
+            if min(changes["std"]) <= 0:
+                raise TransferkitError(f"backbone.std: must be above 0 in every channel, not {std!r}.")
+        if interpolation is not None:
+            if interpolation not in INTERPOLATIONS:
+                raise TransferkitError(
+                    unknown_name("backbone.interpolation", str(interpolation), list(INTERPOLATIONS), "interpolation")
+                )
+            changes["interpolation"] = interpolation
+        if input_size is not None or crop_pct is not None:
+            size = self.input_size if input_size is None else _size(input_size)
+            share = self.crop_pct if crop_pct is None else _share(crop_pct)
+            changes |= {"input_size": size, "crop_pct": share, "resize_size": resize_for(size, share)}
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            TransferkitError: If a key is missing or unknown, or a value cannot be used.
+        """
+        if set(values) != set(_FIELDS):
+            raise TransferkitError(f"preprocessing: must have the keys {', '.join(_FIELDS)}, not {', '.join(values)}.")
+        chosen = {name: values[name] for name in ("mean", "std", "input_size", "interpolation", "crop_pct")}
+        size, mode = _size(values["resize_size"]), str(values["crop_mode"])
+        return dataclasses.replace(cls().override(**chosen), resize_size=size, crop_mode=mode)
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Preprocessing))
+
+
+def _without_far_ends(image: Image.Image) -> Image.Image:
+    """The middle of an extremely long image, which is all that a center crop sees.
+
+    Resized whole, a strip of 1 x 100,000 pixels would take 20 GB.
+    """
+    longest = _LONGEST_RATIO * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    middle: Image.Image = functional.center_crop(image, [min(image.height, longest), min(image.width, longest)])
+    return middle
+
+
+def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
+    """The size to resize to so that a crop of `input_size` keeps `crop_pct` of each side, rounded down as timm does."""
+    # The margin undoes the rounding error of crop_pct = a / b, which may put a / crop_pct just below b.
+    height, width = (math.floor(side / crop_pct + 1e-6) for side in input_size)
+    return height, width
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
+
+
+def _channels(key: str, value: float | Sequence[float]) -> tuple[float, ...]:
+    values = list(value) if isinstance(value, Sequence) else [value] * 3
+    if len(values) != 3 or not all(map(_is_finite, values)):
+        raise TransferkitError(f"backbone.{key}: must be one number or three (red, green, blue), not {value!r}.")
+    return tuple(map(float, values))
+
+
+def _size(value: int | Sequence[int]) -> tuple[int, int]:
+    sides = list(value) if isinstance(value, Sequence) else [value] * 2
+    if len(sides) != 2 or not all(isinstance(side, int) and side is not True and side > 0 for side in sides):
+        raise TransferkitError(f"backbone.input_size: must be a positive integer or [height, width], not {value!r}.")
+    return sides[0], sides[1]
+
+
+def _share(value: float) -> float:
+    if not _is_finite(value) or not 0 < value <= 1:
+        raise TransferkitError(f"backbone.crop_pct: must be above 0 and at most 1, not {value!r}.")
+    return float(value)

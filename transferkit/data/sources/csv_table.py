@@ -1,0 +1,132 @@
+"""Images listed in a CSV file: path, label and perhaps split."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferkit.data.imagedata import RawData
+from transferkit.data.imageset import ImageSet
+from transferkit.data.messages import shown
+from transferkit.data.sources.folder import existing_folder
+from transferkit.errors import TransferkitError
+
+DEFAULTS: dict[str, Any] = {
+    "file": None,
+    "root": None,
+    "path_column": "path",
+    "label_column": "label",
+    "split_column": "split",
+}
+
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class _Row:
+    line: int
+    path: str
+    label: str
+    split: str
+
+
+def load(cfg: Mapping[str, Any], seed: int) -> RawData:
+    """Read the table ``dataset.file``; class names are its labels, sorted as text.
+
+    Paths are relative to ``dataset.root``, or to the folder of the table if that is not set. Comma, semicolon and tab
+    separate columns. Without a split column (or with none called "split") nothing is split yet.
+
+    Raises:
+        TransferkitError: A missing table, column, image, path or label; an unknown split; an image with two labels.
+    """
+    file = _existing_file(cfg["file"])
+    rows = _read(file, cfg)
+    _check_conflicts(rows, file)
+    base = existing_folder(cfg["root"]) if cfg["root"] is not None else file.parent
+    paths = [base / row.path for row in rows]
+    _check_present(rows, paths, file, base, cfg["on_error"])
+    class_names = sorted({row.label for row in rows})
+    labels = {name: label for label, name in enumerate(class_names)}
+    splits = {}
+    for split in ("train", "val", "test"):
+        chosen = [(path, labels[row.label]) for path, row in zip(paths, rows, strict=True) if row.split == split]
+        if chosen:
+            splits[split] = ImageSet.from_files([path for path, _ in chosen], [label for _, label in chosen])
+    if "train" not in splits:
+        raise TransferkitError(f"dataset.file={file} has no row with split train. Mark the training images.")
+    return RawData(class_names, splits)
+
+
+def _existing_file(name: Any) -> Path:
+    if name is None or str(name) in ("", "???"):
+        raise TransferkitError(
+            "dataset.file is not set. Give a CSV file with the columns path, label and optionally split."
+        )
+    file = Path(name).expanduser().absolute()
+    if not file.is_file():
+        raise TransferkitError(f"dataset.file={name}: no such file (looked for {file}).")
+    return file
+
+
+def _read(file: Path, cfg: Mapping[str, Any]) -> list[_Row]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            header = lines.readline()
+            delimiter = max(",;\t", key=header.count)
+            lines.seek(0)
+            reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+            columns = [(name or "").strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            _check_columns(columns, file, cfg)
+            rows = [_row(reader.line_num, record, cfg) for record in reader]
+    except UnicodeDecodeError as error:
+        raise TransferkitError(f"dataset.file={file} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise TransferkitError(f"dataset.file={file} is not a CSV table: {error}.") from error
+    if not rows:
+        raise TransferkitError(f"dataset.file={file} has a header but no rows.")
+    _refuse([f"line {row.line}" for row in rows if not row.path], f"rows without a path in dataset.file={file}")
+    _refuse([f"line {row.line}" for row in rows if not row.label], f"rows without a label in dataset.file={file}")
+    unknown = [f"{row.split!r} (line {row.line})" for row in rows if row.split not in _SPLITS]
+    _refuse(unknown, f"unknown split names in dataset.file={file}; valid are train, val and test; found")
+    return [_Row(row.line, row.path, row.label, _SPLITS[row.split]) for row in rows]
+
+
+def _row(line: int, record: Mapping[str, Any], cfg: Mapping[str, Any]) -> _Row:
+    path, label = ((record[cfg[key]] or "").strip() for key in ("path_column", "label_column"))
+    split = (record.get(cfg["split_column"], "train") or "").strip().lower()
+    return _Row(line, path, label, split)
+
+
+def _check_columns(columns: list[str], file: Path, cfg: Mapping[str, Any]) -> None:
+    keys = ["path_column", "label_column"]
+    if cfg["split_column"] != DEFAULTS["split_column"]:
+        keys.append("split_column")
+    missing = [f"{cfg[key]} (dataset.{key})" for key in keys if cfg[key] not in columns]
+    found = ", ".join(columns) or "nothing"
+    _refuse(missing, f"dataset.file={file} has the columns {found}; set dataset.path_column and so on; missing")
+
+
+def _check_conflicts(rows: list[_Row], file: Path) -> None:
+    first: dict[str, _Row] = {}
+    conflicts = []
+    for row in rows:
+        before = first.setdefault(row.path, row)
+        if (before.label, before.split) != (row.label, row.split):
+            conflicts.append(f"{row.path} (lines {before.line} and {row.line})")
+    _refuse(conflicts, f"images with two labels or in two splits in dataset.file={file}")
+
+
+def _check_present(rows: list[_Row], paths: list[Path], file: Path, base: Path, on_error: str) -> None:
+    missing = [f"{row.path} (line {row.line})" for row, path in zip(rows, paths, strict=True) if not path.is_file()]
+    if missing and (on_error == "error" or len(missing) == len(rows)):
+        raise TransferkitError(
+            f"{len(missing)} of {len(rows)} images in dataset.file={file} do not exist below {base}: {shown(missing)}. "
+            "Set dataset.root to the folder that the paths are relative to, or dataset.on_error=skip to leave them out."
+        )
+
+
+def _refuse(found: list[str], what: str) -> None:
+    if found:
+        raise TransferkitError(f"{what}: {shown(found)}.")

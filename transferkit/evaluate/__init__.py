@@ -1,1 +1,0 @@
-"""Test protocols, one module each: (model, images) to probabilities."""

@@ -1,0 +1,65 @@
+"""From the configuration to the function that computes features."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.data.imageset import ImageSet
+from transferkit.features.extract import extract_features
+from transferkit.features.store import FeatureCache, default_cache_dir
+
+
+class Extract(Protocol):
+    """(backbone, images, stages, pool) to the features (N, D) of each stage, pooled as `extract_features` says."""
+
+    def __call__(
+        self, backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Compute them, or read them from the cache."""
+
+
+def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
+    """Return the feature cache of the configuration's `cache` node, or None where it is switched off."""
+    if not cache_settings["enabled"]:
+        return None
+    folder = cache_settings["dir"]
+    return FeatureCache(Path(folder).expanduser() if folder else default_cache_dir(), max_gb=cache_settings["max_gb"])
+
+
+def keeps_pixels(settings: Mapping[str, Any]) -> bool:
+    """Whether decoded images are to be kept too."""
+    return bool(settings.get("dataset", {}).get("cache") == "pixels")
+
+
+def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
+    """Return what computes features with the cache and trainer settings of the configuration.
+
+    Args:
+        settings: The resolved configuration.
+        keep: Whether to use the cache; new weights' features will not be asked for again.
+    """
+    trainer, cache = settings["trainer"], make_cache(settings["cache"])
+    pixels = cache if keeps_pixels(settings) else None
+
+    def extract(
+        backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
+    ) -> Mapping[str, npt.NDArray[np.float32]]:
+        return extract_features(
+            backbone,
+            images,
+            stages,
+            pool=pool,
+            cache=cache if keep else None,
+            batch_size=trainer["batch_size"],
+            num_workers=trainer["num_workers"],
+            device=trainer["device"],
+            precision=trainer["precision"],
+            compile=trainer["compile"],
+            pixels=pixels,
+        )
+
+    return extract

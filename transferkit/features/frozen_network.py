@@ -1,0 +1,48 @@
+"""Frozen stages at inference speed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.backbones.backbone import Backbone, State
+from transferkit.backbones.folded import fold_batch_norm
+from transferkit.device import TYPES, autocast
+from transferkit.features.keys import parameter_type
+
+
+class FrozenStages:
+    """Some leading stages, frozen: a copy with batch norm folded, channels last, in the precision asked for.
+
+    Not a module, so that one that holds it neither trains nor saves it.
+
+    Args:
+        backbone: Cut after the last stage wanted; left as it is.
+        device: Where.
+        precision: Of the products, as `find_precision` returns it.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device, precision: str) -> None:
+        self._preprocess = backbone.preprocess
+        self._device = device
+        self._precision = precision
+        self._dtype = parameter_type(backbone)
+        self._backbone = fold_batch_norm(backbone).to(device).to(memory_format=torch.channels_last)
+        if precision != "fp32":
+            # Once, what autocast would do in each pass: it keeps the casts of trained weights only.
+            for module in self._backbone.modules():
+                if type(module) in (nn.Conv2d, nn.Linear):
+                    module.to(TYPES[precision])
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, stages: Sequence[str]) -> dict[str, State]:
+        """What leaves stages (in order), without a gradient.
+
+        Args:
+            images: (N, 3, H, W), preprocessed; or uint8, resized and cropped only.
+            stages: Names.
+        """
+        images = images.to(self._device, memory_format=torch.channels_last)
+        images = self._preprocess.finish(images)
+        with autocast(self._precision, self._device):
+            return self._backbone.states(images.to(self._dtype), stages)

@@ -1,0 +1,63 @@
+"""What leaves a frozen stage, as rows: how to compute it, what it takes, and all that determines it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.features.frozen_network import FrozenStages
+from transferkit.features.keys import describe
+from transferkit.features.store import Rows
+from transferkit.features.stored_inputs import pack
+
+SAMPLE = 8
+"""Images that are computed to see how long one takes."""
+
+
+class CutRows:
+    """Rows for training to begin from.
+
+    Args:
+        backbone: The network.
+        stage: A frozen stage, as are those before it. Of the network's last one only the head is left: its output is
+            pooled, and stays in fp32.
+        device: That computes.
+        precision: As `find_precision` returns it; rows are kept in it.
+    """
+
+    def __init__(self, backbone: Backbone, stage: str, device: torch.device, precision: str) -> None:
+        self.stage = stage
+        self._pooled = stage == backbone.stage_names[-1]
+        self.precision = "fp32" if self._pooled else precision
+        self._size = backbone.preprocess.input_size
+        self._network = FrozenStages(backbone.truncate(stage), device, precision)
+        self._backbone, self._precision = backbone, precision
+
+    def description(self, **more: Any) -> Mapping[str, Any]:
+        """All that determines a row but the image, in plain values."""
+        layout = "fp32 (n, D)" if self._pooled else f"{self.precision} (n, H, W, C), bf16 as int16"
+        common = describe(self._backbone, [self.stage], "avg" if self._pooled else "none", self._precision)
+        return {**common[self.stage], "rows": layout, **more}
+
+    def state(self, inputs: Tensor) -> State:
+        """What leaves the stage, for inputs (n, 3, H, W), preprocessed or uint8."""
+        state = self._network(inputs, [self.stage])[self.stage]
+        return pool_features(feature(state).float()) if self._pooled else state
+
+    def compute(self, inputs: Tensor) -> Rows:
+        """Rows of inputs (n, 3, H, W)."""
+        state = self.state(inputs)
+        assert isinstance(state, Tensor)
+        return pack(state, self.precision)
+
+    def measure(self) -> tuple[int, float] | None:
+        """Bytes of a row, and seconds to compute it; None where several tensors cross the cut."""
+        inputs = torch.zeros(SAMPLE, 3, *self._size, dtype=torch.uint8)
+        if not isinstance(self.state(inputs[:1]), Tensor):
+            return None
+        start = time.perf_counter()
+        rows = self.compute(inputs)
+        return rows.nbytes // SAMPLE, (time.perf_counter() - start) / SAMPLE

@@ -1,0 +1,86 @@
+"""Rows in place of images: what was computed once, for a training to begin from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transferkit.device import TYPES
+from transferkit.features.store import Rows
+
+
+class StoredInputs:
+    """Rows in memory or in memory-mapped files, several views of each image.
+
+    Attributes:
+        labels: (N,).
+        views: Of each image.
+
+    Args:
+        chunks: Arrays (n, ...), of maps (n, H, W, C) if `precision` is given.
+        places: (views, N, 2): chunk and row of each view of each image.
+        labels: (N,).
+        precision: What the rows are in, as `pack` made them; None for what is taken as it is.
+    """
+
+    def __init__(
+        self, chunks: Sequence[Rows], places: npt.NDArray[np.int64], labels: Any, precision: str | None = None
+    ) -> None:
+        # As tensors, what is in memory goes to another process through shared memory.
+        self._chunks = [c if isinstance(c, np.memmap) else torch.from_numpy(c) for c in chunks]
+        self._places = places
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        self.views = len(places)
+        self._precision = precision
+
+    @classmethod
+    def of(cls, rows: Rows, labels: Any) -> "StoredInputs":
+        """One row (n, ...) an image, taken as it is."""
+        places = np.stack([np.zeros(len(rows), np.int64), np.arange(len(rows))], axis=1)
+        return cls([rows], places[None], labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Any, views: Any = 0) -> tuple[Tensor, Tensor]:
+        """Inputs (n, ...) and labels (n,) of images at these positions, each in its view.
+
+        Args:
+            indices: (n,), at least one.
+            views: (n,), or one for all.
+        """
+        indices = np.asarray(indices, dtype=np.int64)
+        places = self._places[views, indices]
+        chunks = {int(number): np.asarray(self._chunks[number]) for number in np.unique(places[:, 0])}
+        first = chunks[int(places[0, 0])]
+        rows = np.empty((len(places), *first.shape[1:]), dtype=first.dtype)
+        for number, chunk in chunks.items():
+            mine = np.flatnonzero(places[:, 0] == number)
+            rows[mine] = chunk[places[mine, 1]]
+        inputs = torch.from_numpy(rows) if self._precision is None else unpack(rows, self._precision)
+        return inputs, self.labels[torch.from_numpy(indices)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: files by their names."""
+        chunks = [c.filename if isinstance(c, np.memmap) else c for c in self._chunks]
+        return {**self.__dict__, "_chunks": chunks}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        chunks = [c if isinstance(c, Tensor) else np.load(c, mmap_mode="r") for c in state["_chunks"]]
+        self.__dict__.update({**state, "_chunks": chunks})
+
+
+def pack(state: Tensor, precision: str) -> Rows:
+    """Rows to keep: maps (n, C, H, W) as (n, H, W, C), which is how they lie in memory; bf16 as int16, bit for bit."""
+    rows = (state.permute(0, 2, 3, 1) if state.ndim == 4 else state).detach().to("cpu", TYPES[precision]).contiguous()
+    return rows.view(torch.int16).numpy() if precision == "bf16" else rows.numpy()
+
+
+def unpack(rows: Rows, precision: str) -> Tensor:
+    """What `pack` was given."""
+    tensor = torch.from_numpy(rows)
+    tensor = tensor.view(torch.bfloat16) if precision == "bf16" else tensor
+    return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor

@@ -1,0 +1,196 @@
+"""A fitted model: a backbone cut after a stage, pooling, and a head; a plain `nn.Module` that can predict."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+from transferkit import __version__
+from transferkit.artifact import read_metadata, read_tensors, write_artifact
+from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
+from transferkit.backbones.create import create_backbone
+from transferkit.backbones.stages import match_stages
+from transferkit.data.images import decode
+from transferkit.data.preprocess import Preprocessing
+from transferkit.errors import TransferkitError
+from transferkit.probes.neighbors import NeighborHead
+
+ImageLike = str | Path | Image.Image | Tensor
+Head = nn.Linear | NeighborHead
+
+
+class Prediction(NamedTuple):
+    """What a model says of one image: the likeliest class, its probability, and those of all classes (K,)."""
+
+    label: str
+    confidence: float
+    probabilities: npt.NDArray[np.float32]
+
+
+class TransferModel(nn.Module):
+    """A backbone, pooling of the features of one or several of its stages, and a head on them.
+
+    Args:
+        backbone: The network; stages after the last one wanted do not run.
+        head: Maps pooled features (N, D) to logits (N, K); those of several stages stand side by side.
+        class_names: The K names, in the order of the logits.
+        stages: Names (or patterns) of the stages whose features the head takes; by default the backbone's last.
+        pool: How feature maps are pooled, as in `extract_features`.
+
+    Attributes:
+        stages: The names, in the order of the network.
+        preprocess: Turns a PIL image into the input tensor (3, H, W).
+
+    Raises:
+        TransferkitError: The head does not fit the names, or there is no such stage or pooling.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        class_names: Sequence[str],
+        stages: Sequence[str] | None = None,
+        pool: str = "avg",
+    ) -> None:
+        super().__init__()
+        check_pool(pool)
+        if head.out_features != len(class_names):
+            raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
+        self.backbone = backbone
+        self.head = head
+        self.class_names = list(class_names)
+        self.stages = match_stages(stages or backbone.stage_names[-1:], backbone.stage_names)
+        self.pool = pool
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """What turns a PIL image into an input tensor."""
+        return self.backbone.preprocess
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of preprocessed images (N, 3, H, W)."""
+        states = self.backbone.forward_stages(images, self.stages)
+        pooled = [pool_features(feature(states[stage]), self.pool) for stage in self.stages]
+        logits: Tensor = self.head(torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0])
+        return logits
+
+    @torch.inference_mode()
+    def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Prediction]:
+        """Classify images.
+
+        Args:
+            images: Paths, PIL images, or tensors: uint8 (C, H, W) is an image, floating point (3, H, W) is taken as
+                already preprocessed.
+            batch_size: How many images go through the network together.
+
+        Raises:
+            TransferkitError: an image cannot be read; the message names it.
+        """
+        if isinstance(images, str | Path | Image.Image):
+            images = [images]
+        device = next(self.parameters()).device
+        training = self.training
+        self.eval()
+        predictions = []
+        for batch in _batches(images, batch_size):
+            inputs = torch.stack([self._input(image) for image in batch]).to(device)
+            for probabilities in self(inputs).softmax(dim=1).cpu().numpy():
+                best = int(probabilities.argmax())
+                predictions.append(Prediction(self.class_names[best], float(probabilities[best]), probabilities))
+        self.train(training)
+        return predictions
+
+    def _input(self, image: ImageLike) -> Tensor:
+        if isinstance(image, Tensor) and image.is_floating_point():
+            return image
+        return self.preprocess(decode(to_pil_image(image) if isinstance(image, Tensor) else image))
+
+
+def _batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
+    iterator = iter(images)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch.float32, **notes: Any) -> None:
+    """Write `model` as an artifact.
+
+    Args:
+        folder: Where `model.safetensors` and `model.json` go.
+        model: What is written.
+        dtype: Of the stored floating point weights; they are float32 again when read.
+        notes: Further entries of `model.json`, e.g. the data set that the model was fitted to.
+    """
+    backbone = model.backbone
+    tensors = {f"backbone.{name}": tensor for name, tensor in backbone.original_state_dict().items()}
+    tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    spec = backbone.spec
+    metadata = {
+        "backbone": {
+            "source": spec.source,
+            "name": spec.name,
+            "kwargs": dict(spec.kwargs),
+            "weights": backbone.weights_name,
+        },
+        "stage": backbone.stage_names[-1],
+        "stages": model.stages,
+        "pool": model.pool,
+        "head": _describe_head(model.head),
+        "class_names": model.class_names,
+        "preprocessing": backbone.preprocess.to_dict(),
+        "versions": {"transferkit": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm")},
+        **notes,
+    }
+    stored = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+    write_artifact(folder, metadata, stored)
+
+
+def load_model(run: str | Path) -> TransferModel:
+    """Return the model of a run directory, in eval mode, on the CPU.
+
+    Raises:
+        TransferkitError: `run` holds no artifact, or a damaged one.
+    """
+    folder = Path(run).expanduser()
+    metadata = read_metadata(folder)
+    architecture = metadata["backbone"]
+    backbone = create_backbone(
+        architecture["name"], weights=str(folder), source=architecture["source"], kwargs=architecture["kwargs"]
+    )
+    backbone = backbone.truncate(metadata["stage"])
+    backbone.weights_name = architecture["weights"]
+    head = _load_head(folder, metadata["head"])
+    stages, pool = metadata.get("stages"), metadata.get("pool", "avg")
+    return TransferModel(backbone, head, metadata["class_names"], stages, pool).eval()
+
+
+def _describe_head(head: Head) -> dict[str, Any]:
+    """What builds the head again, but for its tensors."""
+    sizes = {"in_features": head.in_features, "num_classes": head.out_features}
+    if isinstance(head, NeighborHead):
+        return {"type": "neighbors", **sizes, "rows": len(head.gallery), "k": head.k, "metric": head.metric}
+    return {"type": "linear", **sizes}
+
+
+def _load_head(folder: Path, description: Mapping[str, Any]) -> Head:
+    head: Head
+    D, K = description["in_features"], description["num_classes"]
+    if description["type"] == "linear":
+        head = nn.Linear(D, K)
+    elif description["type"] == "neighbors":
+        rows = description["rows"]
+        empty = torch.zeros(rows, D), torch.zeros(rows)
+        head = NeighborHead(*empty, K, description["k"], description["metric"])
+    else:
+        raise TransferkitError(f"{folder} has a head of type {description['type']}: use the transferkit that wrote it.")
+    head.load_state_dict(read_tensors(folder, "head."))
+    return head

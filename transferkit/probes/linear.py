@@ -1,0 +1,289 @@
+"""Linear probe: multinomial logistic regression on frozen features, its regularisation chosen on validation rows."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from transferkit.arrays import Doubles
+from transferkit.errors import TransferkitError
+from transferkit.metrics import compute_metrics
+from transferkit.probes.logistic.basis import Basis, Head, Stack
+from transferkit.probes.logistic.path import solve_path
+from transferkit.probes.logistic.rows import Ints, Rows
+
+log = logging.getLogger(__name__)
+
+C_RANGE = (-6.0, 5.0)
+"""Decimal exponents of the smallest and the largest C when only their number is given."""
+
+_ONE_THREAD = 1e9
+"""Below so many multiplications a pass (rows x features x classes) one BLAS thread serves best: more of them
+gain little when idle, and lose a factor of ten to spinning when something else uses the cores."""
+
+_SINGLE = 2e7
+"""From so many multiplications a pass on, single precision is used in the sweep: below it gains nothing."""
+
+_SINGLE_TOL = 5e-6
+"""The least tolerance for which single precision, whose gradients are exact to about 1e-7, will do."""
+
+
+class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then (`refit`) fitted to all rows.
+
+    The values of C are tried from the smallest to the largest, each started from the ones before; of equal accuracies
+    the lower negative log-likelihood wins, then the smaller C. What is minimised is what scikit-learn's
+    `LogisticRegression` minimises (L2 penalty, the sum of the losses weighted by C); L-BFGS does it along the principal
+    directions of the rows, found once for all values of C, with steps fitted to each (`transferkit.probes.logistic`).
+
+    Features may be memory-mapped: they are read in blocks, and neither copied nor changed. Memory beyond them is that
+    of a matrix of products, rows or features, whichever are fewer, and of at most 32 MB of rows in those directions.
+
+    Args:
+        Cs: Inverse regularisation strengths to try: a number of values, spaced evenly in the logarithm from 1e-6 to
+            1e5, or the values. 45, and the warm start, as in Kornblith et al. 2019, Do Better ImageNet Models
+            Transfer Better?, appendix A.
+        C: One value to use, without a sweep. With it no validation rows are cut out; given ones are measured.
+        standardize: Scale every feature to unit variance over the rows that are fitted.
+        max_iter: Most L-BFGS iterations for a value of C. A solution cut short by it in the sweep is compared like
+            the others; in the final fit a warning is logged.
+        tol: Largest entry of the gradient of the mean loss, along those directions, at which a solution counts as
+            found in the sweep; in the final fit a tenth of it.
+        validation_fraction: Part of the rows, stratified, that choose C when none are given for it.
+        random_state: Seed of that choice. Nothing else is random.
+        refit: Whether to fit once more, with the chosen C, to the rows and the validation rows together. If not, the
+            head stays the one that was measured: fitted without the validation rows. `continue_fit` can follow.
+
+    Attributes:
+        classes_: (K,) labels, sorted.
+        C_: The value used.
+        coef_: (K, D) weights for raw features, the standardisation folded in: `softmax(X @ coef_.T + intercept_)`.
+            Of two classes each has a row too, the negative of the other.
+        intercept_: (K,).
+        path_: One dict a value of C, ascending: `C`, `val_top1`, `val_nll`. Empty where nothing was validated.
+        val_probabilities_: (N_val, K) of the chosen model before it saw any validation row; else (0, K).
+        val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
+        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen; without a refit
+            those that led to that head.
+        passes_: How often the rows were gone through, in the sweep and in the final fit: each time one loss and its
+            gradient.
+        n_features_in_: D.
+    """
+
+    def __init__(
+        self,
+        Cs: int | Sequence[float] | Doubles = 45,
+        C: float | None = None,
+        standardize: bool = True,
+        max_iter: int = 500,
+        tol: float = 1e-4,
+        validation_fraction: float = 0.2,
+        random_state: int = 0,
+        refit: bool = True,
+    ) -> None:
+        self.Cs = Cs
+        self.C = C
+        self.standardize = standardize
+        self.max_iter = max_iter
+        self.tol = tol
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+        self.refit = refit
+
+    def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LinearProbe":
+        """Choose C and fit.
+
+        Args:
+            X: (N, D) features.
+            y: (N,) labels of any kind that sorts.
+            X_val: (N_val, D). Without it, a stratified part of the rows is used.
+            y_val: (N_val,) labels, all of which occur in `y`.
+
+        Raises:
+            TransferkitError: Fewer than two classes, labels in `y_val` unknown to `y`, a value of C that is not
+                positive, or nothing to validate on.
+            ValueError: NaN or infinity, or shapes that do not fit (from scikit-learn).
+        """
+        X, y = self._validated(X, y, ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise TransferkitError(f"Only one class ({self.classes_[0]}) among the {len(y)} labels: a probe needs two.")
+        val_labels = None
+        if X_val is not None:
+            X_val, y_val = self._validated(X_val, y_val, reset=False)
+            val_labels = self._index(y_val)
+        with self._threads(X):
+            self._fit(X, labels, X_val, val_labels)
+        return self._checked()
+
+    def continue_fit(self, X: Any, y: Any, X_more: Any = None, y_more: Any = None) -> "LinearProbe":
+        """Fit once more, to these rows with the value of C that is set, starting from the present head.
+
+        Args:
+            X: (N, D) features.
+            y: (N,) labels.
+            X_more: (M, D) features that are fitted too; so nothing need be copied to put both into one array.
+            y_more: (M,) labels. Together they have every class of the probe, and no other.
+
+        Raises:
+            TransferkitError: Labels unknown to the probe, or a class without rows.
+        """
+        check_is_fitted(self)
+        X, y = self._validated(X, y, reset=False)
+        parts, labels = [X], self._index(y)
+        if X_more is not None:
+            X_more, y_more = self._validated(X_more, y_more, reset=False)
+            parts, labels = [X, X_more], np.concatenate([labels, self._index(y_more)])
+        if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
+            raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
+        with self._threads(X):
+            self._finish(parts, labels, (self.coef_, self.intercept_))
+        return self._checked()
+
+    def decision_function(self, X: Any) -> Doubles:
+        """Logits (N, K) of raw features (N, D); of two classes, (N,): that of the second minus that of the first."""
+        logits = self._logits(X)
+        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+
+    def predict_proba(self, X: Any) -> Doubles:
+        """Class probabilities (N, K) of raw features (N, D)."""
+        probabilities: Doubles = softmax(self._logits(X), axis=1)
+        return probabilities
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Most probable labels (N,) of raw features (N, D)."""
+        logits = self._logits(X)
+        labels: npt.NDArray[Any] = self.classes_[logits.argmax(axis=1)]
+        return labels
+
+    def _logits(self, X: Any) -> Doubles:
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        logits: Doubles = X @ self.coef_.T + self.intercept_
+        return logits
+
+    def _validated(self, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """As scikit-learn validates, but for NaN and infinity, which are looked for a block at a time."""
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_all_finite=False, **how)
+        for _, block in Stack([X]).blocks():
+            assert_all_finite(block, input_name="X")
+        return X, y
+
+    def _threads(self, X: npt.NDArray[Any]) -> threadpool_limits:
+        return threadpool_limits(1 if X.size * len(self.classes_) < _ONE_THREAD else None, user_api="blas")
+
+    def _checked(self) -> "LinearProbe":
+        if self.n_iter_[0] >= self.max_iter:
+            log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
+        return self
+
+    def _index(self, y_val: npt.NDArray[Any]) -> Ints:
+        unknown = np.setdiff1d(y_val, self.classes_)
+        if len(unknown):
+            raise TransferkitError(f"There are labels that the rows fitted lack: {', '.join(map(str, unknown[:10]))}.")
+        return np.searchsorted(self.classes_, y_val)
+
+    def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
+        """Choose C where there is a choice, and fit all rows with it."""
+        Cs = _grid(self.Cs if self.C is None else [self.C])
+        self.C_ = float(Cs[0])
+        self.path_: list[dict[str, float]] = []
+        self.passes_ = 0
+        self.val_probabilities_: Doubles = np.empty((0, len(self.classes_)))
+        self.val_metrics_: dict[str, float | int] = {}
+        start, parts = None, [X]
+        if val_labels is not None:
+            start = self._choose(Cs, X, labels, X_val, val_labels)
+            parts, labels = [X, X_val], np.concatenate([labels, val_labels])
+        elif len(Cs) > 1:
+            train, val = _split(labels, self.validation_fraction, self.random_state)
+            start = self._choose(Cs, X[train], labels[train], X[val], labels[val])
+        if start is None or self.refit:
+            self._finish(parts, labels, start)
+        else:
+            self.coef_, self.intercept_ = _both_sides(start)
+
+    def _finish(self, parts: list[npt.NDArray[Any]], labels: Ints, start: Head | None) -> None:
+        """Fit all rows with `C_`."""
+        X, tol = Stack(parts), self.tol / 10
+        basis = Basis(X, self.standardize)
+        rows = Rows(X, basis, self._precision(X, basis, tol), fitted=True)
+        start = basis.head_inside(_one_side(start)) if start else None
+        solution = next(solve_path(rows, basis, labels, [self.C_], tol, self.max_iter, start))
+        self.coef_, self.intercept_ = _both_sides(basis.head_outside(solution.head))
+        self.n_iter_ = np.array([solution.iterations])
+        self.passes_ += rows.passes
+
+    def _choose(self, Cs: Doubles, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
+        """Set `C_`, `path_` and what is reported about the validation rows; returns the chosen head."""
+        train, val = Stack([X]), Stack([X_val])
+        basis = Basis(train, self.standardize)
+        dtype = self._precision(train, basis, self.tol)
+        rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
+        best: tuple[float, float] | None = None
+        for C, solution in zip(Cs, solve_path(rows, basis, labels, Cs, self.tol, self.max_iter), strict=True):
+            logits = _two_sided(rows_val.logits(solution.head))
+            top1 = float((logits.argmax(axis=1) == val_labels).mean())
+            nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
+            self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
+            if best is None or (top1, -nll) > best:
+                best, self.C_, chosen, head = (top1, -nll), float(C), logits, solution.head
+                self.n_iter_ = np.array([solution.iterations])
+        self.passes_ += rows.passes
+        self.val_probabilities_ = softmax(chosen, axis=1)
+        self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
+        return basis.head_outside(head)
+
+    def _precision(self, X: Stack, basis: Basis, tol: float) -> npt.DTypeLike:
+        """Single where it pays and the tolerance is well above its errors."""
+        small = X.shape[0] * len(basis.variances) * len(self.classes_) < _SINGLE
+        return np.float64 if small or tol < _SINGLE_TOL else np.float32
+
+
+def _two_sided(logits: Doubles) -> Doubles:
+    """Two columns from scikit-learn's one for two classes, with the same probabilities."""
+    return np.concatenate([-logits, logits], axis=1) / 2 if logits.shape[1] == 1 else logits
+
+
+def _both_sides(head: Head) -> Head:
+    """A row for each of two classes, with the same probabilities; more classes have theirs already."""
+    coef, intercept = head
+    if len(coef) > 1:
+        return head
+    return np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
+
+
+def _one_side(head: Head) -> Head:
+    """The way back: the one row that scikit-learn has for two classes."""
+    coef, intercept = head
+    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
+
+
+def _grid(Cs: int | Sequence[float] | Doubles) -> Doubles:
+    values = np.logspace(*C_RANGE, Cs) if isinstance(Cs, int | np.integer) else np.unique(np.asarray(Cs, dtype=float))
+    if values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
+        raise TransferkitError(f"Cs={Cs}: needs a number of values of at least 1, or positive values.")
+    return values
+
+
+def _split(labels: Ints, fraction: float, seed: int) -> tuple[Ints, Ints]:
+    """Rows to train on and rows to validate on: of each class its share, at least one of each where it has two."""
+    if not 0 < fraction < 1:
+        raise TransferkitError(f"validation_fraction={fraction}: needs a number between 0 and 1.")
+    rng = np.random.default_rng(seed)
+    val: list[Ints] = []
+    for label in range(labels.max() + 1):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        val.append(rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)])
+    chosen = np.sort(np.concatenate(val))
+    if len(chosen) == 0:
+        raise TransferkitError("Every class has a single row, so none can choose C: give X_val and y_val, or C.")
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen

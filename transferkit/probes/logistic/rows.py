@@ -1,0 +1,109 @@
+"""The rows that a logistic regression is fitted to or measured on, and one pass over them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from transferkit.arrays import Doubles
+from transferkit.probes.logistic.basis import Basis, Head, Stack
+
+Ints = npt.NDArray[np.int64]
+
+KEPT_BYTES = 2**25
+"""Rows along the directions are kept up to this size, 32 MB; beyond it they are made anew, a block at a time, in every
+pass, so that the memory needed does not grow with their number."""
+
+_LOGITS = 2**18
+"""Logits that are in memory together."""
+
+
+class Rows:
+    """Rows inside a basis.
+
+    Args:
+        X: (N, D) raw features.
+        basis: Where they are looked at.
+        dtype: Of the products; sums over rows are in double precision.
+        fitted: Whether the basis was made of these rows.
+    """
+
+    def __init__(self, X: Stack, basis: Basis, dtype: npt.DTypeLike, fitted: bool = False) -> None:
+        self.count = X.shape[0]
+        self.passes = 0
+        self._X, self._basis, self._dtype = X, basis, dtype
+        self._kept: npt.NDArray[Any] | None = None
+        if fitted and basis.rows is not None:
+            self._kept = np.ascontiguousarray(basis.rows, dtype=dtype)
+        elif self.count * len(basis.variances) * np.dtype(dtype).itemsize <= KEPT_BYTES:
+            self._kept = np.empty((self.count, len(basis.variances)), dtype=dtype)
+            for where, block in X.blocks():
+                self._kept[where] = basis.project(block)
+
+    def logits(self, head: Head) -> Doubles:
+        """(N, K) of a head inside; of two classes (N, 1)."""
+        out = np.empty((self.count, len(head[1])))
+        for where, _, logits in self._logits(self._outer(head[0]), head[1]):
+            out[where] = logits
+        return out
+
+    def loss(self, head: Head, labels: Ints) -> tuple[float, Head, Doubles]:
+        """One pass: the mean loss of a head inside, its gradient, and the mean of p (1 - p) of each class, (K,)."""
+        self.passes += 1
+        weights = self._outer(head[0])
+        loss, slope = 0.0, np.zeros(weights.shape)
+        slope_bias, spread = np.zeros(len(weights)), np.zeros(len(weights))
+        for where, block, logits in self._logits(weights, head[1]):
+            part, probabilities = (_two if len(weights) == 1 else _many)(logits, labels[where])
+            loss += part
+            spread += np.einsum("nk,nk->k", probabilities, 1 - probabilities)
+            _subtract_truth(probabilities, labels[where])
+            slope += probabilities.T @ block
+            slope_bias += probabilities.sum(axis=0, dtype=np.float64)
+        slope = slope if self._kept is not None else self._basis.gradient_inside(slope)
+        return loss / self.count, (slope / self.count, slope_bias / self.count), spread / self.count
+
+    def _outer(self, weights: Doubles) -> Doubles:
+        """Weights for the blocks: inside, or on centred features."""
+        return weights if self._kept is not None else self._basis.weights_outside(weights)
+
+    def _logits(self, weights: Doubles, bias: Doubles) -> Iterator[tuple[slice, npt.NDArray[Any], npt.NDArray[Any]]]:
+        """Rows a few at a time: where, as they are multiplied, and their logits."""
+        transposed, bias = weights.T.astype(self._dtype), bias.astype(self._dtype)
+        step = max(1, _LOGITS // len(bias))
+        for where, block in self._blocks():
+            for first in range(0, len(block), step):
+                rows = block[first : first + step]
+                yield slice(where.start + first, where.start + first + len(rows)), rows, rows @ transposed + bias
+
+    def _blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+        if self._kept is not None:
+            yield slice(0, self.count), self._kept
+            return
+        for where, block in self._X.blocks():
+            yield where, self._basis.centred(block, self._dtype)
+
+
+def _many(logits: npt.NDArray[Any], labels: Ints) -> tuple[float, npt.NDArray[Any]]:
+    """Sum of the losses, and probabilities in place of the logits."""
+    logits -= logits.max(axis=1, keepdims=True)
+    true = logits[np.arange(len(labels)), labels]
+    np.exp(logits, out=logits)
+    sums = logits.sum(axis=1)
+    logits /= sums[:, None]
+    return float(np.log(sums).sum(dtype=np.float64) - true.sum(dtype=np.float64)), logits
+
+
+def _two(logits: npt.NDArray[Any], labels: Ints) -> tuple[float, npt.NDArray[Any]]:
+    """The same of two classes: one logit, and the probability of the second class."""
+    signed = np.where(labels == 1, logits[:, 0], -logits[:, 0])
+    return float(np.logaddexp(0, -signed).sum(dtype=np.float64)), expit(logits)
+
+
+def _subtract_truth(probabilities: npt.NDArray[Any], labels: Ints) -> None:
+    if probabilities.shape[1] == 1:
+        probabilities[:, 0] -= labels
+    else:
+        probabilities[np.arange(len(labels)), labels] -= 1

@@ -1,0 +1,102 @@
+"""The tables of a run directory, and the lines that end a run on the screen."""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transferkit.data.imagedata import ImageData
+from transferkit.files import write_csv
+
+NAMES_SHOWN = 5
+
+
+def write_predictions(
+    path: Path,
+    names: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    class_names: Sequence[str],
+) -> None:
+    """Write one row per image: path or index, true label, predicted label, confidence, the five likeliest classes.
+
+    Args:
+        path: The CSV file.
+        names: Path or index of N images.
+        labels: (N,).
+        probabilities: (N, K).
+        class_names: K names; in the column `top5` they are separated by `|`, the likeliest first.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :NAMES_SHOWN]
+    rows = (
+        [
+            name,
+            class_names[label],
+            class_names[best[0]],
+            f"{row[best[0]]:.6f}",
+            "|".join(class_names[index] for index in best),
+        ]
+        for name, label, best, row in zip(names, labels, order, probabilities, strict=True)
+    )
+    write_csv(path, ["image", "label", "predicted", "confidence", "top5"], rows)
+
+
+def write_splits(run_dir: Path, data: ImageData) -> None:
+    """Write `split.csv`, which `dataset=csv` can read again, and `skipped.csv` where images were left out."""
+    write_csv(run_dir / "split.csv", ["path", "label", "split"], data.rows())
+    if data.skipped:
+        write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
+
+
+def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `dataset` settings with `root` and `file` absolute, to find the data again from any directory."""
+    paths = {key: os.path.abspath(os.path.expanduser(dataset[key])) for key in ("root", "file") if dataset.get(key)}
+    return {**dataset, **paths}
+
+
+def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[str]:
+    """Return a line a stage where several were tried: its top-1 accuracy on val."""
+    tried = {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
+    if len(tried) < 2:
+        return []
+    return [
+        f"    from {stage:15}{100 * top1:6.2f} %" + ("   chosen" if stage == chosen else "")
+        for stage, top1 in tried.items()
+    ]
+
+
+def shown_path(run_dir: Path) -> Path:
+    """Return `run_dir` as a person would type it here."""
+    return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
+
+
+def command_line() -> str:
+    """Return the command line of this process, which gives the same result again."""
+    return shlex.join(["python", "-m", "transferkit", *sys.argv[1:]])
+
+
+def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
+    """Return the lines that tell a person how the run ended, and where to look."""
+    test, seconds = metrics["test"], metrics["seconds"]
+    strategy = ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key))
+    stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
+    shown = shown_path(run_dir)
+    lines = [
+        "",
+        f"{strategy} on {metrics['dataset']} ({metrics['num_classes']} classes), "
+        f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
+        f"  test top-1          {100 * test['top1']:6.2f} %   of {test['n']} images that nothing was chosen on",
+        f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
+        f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   of {metrics['val']['n']} images",
+        *_stage_table(metrics["stages"], stage),
+        f"  took {seconds['total']:.1f} s: "
+        + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
+        f"  report              {shown / 'report.html'}",
+        f"  predict with it     python -m transferkit task=predict run={shown} images=DIR",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,124 @@
+"""`report.html`: one self-contained page for people; no network, no script, light and dark, on screen and paper."""
+
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from transferkit.files import write_text
+from transferkit.report.calibration import reliability_bins
+from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
+from transferkit.report.examples import examples, right_examples, worst_mistakes
+from transferkit.report.facts import (
+    as_yaml,
+    chosen_C,
+    cost,
+    headline,
+    scores,
+    setting,
+    splits,
+    stage_scores,
+    versions,
+)
+from transferkit.report.figures import (
+    cells_per_pixel,
+    confusion_picture,
+    depth_figure,
+    history_figure,
+    reliability_figure,
+    sweep_figure,
+)
+from transferkit.report.nearest import show_neighborhoods
+from transferkit.report.render import render
+from transferkit.report.run_result import RunResult
+
+MISTAKES_SHOWN, RIGHT_SHOWN, PAIRS_SHOWN, CLASSES_SHOWN = 24, 12, 15, 15
+COUNTS_SHOWN_TO = 12
+"""Up to this many classes the cells of the confusion matrix hold their counts."""
+LABELS_SHOWN_TO = 40
+"""Up to this many classes the confusion matrix is a table with labels; beyond it is a picture."""
+
+
+def write_report(path: Path, result: RunResult) -> None:
+    """Write the report of a run as one HTML file, in one step; an older one is replaced."""
+    write_text(path, render_report(result))
+
+
+def render_report(result: RunResult) -> str:
+    """Return the page."""
+    return render("report.html.j2", content(result))
+
+
+def content(result: RunResult) -> dict[str, Any]:
+    """Return everything that the template shows."""
+    test, probabilities, names = result.test, result.probabilities, result.class_names
+    predicted = probabilities.argmax(axis=1)
+    mistakes = worst_mistakes(test, probabilities, MISTAKES_SHOWN)
+    right = right_examples(test, probabilities, RIGHT_SHOWN)
+    chosen = chosen_C(result)
+    bins = reliability_bins(probabilities, test.labels)
+    return {
+        "num_classes": len(names),
+        "headline": headline(result),
+        "setting": setting(result),
+        "scores": scores(result),
+        "mistakes": examples(test, probabilities, names, mistakes),
+        "right": examples(test, probabilities, names, right),
+        **_confusion(confuse(test.labels, predicted, names)),
+        "classes": class_rows(test.labels, predicted, names, result.class_counts),
+        "classes_shown": CLASSES_SHOWN,
+        "bins": bins,
+        "reliability": Markup(reliability_figure(bins)),
+        "chosen_C": chosen,
+        "sweep": Markup(sweep_figure(result.sweep, chosen)) if result.sweep else None,
+        **_stages(result),
+        **_training(result),
+        "neighborhoods": show_neighborhoods(result),
+        "neighbors_tried": result.metrics.get("neighbors", []),
+        "k": result.metrics.get("k"),
+        "split_note": result.split_note,
+        "splits": splits(result),
+        "cost": cost(result),
+        "trainable_parameters": result.metrics.get("trainable_parameters"),
+        "total_parameters": result.metrics.get("total_parameters"),
+        "command": result.command,
+        "seed": result.settings.get("seed"),
+        "versions": versions(),
+        "settings": as_yaml(result.settings),
+    }
+
+
+def _stages(result: RunResult) -> dict[str, Any]:
+    """Return the curve over the depth of the network, where several stages were tried."""
+    top1, chosen = stage_scores(result), result.metrics.get("stage")
+    several = len(top1) > 1
+    return {
+        "stages": result.metrics.get("stages", {}) if several else {},
+        "stage": chosen,
+        "depth": Markup(depth_figure(top1, chosen)) if several else None,
+    }
+
+
+def _training(result: RunResult) -> dict[str, Any]:
+    """Return the curves over the epochs, where there were any, and how many each phase had."""
+    phases: dict[str, int] = {}
+    for row in result.history:
+        phases[str(row.get("phase", ""))] = phases.get(str(row.get("phase", "")), 0) + 1
+    kept = {name: row["best_epoch"] for name, row in result.metrics.get("phases", {}).items() if "best_epoch" in row}
+    return {
+        "training": Markup(history_figure(result.history, kept)) if result.history else None,
+        "phases": phases,
+        "kept": kept,
+    }
+
+
+def _confusion(confusion: Confusion) -> dict[str, Any]:
+    """Return the matrix in the form that suits its size: a table, or a picture; beside large ones the worst pairs."""
+    size = len(confusion.names)
+    return {
+        "confusion": confusion if size <= LABELS_SHOWN_TO else None,
+        "counts_shown": size <= COUNTS_SHOWN_TO,
+        "confusion_picture": confusion_picture(confusion) if size > LABELS_SHOWN_TO else None,
+        "cells_per_pixel": cells_per_pixel(size),
+        "pairs": confused_pairs(confusion, PAIRS_SHOWN) if size > COUNTS_SHOWN_TO else [],
+    }

@@ -1,0 +1,68 @@
+"""What all strategies on frozen features have in common: which stages, and that the images are taken as they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transferkit.arrays import Features
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stages import match_stages
+from transferkit.errors import TransferkitError
+from transferkit.strategies.context import Context
+from transferkit.training.plan import TOP
+
+
+def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[str]:
+    """Return the feature stages that `patterns` name, in order; `top` is the last of them.
+
+    Args:
+        backbone: Whose stages.
+        patterns: Names, `top`, or shell patterns; `fc*` may match none as long as another one does.
+        key: The configuration key to blame.
+
+    Raises:
+        TransferkitError: A name is no stage, or nothing matches.
+    """
+    names = [backbone.top if pattern == TOP else pattern for pattern in patterns]
+    stages = match_stages(names, backbone.feature_stages, key)
+    if not stages:
+        raise TransferkitError(
+            f"{key}: {', '.join(patterns)} matches no stage; there are {', '.join(backbone.feature_stages)}."
+        )
+    return stages
+
+
+def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
+    """Return the stages that `strategy.probe.stages` names.
+
+    Raises:
+        TransferkitError: There is no such stage, or there are several for a strategy that does not combine them.
+    """
+    patterns = strategy["probe"]["stages"]
+    stages = named_stages(backbone, patterns, "strategy.probe.stages")
+    if len(stages) > 1 and "combine" not in strategy:
+        raise TransferkitError(
+            f"strategy.probe.stages={patterns} names {len(stages)} stages ({', '.join(stages)}); "
+            f"strategy={strategy['name']} takes one: use strategy=stage_probe for several."
+        )
+    return stages
+
+
+def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:
+    """Raise a `TransferkitError` if random augmentation is configured: features computed once cannot have any."""
+    augment = settings.get("augment", {})
+    changes = [name for name, given in augment.get("transforms", {}).items() if given is not None]
+    if changes:
+        raise TransferkitError(
+            f"augment={augment.get('name')} changes the training images at random ({', '.join(changes)}), but "
+            f"strategy={settings['strategy']['name']} computes the features of each image once: {way_out}."
+        )
+
+
+def extract_train_val(
+    context: Context, stages: list[str], pool: str
+) -> tuple[Mapping[str, Features], Mapping[str, Features]]:
+    """Return the features (N, D) of each stage for train and for val, from one pass over the images."""
+    with context.timer.step("extract"):
+        data = context.data
+        train, val = (context.extract(context.backbone, images, stages, pool) for images in (data.train, data.val))
+    return train, val

@@ -1,0 +1,161 @@
+"""Train and val batches of a fit: computed once where they come again, else anew in every epoch."""
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.data.augment import count_views, create_augment
+from transferkit.data.batch_loading import count_workers
+from transferkit.device import run_place
+from transferkit.features.from_settings import make_extractor
+from transferkit.features.placement import Storage, Work, choose_storage, pixel_bytes
+from transferkit.features.stage_outputs import CutRows
+from transferkit.features.store import GIGABYTE, FeatureCache
+from transferkit.features.stored_inputs import StoredInputs
+from transferkit.strategies.context import Context
+from transferkit.strategies.split_reader import Reader
+from transferkit.training.loaders import TrainingData
+from transferkit.training.plan import Phase
+
+log = logging.getLogger(__name__)
+
+DISK_SHARE = 0.5
+"""Of the cache's size (`cache.max_gb`), and of the free disk, what the rows of one phase may take."""
+
+WRITTEN = 8_000_000
+"""Bytes that are written to see how fast the disk is."""
+
+Splits = tuple[StoredInputs, StoredInputs]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a fit runs on.
+
+    Attributes:
+        data: Train and val.
+        stage: The frozen stage whose output the batches hold; None where they hold images.
+        prefix: For metrics.json: where what leaves the frozen stages is kept (`cached`: memory, disk or no), its
+            `bytes`, and `why`.
+    """
+
+    data: TrainingData
+    stage: str | None
+    prefix: Mapping[str, Any]
+
+
+def make_batches(
+    context: Context,
+    backbone: Backbone,
+    phase: Phase,
+    batch_size: int,
+    *,
+    seed: int,
+    prefix: Sequence[str] = (),
+    accumulate: int = 1,
+    given: bool = True,
+) -> Batches:
+    """Batches for one phase.
+
+    Args:
+        context: Its data, augmentation, and limits of memory.
+        backbone: The network, as it is when the phase begins.
+        phase: Says how many passes over the data an epoch makes.
+        batch_size: Images of a batch.
+        seed: Of order and augmentation.
+        prefix: Leading frozen stages, after which the inputs may be taken.
+        accumulate: Batches per optimizer step.
+        given: Whether the frozen stages are as they were given, so that other runs can use what leaves them.
+    """
+    settings, data, preprocess = context.settings, context.data, backbone.preprocess
+    passes = phase.passes(len(data.train), batch_size * accumulate)
+    augment, views = create_augment(settings["augment"]["transforms"], preprocess), count_views(settings["augment"])
+    splits, storage, size = None, Storage("no", False, "images are augmented anew in every epoch"), 0
+    if views is not None:
+        reader = Reader(context, preprocess, augment, views, seed)
+        reads = phase.epochs * (passes * len(data.train) + len(data.val))
+        splits, storage, size = _after_frozen(context, backbone, prefix, reader, views, reads, given)
+    stage = prefix[-1] if splits else None
+    if views is not None and splits is None:
+        splits = _images(context, preprocess.input_size, reader, views)
+    train, val = splits or (data.train, data.val)
+    workers = settings["trainer"]["num_workers"]
+    batches = TrainingData(
+        train,
+        val,
+        preprocess.pixels,
+        augment,
+        batch_size,
+        seed=seed,
+        num_workers=0 if splits else count_workers(workers, len(data.train) * passes),
+        passes=passes,
+        views=views if augment else None,
+    )
+    return Batches(batches, stage, {"cached": storage.cached, "bytes": size, "why": storage.why})
+
+
+def _after_frozen(
+    context: Context, backbone: Backbone, prefix: Sequence[str], reader: Reader, views: int, reads: int, given: bool
+) -> tuple[Splits | None, Storage, int]:
+    """What leaves the frozen stages, where that is kept and why, and its bytes."""
+    if not prefix:
+        return None, Storage("no", False, "no leading stage is frozen, or images are mixed"), 0
+    data, settings = context.data, context.settings
+    if prefix[-1] == backbone.stage_names[-1] and views == 1:
+        # As for a probe, which may have left them in the cache.
+        extract = context.extract if given else make_extractor(settings, keep=False)
+        rows = [extract(backbone, images, [prefix[-1]])[prefix[-1]] for images in (data.train, data.val)]
+        train, val = (StoredInputs.of(r, s.labels) for r, s in zip(rows, (data.train, data.val), strict=True))
+        return (train, val), Storage("memory", False, "pooled features"), sum(r.nbytes for r in rows)
+    cut = CutRows(backbone, prefix[-1], *run_place(settings))
+    measured = cut.measure()
+    if measured is None:
+        return None, Storage("no", False, "several tensors leave the last frozen stage"), 0
+    room, byte_seconds = _disk(reader.cache)
+    work = Work(len(data.train) * views + len(data.val), reads, *measured, byte_seconds)
+    storage = choose_storage(work, settings["cache"]["ram_gb"] * GIGABYTE, room, given)
+    log.info(
+        "What leaves %s, frozen: %d x %.2f MB, %.3g ms to compute, %.3g ms to write; kept: %s (%s).",
+        *(prefix[-1], work.rows, work.row_bytes / 1e6, 1e3 * work.compute_seconds),
+        *(1e3 * work.row_bytes * byte_seconds, storage.cached, storage.why),
+    )
+    if storage.cached == "no":
+        return None, storage, 0
+    train, val = (
+        reader.rows(images, cut, storage.on_disk, storage.cached == "memory", train=images is data.train)
+        for images in (data.train, data.val)
+    )
+    return (train, val), storage, work.bytes
+
+
+def _images(context: Context, input_size: tuple[int, int], reader: Reader, views: int) -> Splits | None:
+    """The decoded images in memory, if they fit."""
+    data = context.data
+    size = pixel_bytes(input_size, len(data.train) * views + len(data.val))
+    if size > context.settings["cache"]["ram_gb"] * GIGABYTE:
+        return None
+    log.info("Kept in memory (%.0f MB): the decoded images.", size / 1e6)
+    return reader.pixels(data.train, train=True), reader.pixels(data.val, train=False)
+
+
+def _disk(cache: FeatureCache | None) -> tuple[float | None, float]:
+    """Bytes that the cache may grow by, None without one; and seconds to write one to the disk."""
+    if cache is None:
+        return None, 0.0
+    folder = next(path for path in (cache.root, *cache.root.parents) if path.is_dir())
+    room = DISK_SHARE * min(cache.max_gb * GIGABYTE, shutil.disk_usage(folder).free)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            start = time.perf_counter()
+            file.write(bytes(WRITTEN))
+            file.flush()
+            os.fsync(file.fileno())
+            return room, (time.perf_counter() - start) / WRITTEN
+    except OSError:  # whoever writes there will say so
+        return room, 0.0

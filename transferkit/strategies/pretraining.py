@@ -1,0 +1,80 @@
+"""Pretraining: a backbone and a linear head trained from where they are, as a plan of a single phase."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from transferkit.config.checks import is_number, is_whole
+from transferkit.errors import TransferkitError
+from transferkit.models.transfer_model import TransferModel
+from transferkit.strategies.context import Context
+from transferkit.strategies.finetune import phase_batches, recipe, train_settings
+from transferkit.training.finetune_module import FinetuneModule
+from transferkit.training.plan import Phase, Plan
+from transferkit.training.run_phase import check_recipe, fit_module
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network.
+
+    Attributes:
+        model: With the weights of the best epoch, in eval mode, on the CPU.
+        history: One row an epoch: `epoch`, `lr`, `train_loss`, `val_loss`, `val_top1`.
+        best_epoch: Counted from 1: the one with the highest top-1 accuracy on val.
+    """
+
+    model: TransferModel
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def pretrain_plan(settings: Mapping[str, Any]) -> Plan:
+    """The plan that the `task`, `optimizer` and `schedule` groups of a pretraining describe."""
+    task, optimizer = settings["task"], settings["optimizer"]
+    for key, value in {"task.epochs": task["epochs"], "trainer.batch_size": settings["trainer"]["batch_size"]}.items():
+        if not is_whole(value) or value < 1:
+            raise TransferkitError(f"{key}={value} must be a positive whole number.")
+    if not is_number(task["label_smoothing"]) or not 0 <= task["label_smoothing"] < 1:
+        raise TransferkitError(f"task.label_smoothing={task['label_smoothing']} must be at least 0 and below 1.")
+    if not is_number(optimizer["lr"]) or optimizer["lr"] <= 0:
+        raise TransferkitError(f"optimizer.lr={optimizer['lr']} must be above 0.")
+    return Plan(
+        name="pretrain",
+        phases=(Phase("all", {"*": optimizer["lr"]}, task["epochs"]),),
+        head="random",
+        batch_norm="batch",
+        optimizer={key: value for key, value in optimizer.items() if key not in ("lr", "lr_scale")},
+        schedule=settings["schedule"],
+        label_smoothing=task["label_smoothing"],
+        gradient_clip=None,
+        batch_size=settings["trainer"]["batch_size"],
+    )
+
+
+def pretrain(context: Context) -> Pretrained:
+    """Train all weights of the backbone up to its top stage, and a linear head on the pooled features.
+
+    A checkpoint is written after every epoch; when the run directory holds one, the training goes on from there, with
+    the same result as if it had not stopped.
+
+    Args:
+        context: Its backbone is trained in place; random weights are expected. The best epoch is chosen on val; test
+            is not looked at.
+
+    Raises:
+        TransferkitError: The settings cannot be used, or the run directory holds checkpoints of other ones, or the loss
+            is no longer finite.
+    """
+    data, plan = context.data, pretrain_plan(context.settings)
+    folder = context.run_dir / "checkpoints"
+    check_recipe(folder, recipe(context, plan))
+    with torch.random.fork_rng():
+        torch.manual_seed(context.seed)
+        module = FinetuneModule(context.backbone, len(data.class_names), plan, class_names=data.class_names)
+    trained = fit_module(
+        module, phase_batches(module, context, 0).data, train_settings(context, plan, plan.phases[0].epochs), folder
+    )
+    return Pretrained(module.model, trained.history, trained.best_epoch)

@@ -1,0 +1,55 @@
+"""Which function fits a strategy: decided by the node that its YAML has."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+from transferkit.errors import TransferkitError
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
+from transferkit.training.plan import plan_of
+
+KINDS = {
+    "probe": ("transferkit.strategies.stage_probe", "fit_probes"),
+    "neighbors": ("transferkit.strategies.nearest_neighbor", "fit_neighbors"),
+    "phases": ("transferkit.strategies.finetune", "fit_finetune"),
+    "auto": ("transferkit.strategies.auto", "fit_auto"),
+}
+"""The node of the YAML that makes a strategy one of a kind, and the module and the function (`Context` to `Fitted`)
+that fit it. Only what is used is imported: Lightning alone takes longer than a probe."""
+
+
+def check_strategy(settings: Mapping[str, Any]) -> None:
+    """Find mistakes in the settings of a strategy before any work is done.
+
+    Raises:
+        TransferkitError: Its plan or its options cannot be used.
+    """
+    strategy = settings["strategy"]
+    if "phases" in strategy:
+        from transferkit.strategies.finetune import refuse_single_rate
+
+        refuse_single_rate(settings)
+        plan_of(settings)
+    if "auto" in strategy:
+        from transferkit.strategies.auto import check_options
+
+        check_options(strategy["auto"])
+
+
+def fit_strategy(context: Context) -> Fitted:
+    """Fit the strategy `context.strategy`.
+
+    Raises:
+        TransferkitError: It is of no known kind.
+    """
+    strategy = context.strategy
+    for node, (module, function) in KINDS.items():
+        if node in strategy:
+            fitted: Fitted = getattr(import_module(module), function)(replace(context, fit=fit_strategy))
+            return fitted
+    raise TransferkitError(
+        f"strategy={strategy['name']} has none of {', '.join(KINDS)}, so nothing says what is to be fitted: "
+        "see conf/strategy/linear_probe.yaml."
+    )

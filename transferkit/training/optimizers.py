@@ -1,0 +1,138 @@
+"""Optimizers and learning-rate schedules, by name: the `optimizer` and `schedule` groups as data."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn, optim
+from torch.optim import Optimizer, lr_scheduler
+
+from transferkit.errors import TransferkitError, unknown_name
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": optim.SGD,
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "nadam": optim.NAdam,
+    "radam": optim.RAdam,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+}
+"""Name to torch's optimizer; its arguments are the keys that may be set."""
+
+
+def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Optimizer:
+    """The optimizer that an `optimizer` group describes.
+
+    Args:
+        parameters: Groups as torch takes them; or a module, whose trainable parameters are taken, biases and the scales
+            of norms without weight decay.
+        settings: `name` and the arguments of torch's optimizer. `lr_scale` is for those who set the rates of groups.
+
+    Raises:
+        TransferkitError: An unknown name, or arguments that the optimizer refuses.
+    """
+    kind: type[Optimizer] = _chosen("optimizer", settings["name"], OPTIMIZERS)
+    arguments = {key: value for key, value in settings.items() if key not in ("name", "lr_scale")}
+    valid = [key for key in inspect.signature(kind).parameters if key != "params"]
+    for key in arguments:
+        if key not in valid:
+            raise TransferkitError(unknown_name("optimizer", key, valid, f"argument of {settings['name']}"))
+    groups: Any = parameters
+    if isinstance(parameters, nn.Module):
+        from timm.optim import param_groups_weight_decay  # timm takes a second to import
+
+        groups = param_groups_weight_decay(parameters, arguments.get("weight_decay", 0.0))
+    try:
+        return kind(groups, **arguments)
+    except (TypeError, ValueError) as error:
+        raise TransferkitError(f"optimizer {settings['name']}: {error}") from error
+
+
+def create_schedule(
+    optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, steps_per_epoch: int
+) -> dict[str, Any] | None:
+    """The schedule that a `schedule` group describes, as Lightning's `configure_optimizers` returns it.
+
+    Args:
+        optimizer: Its learning rates, one a group, are what the schedule multiplies.
+        settings: `name`, `warmup` (part of all steps in which the rates rise linearly from almost nothing), and the
+            keys of that schedule.
+        epochs: Of the whole training.
+        steps_per_epoch: Optimizer steps in one.
+
+    Returns:
+        None for constant rates.
+
+    Raises:
+        TransferkitError: An unknown name or key, or a value that cannot be used.
+    """
+    build = _chosen("schedule", settings["name"], SCHEDULES)
+    keys = {key: value for key, value in settings.items() if key not in ("name", "warmup")}
+    valid = [key for key in inspect.signature(build).parameters if key not in ("optimizer", "steps")]
+    for key in keys:
+        if key not in valid:
+            raise TransferkitError(unknown_name("schedule", key, ["warmup", *valid], f"key of {settings['name']}"))
+    warmup = settings.get("warmup", 0.0)
+    if not 0 <= warmup < 1:
+        raise TransferkitError(f"schedule.warmup={warmup} must be at least 0 and below 1: it is a part of all steps.")
+    if settings["name"] == "plateau":
+        if warmup:
+            raise TransferkitError("schedule.warmup must be 0 for plateau, which goes by epochs.")
+        return {"scheduler": build(optimizer, epochs, **keys), "interval": "epoch", "monitor": "val_loss"}
+    steps = max(epochs * steps_per_epoch, 1)
+    rising = round(warmup * steps)
+    try:
+        main = build(optimizer, max(steps - rising, 1), **keys)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise TransferkitError(f"schedule {settings['name']}: {error}") from error
+    if main is None and not rising:
+        return None
+    return {"scheduler": _after_warmup(optimizer, main, rising), "interval": "step"}
+
+
+def _after_warmup(optimizer: Optimizer, main: Any, rising: int) -> Any:
+    if not rising:
+        return main
+    rise = lr_scheduler.LinearLR(optimizer, start_factor=1 / (rising + 1), total_iters=rising)
+    return rise if main is None else lr_scheduler.SequentialLR(optimizer, [rise, main], milestones=[rising])
+
+
+def _constant(optimizer: Optimizer, steps: int) -> None:
+    return None
+
+
+def _cosine(optimizer: Optimizer, steps: int, final_lr: float = 0.0) -> Any:
+    """Down to `final_lr` along half a cosine (Loshchilov & Hutter 2017, SGDR, without restarts)."""
+    return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=final_lr)
+
+
+def _cosine_restarts(optimizer: Optimizer, steps: int, cycles: int = 4, final_lr: float = 0.0) -> Any:
+    """`cycles` cosines of equal length, each from the top again (Loshchilov & Hutter 2017, section 3)."""
+    return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=max(-(-steps // cycles), 1), eta_min=final_lr)
+
+
+def _step(optimizer: Optimizer, steps: int, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1) -> Any:
+    """Multiplied by `gamma` at each of the milestones, which are parts of the training."""
+    return lr_scheduler.MultiStepLR(optimizer, [round(part * steps) for part in milestones], gamma)
+
+
+def _plateau(optimizer: Optimizer, steps: int, factor: float = 0.1, patience: int = 3) -> Any:
+    """Multiplied by `factor` when the loss on val has not fallen for more than `patience` epochs."""
+    return lr_scheduler.ReduceLROnPlateau(optimizer, "min", factor, patience)
+
+
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "cosine_restarts": _cosine_restarts,
+    "step": _step,
+    "plateau": _plateau,
+}
+"""Name to what builds torch's schedule; its arguments after `steps` are the keys that may be set."""
+
+
+def _chosen(group: str, name: str, table: Mapping[str, Any]) -> Any:
+    if name not in table:
+        raise TransferkitError(unknown_name(f"{group}.name", name, list(table), group))
+    return table[name]

@@ -1,0 +1,255 @@
+"""A strategy as data: phases in order, each naming which stages train, how fast and for how long. No torch."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transferkit.backbones.stages import CANONICAL, match_stages
+from transferkit.config.checks import is_number, is_whole
+from transferkit.config.compose import load_strategy_settings
+from transferkit.errors import TransferkitError, unknown_name
+
+TOP = "top"
+"""In place of a stage's name: the last one before the head."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One fit with a fixed set of trained stages; what is not named is frozen.
+
+    Attributes:
+        name: For logs, checkpoints and reports.
+        train: Stage or pattern ("fc*"; `top` is the last stage before the head) to learning rate. Of several that name
+            a stage a literal name wins over a pattern, and a later one over an earlier one. None freezes it.
+        epochs: Times that train is passed over; after each comes val.
+        min_steps: At least so many optimizer steps; where the data are few, an epoch then is several passes.
+        lr_decay: The rate of a stage is multiplied by this once for every stage between it and the top one.
+    """
+
+    name: str
+    train: Mapping[str, float | None]
+    epochs: int
+    min_steps: int = 0
+    lr_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(is_whole(self.epochs) and self.epochs >= 1, self._key("epochs"), self.epochs, "1 or more")
+        _require(is_whole(self.min_steps) and self.min_steps >= 0, self._key("min_steps"), self.min_steps, "0 or more")
+        _require(is_number(self.lr_decay) and 0 < self.lr_decay <= 1, self._key("lr_decay"), self.lr_decay, "in (0, 1]")
+        where = self._key("train")
+        if not isinstance(self.train, Mapping) or not any(rate is not None for rate in self.train.values()):
+            raise TransferkitError(
+                f"{where}={self.train} trains nothing: give a learning rate by stage, e.g. head: 1e-3."
+            )
+        for pattern, rate in self.train.items():
+            if pattern != TOP and not match_stages([pattern], CANONICAL, where):
+                raise TransferkitError(unknown_name(where, pattern, (TOP, *CANONICAL), "stage like"))
+            _require(rate is None or (is_number(rate) and rate > 0), f"{where}.{pattern}", rate, "above 0, or null")
+
+    def _key(self, name: str) -> str:
+        return f"strategy.phases.{self.name}.{name}"
+
+    def rates(self, stages: Sequence[str]) -> dict[str, float]:
+        """The learning rate of each trained stage, in the order of `stages`.
+
+        Args:
+            stages: Of the network, in order, the last being `head`.
+
+        Raises:
+            TransferkitError: A name that this network does not have (a pattern may match none).
+        """
+        top = stages[-2]
+        rates: dict[str, float | None] = {}
+        for literal in (False, True):
+            for pattern, rate in self.train.items():
+                name = top if pattern == TOP else pattern
+                if (name in CANONICAL) is literal:
+                    rates |= dict.fromkeys(match_stages([name], stages, self._key("train")), rate)
+        below_top = {stage: max(len(stages) - 2 - i, 0) for i, stage in enumerate(stages)}
+        chosen = {stage: rates.get(stage) for stage in stages}
+        found = {stage: rate * self.lr_decay ** below_top[stage] for stage, rate in chosen.items() if rate is not None}
+        if not found:
+            raise TransferkitError(f"{self._key('train')} names none of this network's stages: {', '.join(stages)}.")
+        return found
+
+    def passes(self, images: int, batch: int) -> int:
+        """Passes over train an epoch, so that `min_steps` is reached.
+
+        Args:
+            images: In train.
+            batch: Images of an optimizer step.
+        """
+        steps = math.ceil(self.min_steps / self.epochs)
+        return 1 if images // batch >= steps else max(math.ceil(steps * batch / images), 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a strategy says about training.
+
+    Attributes:
+        name: Of the strategy.
+        phases: In order; each starts from the best epoch of the one before.
+        init: "pretrained", or "random" for the honest baseline (He et al. 2019, Rethinking ImageNet pre-training).
+        head: Where the head starts: "probe", the exact logistic regression on the top stage's features with C chosen on
+            val (Kumar et al. 2022), or "random".
+        batch_norm: Of trained stages: "running" normalises with the source's statistics, which then stay; "batch" with
+            those of the batch, as from scratch.
+        optimizer: `create_optimizer`'s settings, and `lr_scale`, which multiplies the rates of the phases.
+        schedule: `create_schedule`'s settings.
+        decay_norm_and_bias: Whether weight decay applies to biases and the scales of norms too.
+        label_smoothing: Part of the target spread over all classes (Szegedy et al. 2016).
+        mixup: Alpha of MixUp (Zhang et al. 2018); 0 for none.
+        cutmix: Alpha of CutMix (Yun et al. 2019); 0 for none. With both, each batch gets one of them.
+        ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
+        class_weights: "none", or "balanced": inversely proportional to the class frequencies.
+        early_stopping: Epochs without a better val after which a phase ends; None for never.
+        gradient_clip: Largest norm of the gradient; None for any.
+        batch_size: Images of a batch, over all devices.
+        accumulate: Batches per optimizer step.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    init: str = "pretrained"
+    head: str = "probe"
+    batch_norm: str = "running"
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "adamw", "weight_decay": 0.05})
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "cosine", "warmup": 0.1})
+    decay_norm_and_bias: bool = False
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    class_weights: str = "none"
+    early_stopping: int | None = None
+    gradient_clip: float | None = 1.0
+    batch_size: int = 32
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise TransferkitError(f"strategy={self.name} has no phases.")
+        for key, valid in CHOICES.items():
+            _require(getattr(self, key) in valid, f"strategy.{key}", getattr(self, key), " or ".join(valid))
+        for key, top in {"label_smoothing": 1.0, "ema": 1.0, "mixup": math.inf, "cutmix": math.inf}.items():
+            value = getattr(self, key)
+            _require(is_number(value) and 0 <= value < top, f"strategy.{key}", value, f"at least 0 and below {top}")
+        clip, patience = self.gradient_clip, self.early_stopping
+        _require(clip is None or (is_number(clip) and clip > 0), "strategy.gradient_clip", clip, "above 0, or null")
+        _require(
+            patience is None or (is_whole(patience) and patience >= 1),
+            "strategy.early_stopping",
+            patience,
+            "a whole number of epochs, or null",
+        )
+        _require(
+            is_whole(self.accumulate) and self.accumulate >= 1, "strategy.accumulate", self.accumulate, "1 or more"
+        )
+        _require(
+            is_whole(self.batch_size) and self.batch_size >= 1, "strategy.batch_size", self.batch_size, "1 or more"
+        )
+        flag = self.decay_norm_and_bias
+        _require(isinstance(flag, bool), "strategy.decay_norm_and_bias", flag, "true or false")
+
+    @classmethod
+    def from_mapping(cls, strategy: Mapping[str, Any], **more: Any) -> "Plan":
+        """The plan that a strategy's YAML describes.
+
+        Args:
+            strategy: Its content: `name`, `phases` (name to the keys of a `Phase`), and further keys of a plan.
+            more: Keys that do not come from there: `optimizer`, `schedule`.
+
+        Raises:
+            TransferkitError: A key or a stage that does not exist, or a value that cannot be used.
+        """
+        phases = strategy.get("phases")
+        if not isinstance(phases, Mapping) or not phases:
+            raise TransferkitError(
+                f"strategy={strategy.get('name')} has no phases, so there is nothing to train: phases are a mapping of "
+                "names to epochs and train (conf/strategy/finetune_few.yaml)."
+            )
+        keys = {key: value for key, value in _known(strategy, cls, "strategy").items() if key != "phases"}
+        built = []
+        for name, given in phases.items():
+            if given is None:
+                continue  # strategy.phases.NAME=null leaves one out
+            where = f"strategy.phases.{name}"
+            if not isinstance(given, Mapping):
+                raise TransferkitError(f"{where}={given} must have epochs and train.")
+            phase = _known(given, Phase, where)
+            for key in ("epochs", "train"):
+                if key not in phase:
+                    raise TransferkitError(f"{where} lacks {key}.")
+            built.append(Phase(name=str(name), **phase))
+        return cls(phases=tuple(built), **keys, **more)
+
+    def phase(self, name: str) -> Phase:
+        """The phase of that name."""
+        names = [phase.name for phase in self.phases]
+        if name not in names:
+            raise TransferkitError(unknown_name("strategy.phases", name, names, "phase"))
+        return self.phases[names.index(name)]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """All of it as plain containers, to store and to compare with."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values | {"phases": {phase["name"]: phase for phase in values["phases"]}}
+
+
+CHOICES = {
+    "init": ("pretrained", "random"),
+    "head": ("probe", "random"),
+    "batch_norm": ("running", "batch"),
+    "class_weights": ("none", "balanced"),
+}
+"""Key of a plan to its valid values."""
+
+
+def load_strategy(name: str, overrides: Sequence[str] = ()) -> Plan:
+    """The plan of a finetuning strategy, for `FinetuneModule`.
+
+    Args:
+        name: Of a YAML in conf/strategy: "finetune_few".
+        overrides: As on the command line: "strategy.phases.tail.epochs=3", "optimizer=sgd".
+
+    Raises:
+        TransferkitError: There is none of that name, it has no phases, or the overrides do not fit.
+    """
+    return plan_of(load_strategy_settings(name, overrides))
+
+
+def plan_of(settings: Mapping[str, Any]) -> Plan:
+    """The plan of a resolved configuration."""
+    optimizer = {key: value for key, value in settings["optimizer"].items() if key != "lr"}
+    return Plan.from_mapping(settings["strategy"], optimizer=optimizer, schedule=settings["schedule"])
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What two nested settings say otherwise, for people."""
+    there, here = _flat(theirs), _flat(ours)
+    keys = sorted(there.keys() | here.keys())
+    return [f"{key} {there.get(key)} there and {here.get(key)} here" for key in keys if there.get(key) != here.get(key)]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _known(given: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
+    valid = [f.name for f in dataclasses.fields(kind) if not (kind is Phase and f.name == "name")]
+    for key in given:
+        if key not in valid:
+            raise TransferkitError(unknown_name(where, str(key), valid, "key"))
+    return {str(key): value for key, value in given.items()}
+
+
+def _require(holds: bool, where: str, value: Any, words: str) -> None:
+    if not holds:
+        raise TransferkitError(f"{where}={value} must be {words}.")

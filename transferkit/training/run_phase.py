@@ -1,0 +1,228 @@
+"""One fit: a module with a fixed trainable set, checkpoints after every epoch, the best epoch on val kept."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import Tensor
+
+from transferkit.errors import TransferkitError
+from transferkit.files import write_json
+from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
+from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly, write_checkpoint
+from transferkit.training.loaders import TrainingData
+from transferkit.training.plan import differences
+from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
+from transferkit.training.spawned import SpawnedProcess
+
+log = logging.getLogger(__name__)
+
+LISTED = 6  # differences in a message
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a fit is run, beside the module and the data.
+
+    Attributes:
+        epochs: Passes over train.
+        seed: Of what is random in a step.
+        device: Lightning's accelerator: "auto", "cpu", "cuda", "mps".
+        devices: Processes that share every batch, a device each.
+        gradient_clip: Largest norm of the gradient; None for any.
+        accumulate: Batches per optimizer step.
+        ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
+        early_stopping: Epochs without a better val after which the fit ends; None for never.
+        precision: Of the products, as `find_precision` returns it; weights stay fp32.
+    """
+
+    epochs: int
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    gradient_clip: float | None = None
+    accumulate: int = 1
+    ema: float = 0.0
+    early_stopping: int | None = None
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fit left.
+
+    Attributes:
+        history: One row an epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
+        best_epoch: The one whose weights the module has now: with the best top-1 on val, then the lower loss.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def fit_module(
+    module: ScheduledModule, data: TrainingData | None, run: TrainSettings, folder: Path, keep: str = "best"
+) -> Trained:
+    """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
+
+    When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped; a
+    finished one is not done again. Checkpoints lack what is frozen, which the module must have.
+
+    Args:
+        module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
+        data: Train and val batches; None where the fit is known to be finished.
+        run: How.
+        folder: Gets `last.ckpt` and `best.ckpt`, and in their place `done.ckpt` in the end.
+        keep: Whose weights the module is left with: "best", or "last" for those of the last epoch.
+
+    Raises:
+        TransferkitError: The loss is no longer finite.
+    """
+    done = folder / "done.ckpt"
+    frozen = module.frozen_keys()
+    files = TrainedOnly({key: value for key, value in module.state_dict().items() if key in frozen})
+    if not done.is_file():
+        last = folder / "last.ckpt"
+        if not (last.is_file() and _load(last)["ended"]):
+            _fit(module, data, _trainer(run, folder, files), last if last.is_file() else None)
+        _finish(folder, keep)
+    # From the file, since several processes train copies of the module.
+    result = _load(done)
+    module.cpu().load_state_dict(files.completed(result, done))
+    module.to(memory_format=torch.contiguous_format).eval()
+    return Trained(result["history"], result["best_epoch"])
+
+
+def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer, last: Path | None) -> None:
+    if last:
+        log.info("Going on from %s.", last)
+    module.to(memory_format=torch.channels_last)
+    with quiet_lightning(), deterministic_again():
+        try:
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+        finally:
+            module.fast = None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A checkpoint, of which as much is read as is used."""
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint
+
+
+def _finish(folder: Path, keep: str) -> None:
+    """Keep what a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
+    checkpoints = {name: folder / f"{name}.ckpt" for name in ("best", "last")}
+    loaded = {name: _load(path) for name, path in checkpoints.items()}
+    result = {
+        "state_dict": loaded[keep]["state_dict"],
+        "frozen": loaded[keep]["frozen"],
+        "history": loaded["last"]["callbacks"]["History"]["rows"],
+        "best_epoch": int(loaded["best"]["epoch"]) + 1,
+    }
+    write_checkpoint(result, folder / "done.ckpt")
+    for path in checkpoints.values():
+        path.unlink()
+
+
+def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Write what the fits in a folder of checkpoints depend on (`recipe.json`), or compare with what is written.
+
+    Args:
+        folder: The run directory's `checkpoints`.
+        recipe: Plain values.
+
+    Raises:
+        TransferkitError: They differ.
+    """
+    path, ours = folder / "recipe.json", json.loads(json.dumps(recipe))
+    if path.is_file():
+        different = differences(json.loads(path.read_text(encoding="utf-8")), ours)
+        named = [line for line in different if line.startswith("strategy.name ")]  # then all of its keys differ, too
+        shown = "; ".join(named or [*different[:LISTED], *(["..."] if len(different) > LISTED else [])])
+        if different:
+            raise TransferkitError(
+                f"{folder} holds checkpoints of another training: {shown}. Repeat that command to go on with it, or "
+                "choose another hydra.run.dir; to start from its result, give its finished run directory as "
+                "backbone.weights=RUN_DIR."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, ours)
+
+
+def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer:
+    best = ModelCheckpoint(
+        folder, "best", monitor="val_score", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    # After the best one, so that it goes with it.
+    last = LastCheckpoint(folder)
+    callbacks: list[Callback] = [SpawnedProcess(), SeededSteps(run.seed), History(), EpochProgress(), best, last]
+    if run.ema:
+        callbacks.append(WeightAveraging(avg_fn=partial(moving_average, run.ema)))
+    if run.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping("val_score", mode="max", patience=run.early_stopping, check_on_train_epoch_end=True)
+        )
+    return pl.Trainer(
+        default_root_dir=folder,
+        accelerator=run.device,
+        devices=run.devices,
+        # Spawned, not started from the command line anew: a second phase, or a sweep, would be started again with it.
+        strategy="ddp_spawn" if run.devices > 1 else "auto",
+        use_distributed_sampler=False,
+        max_epochs=run.epochs,
+        gradient_clip_val=run.gradient_clip,
+        accumulate_grad_batches=run.accumulate,
+        precision=LIGHTNING_PRECISION[run.precision],
+        callbacks=callbacks,
+        plugins=[files],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        deterministic="warn",
+    )
+
+
+def moving_average(decay: float, average: Tensor, now: Tensor, count: Any = None) -> Tensor:
+    """Keep that part of the average; of what does not change, every bit. Counters are as they are now."""
+    return torch.lerp(average, now, 1 - decay) if now.is_floating_point() else now
+
+
+@contextmanager
+def deterministic_again() -> Iterator[None]:
+    """Give torch's global switches back as they were; Lightning leaves its `deterministic` on."""
+    enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = set_filling(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warns)
+        set_filling(fills)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advertisements and its advice about loaders out of the log."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
