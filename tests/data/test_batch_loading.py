@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from transferkit import loading
+from transferkit.data import batch_loading as loading
 from transferkit.data.batch_loading import count_workers, identify, open_source
 from transferkit.data.imageset import ImageSet
 from transferkit.data.preprocess import Preprocessing

@@ -8,8 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from transferkit import neighbors
 from transferkit.errors import TransferkitError
+from transferkit.probes import neighbors
 from transferkit.probes.neighbors import NeighborHead, nearest, vote_shares
 
 METRICS = {"l2": "euclidean", "cosine": "cosine"}
