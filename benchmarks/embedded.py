@@ -1,4 +1,4 @@
-"""What the embedded weights are worth: linear probes on the digits, which none of them has seen.
+"""Accuracy of the embedded weights: linear probes on the digits, which none of them was pretrained on.
 
     python benchmarks/embedded.py
 

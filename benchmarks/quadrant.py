@@ -1,10 +1,10 @@
-"""Which strategy wins where: all of them on small data sets, two sources, 5 to all images a class.
+"""Test accuracy of every strategy on small data sets, with two sources, from 5 to all images per class.
 
     python -m benchmarks.quadrant
 
-Prints the table of docs/quadrant.md: test top-1 of each strategy with its default settings, what strategy=auto loses
-against the best of them, and its cost as a part of the cost of all of them: in processor time, so that other work on
-the machine does not count. One seed, one process, fp32 unless said.
+Prints the table of docs/quadrant.md: test top-1 of each strategy with its default settings, the loss of strategy=auto
+against the best of them, and its cost as a fraction of the cost of all of them, in CPU time, so that other load on the
+machine does not count. One seed, one process, fp32 by default.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: lis
 
 
 def row_of(case: tuple[str, str, str], results: list[dict[str, Any]]) -> tuple[str, float | None, float | None]:
-    """A line of the table; what auto lost, in points, and its part of the cost of all."""
+    """A line of the table; the loss of auto in points, and its cost as a fraction of that of all strategies."""
     mine = {r["strategy"]: r for r in results}
     others = [r for name, r in mine.items() if name != "auto"]
     best = max(r["top1"] for r in others or mine.values())
@@ -103,14 +103,15 @@ def main() -> None:
     measured = [(lost, cost) for lost, cost in rows if lost is not None and cost is not None]
     if measured:
         losses, costs = zip(*measured, strict=True)
-        print(f"auto lost {sum(losses) / len(losses):.2f} points and cost {sum(costs) / len(costs):.2f} on average")
+        loss, cost = sum(losses) / len(losses), sum(costs) / len(costs)
+        print(f"auto: mean loss {loss:.2f} points, mean cost {cost:.2f} of all strategies")
 
 
 def run_cases(
     options: argparse.Namespace, sets: Mapping[str, list[str]]
 ) -> Iterator[tuple[float | None, float | None]]:
-    """Run and print each case; what auto lost there, and its part of the cost."""
-    print("| case | per class |", " | ".join(options.strategies), "| chosen | points lost | part of the cost |")
+    """Run and print each case; yield the loss of auto and its cost as a fraction of that of all strategies."""
+    print("| case | per class |", " | ".join(options.strategies), "| chosen | loss, points | cost |")
     for case in cases(options.sets, options.per_class):
         overrides, results = [*sets[case[0]], f"trainer.precision={options.precision}"], []
         for strategy in options.strategies:

@@ -24,7 +24,7 @@ COUNTS = {"train": 200, "test": 30}
 
 @dataclass(frozen=True)
 class Texture:
-    """What the images of a class share.
+    """The parameters that the images of a class share.
 
     Attributes:
         bands: (B, 2) frequency in cycles per image, direction in radians.

@@ -1,1 +1,1 @@
-"""How fast transferkit is against what people would use otherwise, and against the machine's limit."""
+"""Speed of transferkit against the usual alternatives and against the hardware's limit."""

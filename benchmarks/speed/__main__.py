@@ -3,7 +3,8 @@
     python -m benchmarks.speed [--out DIR] [--data DIR] [--backbone-weights FILE] [--quick] [--rows NAME,...]
 
 Each row is a process of its own, so that one that fails, or takes much memory, does not spoil the others. Results are
-lines of JSON in OUT/results; from them come the tables, which `--docs` writes into docs/benchmarks.md.
+lines of JSON in OUT/results. The tables are formed from them; `--docs` writes them into docs/benchmarks.md and
+benchmarks/goals.md.
 """
 
 import argparse
@@ -19,9 +20,10 @@ from benchmarks.speed.machine import describe, set_threads
 from benchmarks.speed.options import Options, load_options
 from benchmarks.speed.results import Record
 from benchmarks.speed.rows import ROWS, chosen
-from benchmarks.speed.table import markdown, replace_in
+from benchmarks.speed.table import goals_markdown, markdown, replace_in
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE, GOALS_PAGE = REPOSITORY / "docs" / "benchmarks.md", REPOSITORY / "benchmarks" / "goals.md"
 REAL = (
     "+backbone.kwargs.pad_type=same backbone.mean=0.5 backbone.std=0.5 backbone.interpolation=bicubic "
     "backbone.crop_pct=0.875"
@@ -55,17 +57,19 @@ def main() -> None:
             failed = measure(name, options)
             failures += [name] if failed else []
             print(f"{name}: {failed or 'done'}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    text = markdown(json.loads((options.out / "about.json").read_text(encoding="utf-8")), records(options.out))
+    described, measured = json.loads((options.out / "about.json").read_text(encoding="utf-8")), records(options.out)
+    text = markdown(described, measured)
     (options.out / "tables.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     if given.docs:
         replace_in(PAGE, text)
+        replace_in(GOALS_PAGE, goals_markdown(described, measured))
     if failures:
         sys.exit(f"Failed: {', '.join(failures)}")
 
 
 def about(options: Options, rows: str | None = None) -> dict[str, str]:
-    """What is said above the tables. Paths stay out of it: the page is for others."""
+    """The command and machine, shown above the tables. Paths are left out, since the page is published."""
     words = ["python -m benchmarks.speed"]
     words += [f"--{name} {shown}" for name, value, shown in (
         ("data", options.data, "DIR"), ("weights-dir", options.weights_dir, "DIR"),
@@ -74,15 +78,17 @@ def about(options: Options, rows: str | None = None) -> dict[str, str]:
     words += [f"--device {options.device}"] if options.device != "cpu" else []
     words += ["--quick"] if options.quick else []
     words += [f"--rows {rows}"] if rows else []
-    images = "generated" if options.data is None or options.quick else "those of --data where a row names none"
-    weights = "random" if options.weights_dir is None else "those of --weights-dir"
-    used = f"images {images}; weights {weights}" + ("; MobileNetV2's from ImageNet" if options.real_weights else "")
+    images = "generated" if options.data is None or options.quick else "from --data unless a row names others"
+    weights = "random" if options.weights_dir is None else "from --weights-dir"
+    used = f"images {images}; weights {weights}" + (
+        "; ImageNet weights for MobileNetV2" if options.real_weights else ""
+    )
     date = time.strftime("%Y-%m-%d")
     return {"command": f"`{' '.join(words)}`, {date}", **describe(options), "used": used}
 
 
 def measure(name: str, options: Options) -> str | None:
-    """Run a row in a process of its own; what went wrong, if anything did."""
+    """Run a row in a process of its own; return its error, if any."""
     for folder in ("results", "logs", "compiled"):
         (options.out / folder).mkdir(exist_ok=True)
     result = options.out / "results" / f"{name}.jsonl"
@@ -114,7 +120,9 @@ def records(out: Path) -> list[Record]:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description="How fast, against whom, of what.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed", description="Speed against other tools and the hardware's limit."
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/speed"), help="for results and images (default: runs/speed)"
     )
@@ -123,13 +131,17 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--weights-dir", type=Path, help="resnet18.safetensors, ...; default: random weights")
     parser.add_argument("--backbone-weights", type=Path, help="ImageNet weights of MobileNetV2, for the accuracies")
-    parser.add_argument("--backbone-overrides", default=REAL, help=f"what these weights want (default: {REAL})")
+    parser.add_argument("--backbone-overrides", default=REAL, help=f"settings of these weights (default: {REAL})")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--repeats", type=int, help="of what does not take minutes (default: 3)")
-    parser.add_argument("--quick", action="store_true", help="tries the harness; the figures mean nothing")
+    parser.add_argument("--repeats", type=int, help="repetitions of short measurements (default: 3)")
+    parser.add_argument(
+        "--quick", action="store_true", help="only checks that everything runs; the figures mean nothing"
+    )
     parser.add_argument("--rows", help=f"all, or some of {', '.join(ROWS)}; default: the goals")
-    parser.add_argument("--table-only", action="store_true", help="tables of what was measured before")
-    parser.add_argument("--docs", action="store_true", help="write the tables into docs/benchmarks.md")
+    parser.add_argument("--table-only", action="store_true", help="print the tables of earlier measurements")
+    parser.add_argument(
+        "--docs", action="store_true", help="write the tables into docs/benchmarks.md and benchmarks/goals.md"
+    )
     parser.add_argument("--row", help=argparse.SUPPRESS)
     return parser
 

@@ -1,4 +1,4 @@
-"""What the command line says, for the process of each row."""
+"""The options of the command line, for the process of each row."""
 
 import json
 from dataclasses import asdict, dataclass, field

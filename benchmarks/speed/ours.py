@@ -1,4 +1,4 @@
-"""What transferkit does, called as its command line calls it."""
+"""transferkit's work, called as its command line calls it."""
 
 import logging
 import shutil
@@ -119,7 +119,7 @@ class Epochs:
     Attributes:
         first: Seconds until the end of the first, from the beginning of the fit: with what was computed before it.
         later: Seconds of each of the others.
-        busy: The same in seconds of the processors, which what else the machine does hardly changes.
+        busy: The same in CPU seconds, which other load on the machine hardly changes.
     """
 
     first: float

@@ -1,4 +1,4 @@
-"""What a row measures: plain records, one a line of JSON."""
+"""The measurements of a row: plain records, one per line of JSON."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -33,7 +33,7 @@ def goal(
         shown: How the ratio is formed: "ours/theirs" or "theirs/ours".
         at_least: Goal for the ratio, or
         at_most: The other kind of goal.
-        limit: How far it is from the machine's limit.
+        limit: Fraction of the hardware's limit that is reached.
         note: What else is to be said.
     """
     a, b = median(ours), median(theirs)
@@ -41,10 +41,10 @@ def goal(
     wanted = f"≥ {at_least:g}" if at_least is not None else f"≤ {at_most:g}" if at_most is not None else ""
     met = (at_least is None or ratio >= at_least) and (at_most is None or ratio <= at_most)
     cells = {
-        "what": what,
-        "ours": f"{spread(list(ours))} {unit}",
-        "against": against,
-        "theirs": f"{spread(list(theirs))} {unit}",
+        "measurement": what,
+        "transferkit": f"{spread(list(ours))} {unit}",
+        "compared with": against,
+        "its result": f"{spread(list(theirs))} {unit}",
         "ratio": f"{ratio:.3g}",
         "goal": wanted,
         "reached": ("yes" if met else "**no**") if wanted else "",

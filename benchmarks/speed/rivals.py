@@ -1,4 +1,4 @@
-"""What people use otherwise, written the way they write it."""
+"""The usual alternatives, written as their users write them."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -115,7 +115,7 @@ def bare(
     """Nothing but the work: tensors in memory, channels_last, autocast, AdamW, batch norm in eval mode, no trainer.
 
     Returns:
-        Of each epoch: seconds, seconds of the processors, top-1 on val.
+        Of each epoch: seconds, CPU seconds, top-1 on val.
     """
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     optimizer = torch.optim.AdamW(parameters, lr=lr)

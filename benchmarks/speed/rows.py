@@ -24,7 +24,7 @@ ROWS: dict[str, Callable[[Options], list[Record]]] = {
 }
 
 GOALS = [name for name in ROWS if not name.endswith(("-resnet50", "-vgg16")) and name != "rivals"]
-"""What is measured unless more is asked for."""
+"""The rows that are measured by default."""
 
 
 def chosen(given: str | None) -> list[str]:

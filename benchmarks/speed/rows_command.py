@@ -58,16 +58,16 @@ def startup(options: Options) -> list[Record]:
     work, cache = options.out / "runs" / "startup", ours.empty(options.out / "cache" / "startup")
     run(options, work, "--help")  # so that Python has compiled its files
     helped = [run(options, work, "--help") for _ in range(options.of(5, 2))]
-    note = f"{median([ran.cpu for ran in helped]):.2f} s of the processor; Python alone takes {_python():.2f} s"
+    note = f"{median([ran.cpu for ran in helped]):.2f} s of CPU time; Python alone takes {_python():.2f} s"
     seconds = [ran.seconds for ran in helped]
     records = [goal("`transferkit --help`", "", seconds, [0.5], unit="s", shown="ours/theirs", at_most=1, note=note)]
     net = random_net("resnet18", options)
     where = ("dataset=folder", f'dataset.root="{ants_and_bees(options)}"', *net.overrides)
     commands: dict[str, tuple[str, ...]] = {
-        "the default run, nothing cached": (),
-        "the default run again": (),
-        "`dataset=folder strategy=linear_probe backbone=resnet18`, nothing cached": where,
-        "the same again": where,
+        "default run, empty cache": (),
+        "default run, second time": (),
+        "`dataset=folder strategy=linear_probe backbone=resnet18`, empty cache": where,
+        "the same, second time": where,
     }
     for what, arguments in commands.items():
         ran = run(options, work, *arguments, "hydra.run.dir=run", f"trainer.device={options.device}", cache=cache)
@@ -76,12 +76,12 @@ def startup(options: Options) -> list[Record]:
 
 
 def _figures(ran: Ran, folder: Path) -> dict[str, str]:
-    """Where the time of a command went: the steps that the run counts, what else it did, and what lies outside."""
+    """The time of a command by step: steps that the run times, the rest of the run, and everything outside the run."""
     seconds: dict[str, float] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["seconds"]
     steps = {name: seconds.get(name, 0.0) for name in ("data", "extract", "fit", "evaluate")}
     other = {"network and report": seconds["total"] - sum(steps.values()), "imports": ran.seconds - seconds["total"]}
     shown = {name: f"{value:.1f}" for name, value in {**steps, **other}.items()}
-    times = {"seconds": f"{ran.seconds:.1f}", "of the processors": f"{ran.cpu:.1f}"}
+    times = {"seconds": f"{ran.seconds:.1f}", "CPU seconds": f"{ran.cpu:.1f}"}
     return {**times, **shown, "peak MB": f"{ran.megabytes:.0f}"}
 
 

@@ -70,7 +70,7 @@ def extraction(name: str, options: Options) -> list[Record]:
 
 
 def matmul(options: Options) -> list[Record]:
-    """What the machine multiplies in a second."""
+    """Matrix products per second on this machine."""
     device = torch.device(options.device)
     return [
         entry(
@@ -178,7 +178,7 @@ def second(options: Options) -> list[Record]:
     first, again = ([seconds["extract"] for seconds in runs[name]] for name in ("second", "first"))
     loaded = " and ".join(f"{median([s['data'] for s in runs[name]]):.2f} s" for name in ("second", "first"))
     what, against = "extraction in a second run, every stage, resnet18", "the first run"
-    note = f"finding and checking the files, apart: {loaded}"
+    note = f"finding and checking the files, not included: {loaded}"
     return [goal(what, against, first, again, unit="s", shown="ours/theirs", at_most=0.05, note=note)]
 
 
@@ -188,7 +188,7 @@ def _width(model: torch.nn.Module) -> int:
 
 
 def _share(net: Net, images: int, seconds: float, options: Options) -> str:
-    """What part of the matmul peak the forward passes alone are."""
+    """Fraction of the matmul peak that the forward passes alone reach."""
     device = torch.device(options.device)
     precision = "bf16" if find_precision("auto", device) == "bf16" else "fp32"
     peak = matmul_peak(precision, device, options.quick)

@@ -38,9 +38,7 @@ def few(name: str, options: Options) -> list[Record]:
     what, against = f"finetune the last stage, an epoch, {name}, {sizes}", "plain fp32 loop, requires_grad=False"
     ten = median([run.first + 9 * median(run.later) for run in mine])
     limit = _share(trained_flops(net, "finetune_few"), data, median(later), options)
-    note = (
-        f"ten epochs with what is computed before the first: {ten:.1f} s, {10 * median(theirs) / ten:.1f} times faster"
-    )
+    note = f"ten epochs including caching before the first: {ten:.1f} s, {10 * median(theirs) / ten:.1f} times faster"
     return [goal(what, against, later, theirs, unit="s", shown="theirs/ours", at_least=5, limit=limit, note=note)]
 
 
@@ -67,15 +65,13 @@ def full(name: str, options: Options) -> list[Record]:
     plain = goal(what, "plain fp32 loop", later, theirs, unit="s", shown="theirs/ours", at_least=2, limit=limit)
     against = f"bare loop, {precision}, channels_last, tensors in memory"
     seconds, worked, _ = zip(*bare, strict=True)
-    note = (
-        f"in seconds of the processors {median(busy):.2f} and {median(worked):.2f}: {median(busy) / median(worked):.2f}"
-    )
+    note = f"in CPU seconds {median(busy):.2f} and {median(worked):.2f}: {median(busy) / median(worked):.2f}"
     beside = goal("the same", against, later, list(seconds), unit="s", shown="ours/theirs", at_most=1.03, note=note)
     return [plain, beside]
 
 
 def _share(operations: float, data: ImageData, seconds: float, options: Options) -> str:
-    """What part of the matmul peak an epoch is: three forward passes a training image, one a val image."""
+    """Fraction of the matmul peak that an epoch reaches: three forward passes per training image, one per val image."""
     device, batch = torch.device(options.device), options.of(32, 8)
     trained = len(data.train) // batch * batch
     precision = "bf16" if find_precision("auto", device) == "bf16" else "fp32"

@@ -13,7 +13,7 @@ from benchmarks.speed.networks import random_net, trained_parameters
 from benchmarks.speed.options import Options, load_options
 from benchmarks.speed.results import entry, goal
 from benchmarks.speed.rows import ROWS, chosen
-from benchmarks.speed.table import BEGIN, END, markdown, replace_in
+from benchmarks.speed.table import BEGIN, END, goals_markdown, markdown, replace_in
 from tests.conftest import REPOSITORY
 from transferkit.config.compose import load_strategy_settings
 
@@ -50,9 +50,17 @@ def test_tables_have_the_columns_that_hold_something(tmp_path):
         replace_in(page, text)
 
 
-def test_the_page_of_the_docs_has_the_markers(tmp_path):
+def test_goals_stand_in_the_page_of_goals_only():
+    records = [goal("a", "b", [1], [4], unit="s", shown="ours/theirs", at_most=1, limit="9%")]
+    header = "| measurement | transferkit | compared with | its result | ratio |"
+    assert f"{header} goal | reached | of the limit |" in goals_markdown({"machine": "this"}, records)
+    assert f"{header}\n" in markdown({"machine": "this"}, records)
+
+
+@pytest.mark.parametrize("name", ["docs/benchmarks.md", "benchmarks/goals.md"])
+def test_the_pages_have_the_markers(tmp_path, name):
     page = tmp_path / "benchmarks.md"
-    page.write_text((REPOSITORY / "docs" / "benchmarks.md").read_text("utf-8"), "utf-8")
+    page.write_text((REPOSITORY / name).read_text("utf-8"), "utf-8")
     replace_in(page, "tables")
     assert f"{BEGIN}\n\ntables\n\n{END}" in page.read_text("utf-8")
 

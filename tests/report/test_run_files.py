@@ -51,11 +51,11 @@ def test_the_summary_shows_paths_that_can_be_copied(tmp_path: Path) -> None:
     assert " 90.00 %" in text
     assert "IMAGENET1K_V2" in text
     assert "stage stage5\n" in text
-    assert "   chosen" not in text
+    assert "   selected" not in text
     several = {"stage4": {"val_top1": 0.95}, "stage5": {"val_top1": 0.9}}
     lines = summary({**metrics, "stages": several, "stage": "stage4"}, tmp_path).splitlines()
     assert lines[1].endswith("stage stage4")
-    assert [line.split() for line in lines if line.startswith("    from")] == [
-        ["from", "stage4", "95.00", "%", "chosen"],
-        ["from", "stage5", "90.00", "%"],
+    assert [line.split() for line in lines if line.startswith("    stage")] == [
+        ["stage4", "95.00", "%", "selected"],
+        ["stage5", "90.00", "%"],
     ]

@@ -60,28 +60,28 @@ def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[str]:
-    """Return a line a stage where several were tried: its top-1 accuracy on val."""
+    """Return one line per stage with its top-1 accuracy on val, if several were tried."""
     tried = {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
     if len(tried) < 2:
         return []
     return [
-        f"    from {stage:15}{100 * top1:6.2f} %" + ("   chosen" if stage == chosen else "")
+        f"    {stage:20}{100 * top1:6.2f} %" + ("   selected" if stage == chosen else "")
         for stage, top1 in tried.items()
     ]
 
 
 def shown_path(run_dir: Path) -> Path:
-    """Return `run_dir` as a person would type it here."""
+    """Return `run_dir` relative to the current folder if it lies below it."""
     return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
 
 
 def command_line() -> str:
-    """Return the command line of this process, which gives the same result again."""
+    """Return the command line of this process, which repeats the run."""
     return shlex.join(["python", "-m", "transferkit", *sys.argv[1:]])
 
 
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
-    """Return the lines that tell a person how the run ended, and where to look."""
+    """Return the summary of a run for the screen: accuracy, time, and where the report is."""
     test, seconds = metrics["test"], metrics["seconds"]
     strategy = ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key))
     stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
@@ -90,13 +90,13 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         "",
         f"{strategy} on {metrics['dataset']} ({metrics['num_classes']} classes), "
         f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
-        f"  test top-1          {100 * test['top1']:6.2f} %   of {test['n']} images that nothing was chosen on",
+        f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
-        f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   of {metrics['val']['n']} images",
+        f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   on {metrics['val']['n']} images",
         *_stage_table(metrics["stages"], stage),
-        f"  took {seconds['total']:.1f} s: "
+        f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",
-        f"  predict with it     python -m transferkit task=predict run={shown} images=DIR",
+        f"  predict             python -m transferkit task=predict run={shown} images=DIR",
     ]
     return "\n".join(lines)
