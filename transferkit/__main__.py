@@ -3,7 +3,6 @@
 Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion answer in a fraction of a second.
 """
 
-import errno
 import logging
 import os
 import re
@@ -16,9 +15,9 @@ from hydra.errors import CompactHydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from transferkit.cli.failures import plain_reason
 from transferkit.config.compose import config_dir
 
-MENDABLE = {errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.ENAMETOOLONG, errno.ENOSPC, errno.ENOTDIR, errno.EROFS}
 QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
 JOBLIB = "To run jobs side by side: python -m pip install 'transferkit[joblib]'."
 KILLED = (
@@ -66,9 +65,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MENDABLE:
-            where = f" ({error.filename})" if error.filename else ""
-            sys.exit(f"{error.strerror}{where}. hydra.run.dir=DIR sets where a run is written.")
+        told = plain_reason(error)
+        if told is not None:
+            sys.exit(told)
         traceback.print_exc()
         sys.exit("This is a bug in transferkit, or a case it does not know: please report it with the lines above.")
 

@@ -18,3 +18,25 @@ def unknown_name(where: str, given: str, valid: Sequence[str], kind: str) -> str
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     listed = f" Valid: {', '.join(valid)}." if len(valid) <= 30 else ""
     return f"{where}: there is no {kind} {given!r}.{hint}{listed}"
+
+
+def worker_died(error: BaseException) -> str | None:
+    """Return what to do if `error` says that a process of a DataLoader was killed; None if it says something else."""
+    text = str(error).strip()
+    if not isinstance(error, RuntimeError) or not text.startswith("DataLoader worker"):
+        return None
+    return (
+        f"A process that loads images died ({text.splitlines()[0].rstrip('. ')}), perhaps for want of memory or of "
+        "shared memory (/dev/shm): trainer.num_workers=0 does without such processes, a smaller number takes less."
+    )
+
+
+def shown_text(text: str) -> str:
+    """Return `text` with what a terminal would obey, or not show, as escapes, the way Python writes them.
+
+    Names come from others' files. Letters of every script stay; line breaks, control characters, the marks that turn
+    the direction of writing, and bytes that are no UTF-8 become escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,13 +1,17 @@
-"""Files written atomically: a reader sees the old file or the new one, never a part."""
+"""Files written whole: a reader sees the old file or the new one, never a part, after a power cut as well."""
 
 import csv
 import io
 import json
 import os
+import re
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.transferkit-tmp")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -24,24 +28,56 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_text(path, buffer.getvalue())
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8), and the folders above `path` where they are missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as temporary:
+        # surrogateescape: file names that are not valid UTF-8 come back as the bytes they were.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """A temporary name that becomes `path` when the block ends well, and vanishes when it does not.
 
-    For one writer at a time: what a killed one left is written over by the next.
+    The content is on the disk before it gets its name (fsync of the file, then of the folder), so that not even a power
+    cut leaves a part of it under that name. No two writers share a temporary name; what a killed one left is known by
+    it, see `remove_temporary_files`.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.transferkit-tmp")
     try:
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        with suppress(OSError):  # some file systems, and Windows, cannot do this with folders
+            _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8) to a temporary file beside `path`, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # surrogateescape: file names that are not valid UTF-8 come back as the bytes they were.
-    temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
-    os.replace(temporary, path)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporary_files(folder: Path, *, below: bool = False) -> list[Path]:
+    """Remove what writers that were killed left in a folder where nobody else writes now; return what was removed.
+
+    Only plain files with a name that `new_file` gives are removed, and no symbolic link is followed.
+
+    Args:
+        folder: Where to look; one that does not exist holds nothing.
+        below: Whether to look in the folders below it, too.
+    """
+    removed = []
+    for where, folders, names in os.walk(folder):
+        for path in (Path(where, name) for name in names if _TEMPORARY.fullmatch(name)):
+            if path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
+                removed.append(path)
+        if not below:
+            folders.clear()
+    return removed

@@ -1,11 +1,26 @@
-"""The status of a run directory."""
+"""A run directory: one job at a time in it, and how far that job came."""
 
+import json
 import os
+import signal
+import socket
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from transferkit.files import write_json
+from transferkit.errors import TransferkitError, shown_text
+from transferkit.files import remove_temporary_files, write_json
+
+STATUS_FILE = "status.json"
+LOCK_FILE = ".lock"
+ORPHANS_SECONDS = 30.0
+_BLOCK = 4096
+"""Bytes that even a small file takes on a disk, so that it can grow to so many when the disk is full."""
 
 
 class Status(StrEnum):
@@ -16,6 +31,140 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class Terminated(SystemExit):
+    """The job got SIGTERM, as from `kill` or a scheduler. Exit status 143, as a shell gives it."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
 def write_status(run_dir: Path, status: Status, reason: str | None = None) -> None:
-    """Write `status.json`: the status, why a run failed, the process and the time (seconds since 1970)."""
-    write_json(run_dir / "status.json", {"status": status, "reason": reason, "pid": os.getpid(), "time": time.time()})
+    """Write `status.json`: the status, why a run failed, process, machine and time (seconds since 1970).
+
+    Where a new file cannot be written, as on a full disk, the one that is there is overwritten in its place.
+    """
+    content = {
+        "status": status,
+        "reason": reason,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "time": time.time(),
+    }
+    path = run_dir / STATUS_FILE
+    try:
+        write_json(path, content)
+    except OSError:
+        if status != Status.FAILED or not path.is_file():
+            raise
+        content["reason"] = (reason or "")[: _BLOCK // 8]  # a character takes up to six bytes here
+        with path.open("r+", encoding="ascii") as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+            file.truncate()
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """Return the content of `status.json`; empty where there is none that can be read."""
+    try:
+        with (run_dir / STATUS_FILE).open("rb") as file:
+            content = json.loads(file.read(1 << 20))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_done(folder: Path) -> None:
+    """Refuse a run directory whose job is not done. A folder without `status.json` is no run but a plain artifact.
+
+    Raises:
+        TransferkitError: The job is running, was killed, or failed.
+    """
+    if not (folder / STATUS_FILE).exists():
+        return
+    content = read_status(folder)
+    status = content.get("status")
+    if status == Status.DONE:
+        return
+    reason = str(content.get("reason") or "").strip()
+    state = "has a damaged status.json"
+    if status == Status.RUNNING:
+        state = "is still running, or was killed"
+    elif status == Status.FAILED:
+        state = f"failed ({shown_text(reason.splitlines()[0][:300])})" if reason else "failed"
+    raise TransferkitError(
+        f"The run {folder} {state}, so it holds no model that can be relied on: wait for it, repeat its command with "
+        f"hydra.run.dir={folder}, or name a finished run."
+    )
+
+
+@contextmanager
+def one_job(run_dir: Path) -> Iterator[None]:
+    """Be the only job in `run_dir`, and remove the temporary files that a killed one left.
+
+    The lock belongs to the process and ends with it, however it ends; the file `.lock` itself stays.
+
+    Raises:
+        TransferkitError: Another job holds it; the message names its process and machine.
+    """
+    from filelock import FileLock, Timeout  # not at the top: rundir is imported at every start
+
+    lock = FileLock(run_dir / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        other = read_status(run_dir)
+        try:
+            # Processes that a killed job had started keep its lock until they notice, which takes some seconds.
+            lock.acquire(timeout=ORPHANS_SECONDS if _is_gone(other) else 0)
+        except Timeout:
+            raise TransferkitError(
+                f"Another job is at work in {run_dir}: process {other.get('pid', '?')} on {other.get('host', '?')}. "
+                "Wait for it, or choose another folder with hydra.run.dir=DIR."
+            ) from None
+    try:
+        remove_temporary_files(run_dir)
+        for folder in ("checkpoints", "trials"):
+            remove_temporary_files(run_dir / folder, below=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _is_gone(job: Mapping[str, Any]) -> bool:
+    """Whether the process that a status names was on this machine and is no more."""
+    pid = job.get("pid")
+    if job.get("host") != socket.gethostname() or not isinstance(pid, int) or not 0 < pid < 1 << 31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Within the block SIGTERM raises `Terminated`, so that files are closed and the status is written.
+
+    Processes that are forked meanwhile (those of a DataLoader) end at SIGTERM as they would without it. In a thread
+    other than the main one nothing changes: signals do not arrive there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the end
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

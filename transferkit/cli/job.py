@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from transferkit.cli.failures import plain_reason
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.config.checks import check_settings
 from transferkit.errors import TransferkitError
-from transferkit.rundir import Status, write_status
+from transferkit.files import write_text
+from transferkit.rundir import Status, Terminated, one_job, sigterm_raises, write_status
 
 log = logging.getLogger(__name__)
 
@@ -37,48 +40,75 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
         full_error: Whether what a user can mend is raised as it is, for its traceback.
 
     Raises:
-        SystemExit: the task failed, in a single run (the message has been logged). In a multirun nothing is raised, so
-            that the other jobs go on: `transferkit.cli.sweep` reads the status files when all have ended.
+        SystemExit: the task failed, in a single run (the message has been logged); or the process got SIGTERM. In a
+            multirun nothing else is raised, so that the other jobs go on: `transferkit.cli.sweep` reads the status
+            files when all have ended.
     """
     hydra_config = HydraConfig.get()
     multirun = hydra_config.mode == RunMode.MULTIRUN
     run_dir = Path(hydra_config.runtime.output_dir)
-    write_status(run_dir, Status.RUNNING)
     try:
-        settings = resolve(cfg)
-        check_settings(settings)
-        if multirun:
-            refuse_several_devices(settings)
-            fit_beside_others(settings, hydra_config)
-        settings["overrides"] = list(hydra_config.overrides.task)
-        settings["choices"] = named_choices(list(hydra_config.overrides.task))
-        run_task(settings, run_dir)
-    except TransferkitError as error:
-        write_status(run_dir, Status.FAILED, str(error))
-        log.error("%s", error)
-        if full_error:
-            raise
-        if not multirun:
-            raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        write_status(run_dir, Status.FAILED, "interrupted")
-        key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
-        folder = hydra_config.sweep.dir if multirun else run_dir
+        with sigterm_raises(), one_job(run_dir):
+            write_status(run_dir, Status.RUNNING)
+            with recorded_end(run_dir):
+                write_configuration(cfg, run_dir)
+                settings = resolve(cfg)
+                check_settings(settings)
+                if multirun:
+                    refuse_several_devices(settings)
+                    fit_beside_others(settings, hydra_config)
+                settings["overrides"] = list(hydra_config.overrides.task)
+                settings["choices"] = named_choices(list(hydra_config.overrides.task))
+                run_task(settings, run_dir)
+                write_status(run_dir, Status.DONE)
+    except (KeyboardInterrupt, Terminated) as end:
         log.error(
-            "Interrupted. The same command goes on from the features already computed, and with %s=%s in the middle of "
-            "a training.",
-            key,
-            folder,
+            "%s. The same command goes on from the features already computed, and with %s=%s in the middle of a "
+            "training.",
+            "Terminated by SIGTERM" if isinstance(end, Terminated) else "Interrupted",
+            *(("hydra.sweep.dir", hydra_config.sweep.dir) if multirun else ("hydra.run.dir", run_dir)),
         )
         raise
     except BaseException as error:
-        write_status(run_dir, Status.FAILED, f"{type(error).__name__}: {error}")
-        told = log if multirun and not full_error else logging.getLogger("transferkit.file_only")
-        told.error("unexpected error", exc_info=True)
-        if full_error or not multirun:
+        told = str(error) if isinstance(error, TransferkitError) else plain_reason(error)
+        if told is not None:
+            log.error("%s", told)
+        else:
+            where = log if multirun and not full_error else logging.getLogger("transferkit.file_only")
+            where.error("unexpected error", exc_info=True)
+        if full_error or (told is None and not multirun):
             raise
-    else:
-        write_status(run_dir, Status.DONE)
+        if not multirun:
+            raise SystemExit(1) from None
+
+
+@contextmanager
+def recorded_end(run_dir: Path) -> Iterator[None]:
+    """Write `failed` and the reason into the run directory when the block raises anything."""
+    try:
+        yield
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, TransferkitError):
+            reason = str(error)
+        elif isinstance(error, Terminated | KeyboardInterrupt):
+            reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+        with suppress(OSError):  # then the disk takes nothing at all; the message on the screen is what remains
+            write_status(run_dir, Status.FAILED, plain_reason(error) or reason)
+        raise
+
+
+def write_configuration(cfg: DictConfig, run_dir: Path) -> None:
+    """Write `.hydra/`: the configuration as composed, Hydra's own, and the overrides.
+
+    Hydra would write it before the job begins, and so into the run of another job that is at work in `run_dir`.
+    """
+    hydra_config = HydraConfig.instance().cfg
+    assert hydra_config is not None
+    folder = run_dir / ".hydra"
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(folder / "hydra.yaml", OmegaConf.to_yaml(hydra_config))
+    write_text(folder / "overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from transferkit.cores import count_cores
 from transferkit.data.images import UnreadableImage
 from transferkit.data.imageset import ImageSet
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, worker_died
 from transferkit.progress import progress as show_progress
 
 IMAGES_PER_WORKER = 64
@@ -105,12 +105,10 @@ def open_source(
             for batch in loader:
                 yield batch if ids is None else replace(batch, ids=[ids[position] for position in batch.positions])
         except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+            told = worker_died(error)
+            if told is None:
                 raise
-            raise TransferkitError(
-                "A process that decodes images died, perhaps for want of memory or of shared memory (/dev/shm); "
-                "trainer.num_workers=0 does without such processes."
-            ) from error
+            raise TransferkitError(told) from error
 
     return Source(ids, names, len(dataset), load)
 

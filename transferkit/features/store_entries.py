@@ -25,7 +25,9 @@ MANIFEST = "entry.json"
 
 _KEY = re.compile("[0-9a-f]{64}")
 
-_OURS = re.compile(r"entry\.json|[0-9a-f]{32}\.(npy|json)|(entry\.json|[0-9a-f]{32}\.(npy|json))\.tmp")
+_NAMES = r"(entry\.json|[0-9a-f]{32}\.(npy|json))"
+# The last two: what a killed writer left, as `files.new_file` names it, and as it did before.
+_OURS = re.compile(rf"{_NAMES}|\.{_NAMES}\.[0-9a-f]{{32}}\.transferkit-tmp|{_NAMES}\.tmp")
 """The files that a cache writes into an entry."""
 
 

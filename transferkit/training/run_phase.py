@@ -17,6 +17,7 @@ from torch import Tensor
 
 from transferkit.errors import TransferkitError
 from transferkit.files import write_json
+from transferkit.rundir import Terminated
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly, write_checkpoint
 from transferkit.training.loaders import TrainingData
@@ -109,6 +110,8 @@ def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer
     with quiet_lightning(), deterministic_again():
         try:
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
+        except Terminated:
+            raise
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         finally:
