@@ -15,7 +15,8 @@ from transferkit.advisor.choose import (
     weigh_gain,
     worth_trying,
 )
-from transferkit.advisor.quadrant import Evidence, judge
+from transferkit.advisor.evidence import Evidence
+from transferkit.advisor.quadrant import judge
 
 COSTS = {"linear_probe": 1.0, "stage_probe": 2.0, "finetune_few": 10.0, "finetune_many": 20.0, "lp_ft": 40.0}
 NAMES = ["lp_ft", "finetune_many", "finetune_few"]

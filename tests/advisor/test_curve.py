@@ -78,11 +78,11 @@ def test_too_few_images_are_said_to_tell_nothing() -> None:
     features = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     curve = learning_curve(features, labels, features, labels, C=1.0)
     assert curve.gain is None
-    assert "cannot be told" in curve.verdict
+    assert "no prediction" in curve.verdict
 
 
 def test_a_wide_interval_is_called_so() -> None:
     rng = np.random.default_rng(0)
     sizes = [20, 20, 20, 40, 40, 40, 80]
     curve = extrapolate(sizes, rng.uniform(size=(7, 12)) > 0.4)
-    assert "cannot be told well" in curve.verdict
+    assert "no reliable prediction" in curve.verdict

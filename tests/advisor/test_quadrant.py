@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transferkit.advisor.quadrant import COST_ORDER, PROBES, TABLE, Evidence, best_of, gain_of, judge, sureness
+from transferkit.advisor.evidence import Evidence, best_of
+from transferkit.advisor.gains import COST_ORDER, PROBES, gain_of
+from transferkit.advisor.quadrant import TABLE, judge
 from transferkit.advisor.quadrant_cases import CASES, Case
+from transferkit.advisor.reasons import sureness
 
 IDS = [case.name for case in CASES]
 
@@ -159,4 +162,4 @@ def test_expected_gains_of_the_corners_are_mixed_by_their_probabilities() -> Non
 
 
 def test_sureness_in_words() -> None:
-    assert [sureness(p).split(":")[0] for p in (0.95, 0.75, 0.3)] == ["clear", "likely", "open"]
+    assert [sureness(p) for p in (0.95, 0.75, 0.3)] == ["clear", "likely", "uncertain"]

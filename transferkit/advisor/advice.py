@@ -1,4 +1,4 @@
-"""Advice: everything measured about a data set and a backbone, and what follows from it."""
+"""Advice: all measurements of a data set with a backbone, and the recommendation."""
 
 import logging
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ import numpy as np
 from transferkit.advisor.costs import Speed, Work, estimate_all, make_work, measure_speed
 from transferkit.advisor.curve import Curve, learning_curve
 from transferkit.advisor.distance import Distance, activation_distance
+from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.measure import CS, Measured, measure, sample
-from transferkit.advisor.quadrant import Evidence, Verdict, judge
+from transferkit.advisor.quadrant import Verdict, judge
 from transferkit.backbones.backbone import Backbone
 from transferkit.config.compose import config_dir, load_strategy_settings
 from transferkit.data.imagedata import ImageData
@@ -23,23 +24,23 @@ log = logging.getLogger(__name__)
 
 NO_STRATEGY_OF_ITS_OWN = ("base", "auto")
 STRATEGY_CS = 45
-"""How many values of C the strategies try, for the costs."""
+"""The number of values of C that the strategies try, for the costs."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What was measured, and what it means.
+    """The measurements, and the recommendation that follows.
 
     Attributes:
-        evidence: The numbers that the quadrant is judged by.
-        verdict: The place in the quadrant, and the strategies in order of expected worth.
+        evidence: The numbers that determine the place in the quadrant.
+        verdict: The place in the quadrant, and the strategies in order of expected accuracy.
         measured: Probes and scores, with the features of the top stage.
         distance: Of the activations from the source's; None without batch norm or with random weights.
-        curve: What more images would bring.
+        curve: The learning curve, extrapolated to more images.
         costs: Expected seconds by strategy.
-        work: What the costs are for.
+        work: The amount of work that the costs are for.
         speed: Of the network on this machine.
-        data: What was measured on: train and val, sampled where they are very many.
+        data: The train and val images that were measured; a sample of large data sets.
     """
 
     evidence: Evidence
@@ -54,19 +55,19 @@ class Advice:
 
     @property
     def cross_validated(self) -> bool:
-        """Whether probes were judged over folds of train and val, val being small."""
+        """Whether probes were cross-validated on train and val, since val is small."""
         return self.measured.judged > len(self.data.val)
 
 
 def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], extract: Extract, most: int) -> Advice:
-    """Measure a data set against a backbone; no test image is looked at.
+    """Measure a data set with a backbone; no test image is used.
 
     Args:
         backbone: With its weights; it is not changed.
         data: The splits.
         settings: The resolved configuration: `seed`, `trainer`.
         extract: Computes features, or reads them from the cache.
-        most: Images of train, and of val, that are measured at most.
+        most: Maximum number of train images, and of val images, that are measured.
     """
     seed = int(settings["seed"])
     part = sample(data, most, seed)
@@ -86,7 +87,7 @@ def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], ext
 
 
 def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Distance | None) -> Evidence:
-    """The plain numbers that the quadrant is judged by."""
+    """The plain numbers that determine the place in the quadrant."""
     return Evidence(
         images=len(data.train),
         classes=len(data.class_names),
@@ -105,14 +106,14 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
 def known_strategies() -> Mapping[str, Mapping[str, Any]]:
     """The content of every YAML in conf/strategy by name.
 
-    Composed once, which takes a second; not to be changed.
+    Composed once, which takes a second; do not modify the result.
     """
     names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
     return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
 
 
 def to_json(advice: Advice) -> dict[str, Any]:
-    """All of it but arrays, as plain values."""
+    """Everything except arrays, as plain values."""
     evidence, verdict, distance = advice.evidence, advice.verdict, advice.distance
     return {
         "quadrant": {

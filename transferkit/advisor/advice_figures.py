@@ -10,7 +10,7 @@ from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_s
 
 
 def quadrant_figure(large: float, different: float) -> str:
-    """Draw the table of size and similarity with the place of the data in it.
+    """Draw the quadrant of size and similarity with the position of the data.
 
     Args:
         large: Probability that the data are large.
@@ -29,11 +29,11 @@ def quadrant_figure(large: float, different: float) -> str:
         axes.set_xticks([0.25, 0.75], ["similar", "different"])
         axes.set_yticks([0.25, 0.75], ["large", "small"])
         axes.tick_params(length=0)
-        return to_svg(figure, "The quadrant of size and similarity, with the place of these data")
+        return to_svg(figure, "The quadrant of size and similarity, with the position of this data set")
 
 
 def curve_figure(curve: Mapping[str, Any]) -> str:
-    """Draw top-1 on val (percent) over the number of training images: measured, fitted, and twice the images.
+    """Draw top-1 on val (percent) over the number of training images: measured, fitted, extrapolated to twice as many.
 
     Args:
         curve: As in advice.json.
@@ -58,11 +58,11 @@ def curve_figure(curve: Mapping[str, Any]) -> str:
         return to_svg(figure, "Learning curve of the top stage's probe, with an interval for twice the images")
 
 
-def distance_figure(stages: Mapping[str, float], border: float) -> str:
-    """Draw the distance of activation statistics by stage, with the border between similar and different."""
+def distance_figure(stages: Mapping[str, float], threshold: float) -> str:
+    """Draw the distance of activation statistics by stage, with the threshold between similar and different."""
     with new_figure(4.9, 2.4) as (figure, axes):
         axes.bar(list(stages), list(stages.values()), 0.6, color=LINES[0], alpha=0.35, ec=LINES[0])
-        axes.axhline(border, ls="--", color=MUTED, lw=1)
-        axes.set_ylim(0, 1.15 * max([*stages.values(), border]))
+        axes.axhline(threshold, ls="--", color=MUTED, lw=1)
+        axes.set_ylim(0, 1.15 * max([*stages.values(), threshold]))
         axes.set_ylabel("divergence, nats")
         return to_svg(figure, "Distance of the activations from the source's statistics, by stage")

@@ -1,4 +1,4 @@
-"""`report.html` of an advice: one self-contained page in the look of a run's report."""
+"""The page of an advice (`report.html`, `advice.html`), in the style of a run's report."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,10 @@ from markupsafe import Markup
 
 from transferkit import __version__
 from transferkit.advisor.advice_figures import curve_figure, distance_figure, quadrant_figure
-from transferkit.advisor.quadrant import DISTANCE, TABLE, best_of
+from transferkit.advisor.evidence import best_of
+from transferkit.advisor.quadrant import TABLE
 from transferkit.advisor.text import SCORE_NAMES
+from transferkit.advisor.thresholds import DISTANCE
 from transferkit.files import write_text
 from transferkit.report.figures import depth_figure
 from transferkit.report.render import render
@@ -19,9 +21,9 @@ def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str) ->
     """Write the page.
 
     Args:
-        path: The HTML file; an older one is replaced in one step.
+        path: The HTML file; an existing one is replaced atomically.
         advice: The content of advice.json.
-        split_note: How the splits came about, in one line.
+        split_note: The origin of the splits, in one line.
     """
     write_text(path, render_advice(advice, split_note))
 
@@ -37,7 +39,7 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
         "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
         "depth": Markup(depth_figure(stages, best_of(stages))),
         "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
-        "border": DISTANCE,
+        "threshold": DISTANCE,
         "curve": Markup(curve_figure(advice["learning_curve"])),
         "strategies": _strategies(advice),
         "scores": {SCORE_NAMES[name]: value for name, value in advice["scores"].items()},
@@ -48,7 +50,7 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
 
 
 def _strategies(advice: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of strategies: those with an expectation first, then by cost."""
+    """The table of strategies: those with an expected accuracy first, the rest by cost."""
     expected, costs = advice["quadrant"]["expected_top1"], advice["costs"]
     rest = sorted(set(costs) - set(expected), key=lambda name: costs[name])
     return [{"name": name, "top1": expected.get(name), "cost": costs.get(name)} for name in [*expected, *rest]]

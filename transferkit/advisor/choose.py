@@ -1,4 +1,4 @@
-"""Decisions of strategy=auto as pure functions: whether to try, what can be afforded, what a gain on val is worth."""
+"""Decisions of strategy=auto as pure functions: which trials to run within the budget, and whether a gain counts."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.advisor.quadrant import COMPARABLE, EQUAL, GAIN_SPREAD, PROBES, Evidence, Verdict
+from transferkit.advisor.evidence import Evidence
+from transferkit.advisor.gains import EQUAL, GAIN_SPREAD, PROBES
+from transferkit.advisor.quadrant import Verdict
+from transferkit.advisor.thresholds import COMPARABLE
 
 OPEN_POINTS = 0.01
-"""Finetuning is worth a trial if it can plausibly be better than the best probe by a point, the slack of the goal."""
+"""Finetuning gets a trial if it can plausibly be better than the best probe by a point."""
 
 
 ABOUT = 0.9
@@ -19,10 +22,10 @@ ABOUT = 0.9
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds that all of it may cost; counted in estimates, so that a resumed run decides as before.
+    """The time limit of strategy=auto, in estimated seconds, so that a resumed run decides as before.
 
     Attributes:
-        limit: A share of what running every strategy is expected to cost.
+        limit: A fraction of the expected cost of running every strategy.
         costs: Expected seconds by strategy.
     """
 
@@ -30,35 +33,35 @@ class Budget:
     costs: Mapping[str, float]
 
     def allows(self, trials: Iterable[tuple[str, float]], final: str) -> bool:
-        """Whether the advice, trials (strategy, share of its length) and one full fit are within the limit."""
+        """Whether the advice, trials (strategy, fraction of its length) and one full fit are within the limit."""
         spent = self.costs.get("stage_probe", 0.0) + sum(share * self.costs[name] for name, share in trials)
         return spent + (0.0 if final in PROBES else self.costs[final]) <= self.limit
 
 
 def make_budget(costs: Mapping[str, float], share: float) -> Budget:
-    """The budget for a share of the cost of running every strategy."""
+    """The budget for a fraction of the cost of running every strategy."""
     return Budget(share * sum(costs.values()), costs)
 
 
 def best_probe(verdict: Verdict) -> str:
-    """The probe that is expected to be better."""
+    """The probe with the highest expected accuracy."""
     return next(name for name in verdict.contenders if name in PROBES)
 
 
 def can_decide(val: int) -> bool:
-    """Whether so many images of val can tell two models apart at all."""
+    """Whether val has enough images to compare two models on it."""
     return val >= COMPARABLE
 
 
 def worth_trying(evidence: Evidence, verdict: Verdict, val: int) -> list[str]:
-    """Finetuning strategies in order of expected worth, if the best of them may be better than the best probe.
+    """Finetuning strategies in order of expected accuracy, if the best of them may be better than the best probe.
 
-    Where val can decide it is enough that this is plausible; val will say. Where it cannot, a point has to be expected.
+    If val is large enough to compare models, a plausible gain of a point is enough; otherwise it has to be expected.
 
     Args:
-        evidence: What was measured.
-        verdict: What follows.
-        val: Images of val.
+        evidence: The measurements.
+        verdict: The place in the quadrant, with the expected accuracies.
+        val: Number of val images.
     """
     tuned = [name for name in verdict.contenders if name not in PROBES]
     gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
@@ -67,30 +70,30 @@ def worth_trying(evidence: Evidence, verdict: Verdict, val: int) -> list[str]:
 
 
 def affordable(names: Sequence[str], budget: Budget, share: float, most: int) -> list[str]:
-    """Those of the first `most` strategies that can be tried together, and the dearest of them then fitted in full.
+    """The first `most` strategies whose trials, and a full fit of the most expensive one, are within the budget.
 
-    What could not be fitted even by itself does not count; of the others the dearest leave first, and of about equally
-    dear ones the last. One that is left alone needs no trial.
+    A strategy whose full fit alone exceeds the budget is skipped. Of the others the most expensive are dropped first,
+    of about equally expensive ones the last. A single remaining strategy needs no trial.
     """
     alone = [name for name in names if name in budget.costs and budget.allows([], name)]
     chosen = alone[:most]
     while len(chosen) > 1:
-        dearest = max(budget.costs[name] for name in chosen)
+        most_expensive = max(budget.costs[name] for name in chosen)
         if budget.allows([(name, share) for name in chosen], max(chosen, key=lambda name: budget.costs[name])):
             return chosen
-        chosen.remove([name for name in chosen if budget.costs[name] >= ABOUT * dearest][-1])
+        chosen.remove([name for name in chosen if budget.costs[name] >= ABOUT * most_expensive][-1])
     return alone[:1]
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What one model is better than another by, on val.
+    """The gain of one model over another, on val.
 
     Attributes:
         measured: Difference of top-1.
-        standard_error: Of that, from the images on which they differ.
-        expected: What the quadrant expected before.
-        shrunk: Both weighed by their precision.
+        standard_error: Of the difference, from the images on which they differ.
+        expected: Difference of the expected accuracies.
+        shrunk: Mean of both, weighted by their precision.
     """
 
     measured: float
@@ -100,7 +103,7 @@ class Gain:
 
     @property
     def worth_it(self) -> bool:
-        """Whether it counts: more than half a point is left after weighing."""
+        """Whether the weighted gain exceeds half a point."""
         return self.shrunk > EQUAL
 
 
@@ -113,20 +116,20 @@ def weigh_gain(
 ) -> Gain:
     """Compare two models on val.
 
-    A small val decides little: the difference there is averaged with what was expected, each weighed by its precision
-    (the mean of the posterior of a normal prior). Without a prior (`spread` infinite) a gain counts if it is larger
+    On a small val the difference is imprecise: it is averaged with the expected gain, each weighted by its precision
+    (the posterior mean under a normal prior). Without a prior (`spread` infinite) a gain counts if it is larger
     than one standard error.
 
     Args:
-        ours: Probabilities (N, K) of the dearer model.
+        ours: Probabilities (N, K) of the more expensive model.
         theirs: Of the cheaper one.
         labels: (N,).
-        expected: Gain that was expected.
-        spread: Standard deviation of such expectations.
+        expected: Expected gain.
+        spread: Standard deviation of expected gains.
     """
     difference = (ours.argmax(axis=1) == labels).astype(float) - (theirs.argmax(axis=1) == labels)
     n = len(labels)
-    # One image more on which they differ, so that few images without a difference are not taken as certain.
+    # One more image on which they differ, so that the error is not zero for a few images without a difference.
     error = math.sqrt(float(np.square(difference).sum()) + 1) / n
     measured = float(difference.mean())
     if math.isinf(spread):
@@ -136,5 +139,5 @@ def weigh_gain(
 
 
 def expected_gain(evidence: Evidence, verdict: Verdict, name: str, over: str) -> tuple[float, float]:
-    """What a strategy is expected to gain over another, and the standard deviation of that."""
+    """Expected gain of a strategy over another, and its standard deviation."""
     return verdict.contenders[name] - verdict.contenders[over], max(GAIN_SPREAD * evidence.error, EQUAL)

@@ -1,4 +1,4 @@
-"""What each strategy will cost in seconds: an estimate from a short measurement of the network on this machine."""
+"""Cost of each strategy in seconds, estimated from a short measurement of the network on this machine."""
 
 import copy
 import time
@@ -21,7 +21,7 @@ from transferkit.training.plan import Plan
 BATCHES = 5
 BATCH = 16
 ENOUGH_SECONDS = 2.0
-OVERHEAD = 0.01  # seconds of a training step that neither network nor batch decide: loader, Lightning, callbacks
+OVERHEAD = 0.01  # seconds per training step independent of network and batch: loader, Lightning, callbacks
 USUAL_BACKWARD = 2.0
 """Backward over forward of a convolutional network, where it was not measured."""
 
@@ -33,8 +33,8 @@ class Speed:
     Attributes:
         forward: By stage, in order, up to the top one.
         backward: Of a backward pass through a stage, as a multiple of its forward pass.
-        load: To decode and preprocess, in one process.
-        step: Of an optimizer step for all parameters, whatever the batch.
+        load: Decoding and preprocessing, in one process.
+        step: An optimizer step for all parameters, independent of the batch.
     """
 
     forward: Mapping[str, float]
@@ -45,16 +45,16 @@ class Speed:
 
 @dataclass(frozen=True)
 class Work:
-    """The size of the work.
+    """The amount of work.
 
     Attributes:
         train: Images.
         val: Images.
         workers: Processes that load images.
-        stored: Whether what is frozen is computed once and kept in memory, as without augmentation.
+        stored: Whether activations of frozen stages are cached in memory, as without augmentation.
         stages: Of the network in order, and `head`.
-        probes: Seconds that the sweep of C takes by stage, as the strategies make it.
-        views: Of each training image that are kept, where they are.
+        probes: Seconds of the strategies' sweep of C, by stage.
+        views: Cached views of each training image.
     """
 
     train: int
@@ -71,12 +71,12 @@ def measure_speed(backbone: Backbone, images: ImageSet, place: torch.device, pre
 
     Args:
         backbone: The network.
-        images: Some to take.
-        place: Where it runs.
-        precision: In which, as `find_precision` returns it.
+        images: To draw the batches from.
+        place: The device.
+        precision: As `find_precision` returns it.
     """
     rows = list(range(min(BATCH, len(images))))
-    backbone.preprocess(images.image(0))  # what is done at the first image only
+    backbone.preprocess(images.image(0))  # one-time work at the first image
     start = time.perf_counter()
     inputs = torch.stack([backbone.preprocess(images.image(i)) for i in rows])
     load = (time.perf_counter() - start) / len(rows)
@@ -103,7 +103,7 @@ def estimate(strategy: Mapping[str, Any], work: Work, speed: Speed) -> float | N
 
     Args:
         strategy: Its YAML's content.
-        work: The size of the work.
+        work: The amount of work.
         speed: Of the network.
     """
     if "probe" in strategy:
@@ -126,7 +126,7 @@ def estimate_all(strategies: Iterable[Mapping[str, Any]], work: Work, speed: Spe
 def make_work(
     data_sizes: tuple[int, int], settings: Mapping[str, Any], backbone: Backbone, probes: Mapping[str, float]
 ) -> Work:
-    """The size of the work under a configuration."""
+    """The amount of work under a configuration."""
     train, val = data_sizes
     workers = count_workers(settings["trainer"]["num_workers"], train)
     views = count_views(settings["augment"])  # None for new ones in each epoch
@@ -155,14 +155,14 @@ def _plan_seconds(plan: Plan, work: Work, speed: Speed) -> float:
         epoch = _passes(images, work, speed, again, work.stored, backward=trained)
         epoch += max(images // (plan.batch_size * plan.accumulate), 1) * speed.step
         total += phase.epochs * (epoch + _passes(work.val, work, speed, again, work.stored))
-        total += _passes(work.val, work, speed, work.stages, loaded=False)  # once more, with the best epoch
+        total += _passes(work.val, work, speed, work.stages, loaded=False)  # final validation, with the best epoch
     return total
 
 
 def _passes(
     images: int, work: Work, speed: Speed, forward: Sequence[str], loaded: bool, backward: Sequence[str] = ()
 ) -> float:
-    """Seconds for so many images through some stages, `loaded` already or not, and back through others."""
+    """Seconds for `images` forward through some stages and backward through others, with loading unless `loaded`."""
     seconds = sum(speed.forward.get(name, 0.0) for name in forward)
     seconds += speed.backward * sum(speed.forward.get(name, 0.0) for name in backward)
     if loaded:
@@ -187,7 +187,7 @@ def _time_stages(network: Backbone, inputs: Tensor, place: torch.device) -> dict
 
 
 def _backward_share(network: Backbone, inputs: Tensor, place: torch.device, precision: str) -> float:
-    """A backward pass over a forward one; the usual value where the network has nothing to train."""
+    """Ratio of a backward to a forward pass; the usual value if the network has no parameters to train."""
     network.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return USUAL_BACKWARD
@@ -201,12 +201,12 @@ def _backward_share(network: Backbone, inputs: Tensor, place: torch.device, prec
 
 
 def _update_seconds(network: Backbone, place: torch.device) -> float:
-    """Of one AdamW step, with the gradients that are there."""
+    """Seconds of one AdamW step, with the present gradients."""
     parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
     if not parameters:
         return 0.0
     optimizer = torch.optim.AdamW(parameters, lr=0.0)
-    optimizer.step()  # makes its state
+    optimizer.step()  # creates its state
     return _timed(optimizer.step, place)[0]
 
 

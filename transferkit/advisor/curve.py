@@ -1,4 +1,4 @@
-"""What more images would bring: probe accuracy on growing parts of train, extrapolated with an interval."""
+"""Learning curve: probe accuracy on growing subsets of train, extrapolated with an interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BOOTSTRAPS = 200
 COVERAGE = 0.9
 FEWEST_SIZES = 3
 WIDEST_USEFUL = 0.10
-"""An interval wider than ten points says little, and is called so."""
+"""An interval wider than ten points is reported as too wide for a prediction."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Curve:
-    """A measured learning curve and what it says about twice the images.
+    """A measured learning curve, and its extrapolation to twice the images.
 
     Attributes:
         sizes: Training images of each measurement, ascending, with repeats.
@@ -47,7 +47,7 @@ class Curve:
         gain: Expected change of the accuracy with twice the images.
         low: Of its 90 % interval.
         high: Of its 90 % interval.
-        verdict: The same in words.
+        verdict: The result in words.
     """
 
     sizes: Sequence[int]
@@ -68,7 +68,7 @@ def learning_curve(
     seed: int = 0,
     factor: float = 2.0,
 ) -> Curve:
-    """Fit probes with one C to growing stratified parts of train, and extrapolate to `factor` times the images.
+    """Fit probes with one C on growing stratified subsets of train, and extrapolate to `factor` times the images.
 
     Args:
         train: Features (N, D).
@@ -76,8 +76,8 @@ def learning_curve(
         val: Features (M, D).
         val_labels: (M,).
         C: Inverse regularisation strength of all probes, as chosen on val for all of train.
-        seed: Of the parts and of the bootstrap.
-        factor: How many times the images there are.
+        seed: Of the subsets and of the bootstrap.
+        factor: Multiple of the present number of images.
     """
     sizes, correct = measure_curve(train, labels, val, val_labels, C, seed)
     return extrapolate(sizes, correct, factor, seed)
@@ -91,7 +91,7 @@ def measure_curve(
     C: float,
     seed: int,
 ) -> tuple[list[int], npt.NDArray[np.bool_]]:
-    """Sizes of the parts (R,), and which val images the probe of each got right (R, M)."""
+    """Sizes of the subsets (R,), and which val images the probe of each classified correctly (R, M)."""
     sizes: list[int] = []
     correct = []
     classes = len(np.unique(labels))
@@ -100,7 +100,7 @@ def measure_curve(
             continue  # a class would be left with one image or none
         for repeat in range(1 if fraction == 1 else REPEATS):
             rows = _part(labels, round(fraction * len(labels)), seed + 1000 * repeat)
-            # C weighs the sum of the losses: held per image, so that the strength does not change with the size.
+            # C weights the sum of the losses: scaled, so that the regularisation does not depend on the size.
             probe = LinearProbe(C=C * len(labels) / len(rows), max_iter=200).fit(train[rows], labels[rows])
             sizes.append(len(rows))
             correct.append(probe.predict(val) == val_labels)
@@ -108,18 +108,18 @@ def measure_curve(
 
 
 def extrapolate(sizes: Sequence[int], correct: npt.NDArray[np.bool_], factor: float = 2.0, seed: int = 0) -> Curve:
-    """Fit the power law, and its interval by drawing repeats and val images anew.
+    """Fit the power law, with an interval from bootstrapping repeats and val images.
 
     Args:
         sizes: Training images of each measurement (R,), ascending.
-        correct: (R, M) which of M val images each got right.
-        factor: How many times the images there are.
+        correct: (R, M) which of M val images each classified correctly.
+        factor: Multiple of the present number of images.
         seed: Of the draws.
     """
     n = np.asarray(sizes, dtype=np.float64)
     accuracy = correct.mean(axis=1)
     if len(np.unique(n)) < FEWEST_SIZES:
-        verdict = "cannot be told: too few images per class to measure a learning curve"
+        verdict = "no prediction: too few images per class to measure a learning curve"
         return Curve(list(sizes), accuracy.tolist(), None, None, None, None, verdict)
     rng = np.random.default_rng(seed)
     fit = fit_power_law(n, 1 - accuracy)
@@ -128,7 +128,7 @@ def extrapolate(sizes: Sequence[int], correct: npt.NDArray[np.bool_], factor: fl
         rows = np.concatenate([rng.choice(group, len(group)) for group in _groups(n)])
         images = rng.integers(0, correct.shape[1], correct.shape[1])
         gains.append(_gain(fit_power_law(n[rows], 1 - correct[np.ix_(rows, images)].mean(axis=1)), n.max(), factor))
-    # What the bootstrap misses is that the full size was measured once: its own scatter, as that of the half size.
+    # The full size was measured only once, which the bootstrap misses: add its scatter, taken from the half size.
     scatter = _scatter(n, accuracy) * rng.normal(size=BOOTSTRAPS)
     low, high = np.quantile(np.array(gains) + scatter, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     gain = _gain(fit, n.max(), factor)
@@ -137,7 +137,7 @@ def extrapolate(sizes: Sequence[int], correct: npt.NDArray[np.bool_], factor: fl
 
 
 def fit_power_law(n: Doubles, error: Doubles) -> Fit:
-    """Least squares with floor and scale not negative, by the exponent that fits best of a grid.
+    """Least squares with non-negative floor and scale, for the best exponent of a grid.
 
     For a given exponent the problem is linear, so nothing can fail to converge.
     """
@@ -161,7 +161,7 @@ def _groups(n: Doubles) -> list[npt.NDArray[np.int64]]:
 
 
 def _scatter(n: Doubles, accuracy: Doubles) -> float:
-    """Standard deviation between repeats, of the two largest sizes that have some."""
+    """Standard deviation between repeats, from the two largest sizes that were repeated."""
     spreads = [accuracy[group].var(ddof=1) for group in _groups(n) if len(group) > 1]
     return float(np.sqrt(np.mean(spreads[-2:]))) if spreads else 0.0
 
@@ -169,14 +169,14 @@ def _scatter(n: Doubles, accuracy: Doubles) -> float:
 def _words(gain: float, low: float, high: float, factor: float) -> str:
     times = "twice" if factor == 2 else f"{factor:g} times"
     if high - low > WIDEST_USEFUL:
-        return f"{times} the images: cannot be told well ({100 * low:+.1f} to {100 * high:+.1f} points)"
+        return f"{times} the images: no reliable prediction ({100 * low:+.1f} to {100 * high:+.1f} points)"
     if high < 0.005:
-        return f"{times} the images: hardly anything ({100 * low:+.1f} to {100 * high:+.1f} points)"
+        return f"{times} the images: hardly any gain ({100 * low:+.1f} to {100 * high:+.1f} points)"
     return f"{times} the images: about {100 * gain:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _part(labels: Labels, size: int, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of a stratified part, every class in it."""
+    """Indices of a stratified subset that contains every class."""
     rows = np.arange(len(labels))
     if size >= len(labels):
         return rows

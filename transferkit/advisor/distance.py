@@ -1,4 +1,4 @@
-"""How far the activations of new images lie from the statistics that batch norm keeps of the source images."""
+"""Distance of the activations of new images from the source statistics stored by batch norm."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.imageset import ImageSet
 
 MAX_IMAGES = 256
-_LEAST_VARIANCE = 1e-5  # what batch norm itself adds, so that a channel that never moves counts as equal to another
+_LEAST_VARIANCE = 1e-5  # the epsilon of batch norm, so that two constant channels count as equal
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Distance:
 
     Attributes:
         layers: Batch-norm layers measured, in order: (stage, divergence).
-        images: How many images were measured.
+        images: Number of images measured.
     """
 
     layers: Sequence[tuple[str, float]]
@@ -62,11 +62,11 @@ def activation_distance(backbone: Backbone, images: ImageSet, batch_size: int = 
     """Measure the distance in one forward pass over at most 256 images.
 
     Per channel of the input of each batch-norm layer, source and target are taken as normal distributions; their
-    symmetric KL divergence is reduced by its median over the channels. What chance alone gives with so few images is
-    taken off: a quarter of the divergence between the two halves of the images.
+    symmetric KL divergence is reduced by its median over the channels. The expected value of sampling noise is
+    subtracted: a quarter of the divergence between the two halves of the images.
 
     Returns:
-        None where there is nothing to compare with: no batch norm, or random weights.
+        None if there are no source statistics: no batch norm, or random weights.
     """
     layers = [
         (stage, name)
@@ -87,7 +87,7 @@ def activation_distance(backbone: Backbone, images: ImageSet, batch_size: int = 
     values = [
         (stage, _layer_distance(module, layer_sums))
         for (stage, _), module, layer_sums in zip(layers, modules, sums, strict=True)
-        if layer_sums.count.min() > 0  # a layer that did not run says nothing
+        if layer_sums.count.min() > 0  # skip layers that did not run
     ]
     return Distance(values, len(chosen)) if values else None
 

@@ -1,4 +1,4 @@
-"""What one extraction at all feature stages says: probes by depth, nearest neighbours, transferability scores."""
+"""Measurements from one extraction at all feature stages: probes, nearest neighbours, transferability scores."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 from sklearn.model_selection import StratifiedKFold
 
-from transferkit.advisor.quadrant import standard_error
+from transferkit.advisor.evidence import standard_error
 from transferkit.advisor.scores import h_score, leep, logme
 from transferkit.arrays import Labels
 from transferkit.backbones.backbone import Backbone
@@ -25,14 +25,14 @@ from transferkit.probes.neighbors import METRICS, NeighborHead, vote_shares
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
 CS = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1, 2))
-"""The advisor's values of C: enough to tell stages apart; the strategies try 45."""
+"""The advisor's values of C: enough to compare stages; the strategies try 45."""
 
 NEIGHBORS = (1, 3, 5, 10, 20)
 """The values of k that `strategy=nearest_neighbor` tries."""
 
 FOLDS = 5
 ENOUGH_VAL = 200
-"""Images of val from which accuracies on it are taken; their standard error is then below 3.6 points."""
+"""Size of val from which accuracies are measured on it; their standard error is then below 3.6 points."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class StageProbe:
     Attributes:
         C: The best of those tried, by accuracy.
         C_to_use: Of those whose accuracy is within half a standard error of the best, the one with the lowest negative
-            log-likelihood. With few images these are equal but for luck, and the loss, which does not count in whole
-            images, chooses better among them (docs/advisor.md).
+            log-likelihood. With few images these accuracies differ only by noise, and the loss, which is continuous,
+            selects better among them (docs/advisor.md).
         val_top1: Accuracy with `C`, on val or over the folds.
         val_nll: Negative log-likelihood, nats.
         features: D.
-        seconds: That the probe took, once.
+        seconds: Time of fitting the probe once.
     """
 
     C: float
@@ -82,7 +82,7 @@ class Measured:
     Attributes:
         probes: By stage, from the first to the top one.
         neighbors: Nearest neighbours at the top stage.
-        judged: Images that these were judged on: those of val, or of train and val by cross-validation.
+        judged: Number of images these were measured on: val, or train and val by cross-validation.
         scores: `logme` and, where they apply, `h_score` and `leep`.
         train: Features of train at the top stage.
         val: Of val.
@@ -97,7 +97,7 @@ class Measured:
 
 
 def sample(data: ImageData, most: int, seed: int) -> ImageData:
-    """The data with train and val cut to at most so many images each, in proportion to the classes; no test images.
+    """The data with train and val cut to at most `most` images each, stratified by class; no test images.
 
     Every class stays in train.
     """
@@ -125,14 +125,13 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
 
 
 def make_folds(labels: Labels, train: int, seed: int) -> Folds:
-    """What is fitted to, and what it is judged on: rows of train and val together.
+    """Folds of (training rows, evaluation rows), as indices into train and val together.
 
-    A val of fewer than 200 images decides little; then every image of train and val is judged once, by probes that were
-    fitted to the others.
+    With fewer than 200 images accuracies on val are imprecise; then train and val are cross-validated together.
 
     Args:
         labels: Of train and val (N,), train first.
-        train: How many are of train.
+        train: Number of train rows.
         seed: Of the folds.
     """
     rows = np.arange(len(labels))
@@ -143,7 +142,7 @@ def make_folds(labels: Labels, train: int, seed: int) -> Folds:
 
 
 def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, Cs: Sequence[float] = CS) -> StageProbe:
-    """Linear probes with few values of C, judged over the folds."""
+    """Linear probes with few values of C, evaluated over the folds."""
     start = time.perf_counter(), time.process_time()
     top1, nll, judged = np.zeros(len(Cs)), np.zeros(len(Cs)), 0
     for rows, test in folds:
@@ -160,13 +159,13 @@ def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, C
         val_top1=float(top1[best] / judged),
         val_nll=float(nll[best] / judged),
         features=int(features.shape[1]),
-        # Of the processor where that is less: on a busy machine the budget of strategy=auto would go to waiting.
+        # CPU time if that is less: on a busy machine waiting would use up the budget of strategy=auto.
         seconds=min(time.perf_counter() - start[0], time.process_time() - start[1]) / len(folds),
     )
 
 
 def find_neighbors(features: npt.NDArray[np.float32], labels: Labels, folds: Folds) -> Neighbors:
-    """The metric and k that are best over the folds; of equal ones by the loss, then the smaller k."""
+    """The best metric and k over the folds: by accuracy, then loss, then the smaller k."""
     classes = int(labels.max()) + 1
     ks = [k for k in NEIGHBORS if k <= min(len(rows) for rows, _ in folds)]
     judged = np.concatenate([labels[test] for _, test in folds])
@@ -188,7 +187,7 @@ def _neighbor_labels(
     k: int,
     metric: str,
 ) -> Labels:
-    """Labels (N, k) of those of `rows` that are nearest to each of `test`, nearest first."""
+    """Labels (N, k) of the nearest `rows` of each row of `test`, nearest first."""
     head = NeighborHead(torch.from_numpy(features[rows]), torch.from_numpy(labels[rows]), 1, k, metric)
     _, indices = head.search(torch.from_numpy(features[test]))
     return np.asarray(labels[rows][indices.numpy()])
@@ -197,7 +196,7 @@ def _neighbor_labels(
 def transfer_scores(
     top: npt.NDArray[np.float32], labels: Labels, source_logits: npt.NDArray[np.float32] | None
 ) -> dict[str, float]:
-    """LogME; the H-score with more than two images a feature; LEEP where the source's classifier is there."""
+    """LogME; the H-score with more than two images a feature; LEEP if the backbone has its source classifier."""
     scores = {"logme": logme(top, labels)}
     if len(top) > 2 * top.shape[1]:
         scores["h_score"] = h_score(top, labels)

@@ -1,15 +1,16 @@
-"""The measured cases that calibrated the rules of the quadrant. To add one is to add a line."""
+"""The measured cases that the rules of the quadrant were calibrated on, one per line of a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transferkit.advisor.quadrant import COST_ORDER, Evidence
+from transferkit.advisor.evidence import Evidence
+from transferkit.advisor.gains import COST_ORDER
 
 
 @dataclass(frozen=True)
 class Case:
-    """A measured case: the evidence, the test top-1 of each strategy, and the corner that a person would name."""
+    """A measured case: the evidence, the test top-1 of each strategy, and its corner by expert judgement."""
 
     name: str
     evidence: Evidence
@@ -17,18 +18,18 @@ class Case:
     corner: tuple[str, str]
 
 
-# A case a line, all accuracies and distances in thousandths:
+# One case per line, all accuracies and distances in thousandths:
 # - data, source, labelled images per class if not all, # and the seed if not 0
 # - the corner: Small or Large, Similar or Different
-# - images, classes, features, images judged on
+# - training images, classes, features, images that the accuracies were measured on
 # - accuracy by stage, the top one last
-# - nearest neighbours, then the distance: all, early, late; what is missing was not kept
+# - nearest neighbours, then the distance: all, early, late; missing ones were not recorded
 # - test top-1 in COST_ORDER: linear probe, stage probe, nearest neighbours, few, many, lp_ft, retrain; - for none
 #
 # One fit each, so a point or two is noise. Ants and bees through ImageNet, and all through the embedded ResNets (192
 # features): the defaults of docs/quadrant.md, 153, 359 or 600 test images. The other photographs, and fractals through
-# fractals: earlier, with gentler rates; of textures through ImageNet and of medical scans the number of classes was not
-# kept, and ten is assumed.
+# fractals: earlier, with lower learning rates; the number of classes of textures through ImageNet and of medical scans
+# was not recorded, and ten is assumed.
 _TABLE = """
 ants and bees, ImageNet, 5| SS| 8 2 1280 10| 800 700 700 1000 800| 1000 40 6 86| 837 739 928 869 778 - 850
 ants and bees, ImageNet, 20| SS| 32 2 1280 40| 675 700 775 850 1000| 1000 37 10 58| 922 922 941 941 941 - 856
@@ -97,4 +98,4 @@ def _case(line: str) -> Case:
 
 
 CASES: list[Case] = [_case(line) for line in _TABLE.strip().splitlines()]
-"""What calibrated the rules, with what won."""
+"""The calibration cases, with the test accuracy of each strategy."""

@@ -1,9 +1,10 @@
-"""The advice for the screen."""
+"""The advice as plain text for the screen."""
 
 from collections.abc import Mapping
 
 from transferkit.advisor.advice import Advice
-from transferkit.advisor.quadrant import TABLE, best_of
+from transferkit.advisor.evidence import best_of
+from transferkit.advisor.quadrant import TABLE
 from transferkit.report.facts import duration
 
 WIDTH = 18
@@ -21,14 +22,14 @@ def advice_text(advice: Advice, title: str) -> str:
         "",
         *quadrant_lines(verdict.size, verdict.similarity),
         "",
-        f"{verdict.size.capitalize()} and {verdict.similarity}, {verdict.sureness} "
-        f"({100 * verdict.probability:.0f} %). The table says {verdict.strategy}; "
-        + ("so does what was measured." if best == verdict.strategy else f"what was measured favours {best}."),
+        f"{verdict.size.capitalize()} and {verdict.similarity}: {verdict.sureness} "
+        f"(probability {100 * verdict.probability:.0f} %). The CS231n table suggests {verdict.strategy}; "
+        + ("the measurements agree." if best == verdict.strategy else f"the measurements favour {best}."),
         "",
-        "Why",
+        "Evidence",
         *(f"  - {reason}" for reason in verdict.reasons),
         "",
-        "Probe accuracy by stage" + (", cross-validated (val is small)" if advice.cross_validated else ", on val"),
+        "Probe accuracy by stage, " + ("cross-validated (val is small)" if advice.cross_validated else "on val"),
         *_bars(evidence.probes),
         "",
         "Strategy          expected top-1   expected cost (estimates)",
@@ -41,7 +42,7 @@ def advice_text(advice: Advice, title: str) -> str:
 
 
 def quadrant_lines(size: str, similarity: str) -> list[str]:
-    """The table of the lecture with the place marked."""
+    """The CS231n table with the place of the data marked."""
     header = " " * 14 + "".join(f"{kind:<{WIDTH + 4}}" for kind in ("similar", "different"))
     rows = []
     for kind in ("small", "large"):
@@ -54,9 +55,9 @@ def quadrant_lines(size: str, similarity: str) -> list[str]:
 
 
 def scores_text(scores: Mapping[str, float]) -> str:
-    """The transferability scores in a line; they compare backbones on the same data."""
+    """The transferability scores in a line."""
     listed = ", ".join(f"{SCORE_NAMES[name]} {value:.3f}" for name, value in scores.items())
-    return f"{listed} (to compare backbones on these data; higher is better)"
+    return f"{listed} (for comparing backbones on the same data; higher is better)"
 
 
 def _bars(probes: Mapping[str, float]) -> list[str]:
@@ -72,7 +73,7 @@ def _strategies(advice: Advice) -> list[str]:
     order = [*expected, *sorted(set(advice.costs) - set(expected), key=lambda name: advice.costs[name])]
     rows = []
     for name in order:
-        worth = f"{100 * expected[name]:6.1f} %" if name in expected else ""
+        top1 = f"{100 * expected[name]:6.1f} %" if name in expected else ""
         cost = duration(advice.costs[name]) if name in advice.costs else ""
-        rows.append(f"  {name:<16}{worth:>14}{cost:>16}")
+        rows.append(f"  {name:<16}{top1:>14}{cost:>16}")
     return rows

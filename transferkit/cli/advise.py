@@ -1,4 +1,4 @@
-"""task=advise: measure a data set against a backbone; print and report what follows."""
+"""task=advise: measure a data set with a backbone; print and report the recommended strategy."""
 
 import logging
 import shlex
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Advise.
+    """Measure, and write the advice.
 
     Args:
         settings: The resolved configuration.
@@ -50,15 +50,15 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     write_json(run_dir / "advice.json", content)
     write_advice_page(run_dir / "report.html", content, data.split_note)
     log.info(
-        "%s\n\n  took %.1f s\n  report            %s\n  do it             python -m transferkit %s",
+        "%s\n\n  time              %.1f s\n  report            %s\n  next command      python -m transferkit %s",
         advice_text(advice, title),
         timer.seconds()["total"],
         shown_path(run_dir) / "report.html",
-        do_it(advice.verdict.recommended),
+        fit_command(advice.verdict.recommended),
     )
 
 
-def do_it(strategy: str) -> str:
-    """The command line that fits what is recommended, with what this one says of the data and the network."""
+def fit_command(strategy: str) -> str:
+    """The command line that fits the recommended strategy with the same data and network."""
     kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "strategy", "hydra."))]
     return shlex.join([*kept, f"strategy={strategy}"])

@@ -21,8 +21,9 @@ from transferkit.advisor.choose import (
     weigh_gain,
     worth_trying,
 )
-from transferkit.advisor.quadrant import COMPARABLE, PROBES
+from transferkit.advisor.gains import PROBES
 from transferkit.advisor.text import advice_text
+from transferkit.advisor.thresholds import COMPARABLE
 from transferkit.config.checks import is_number, is_whole
 from transferkit.errors import TransferkitError, unknown_name
 from transferkit.files import write_json

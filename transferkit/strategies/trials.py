@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit.advisor.choose import Budget
-from transferkit.advisor.quadrant import standard_error
+from transferkit.advisor.evidence import standard_error
 from transferkit.metrics import compute_metrics
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
