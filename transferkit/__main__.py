@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from transferkit.cli.failures import plain_reason
+from transferkit.cli.log_lines import escaped_lines
 from transferkit.config.compose import config_dir
 
 QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
@@ -59,7 +60,7 @@ def main() -> None:
     try:
         app()
     except (CompactHydraException, OmegaConfBaseException) as error:
-        sys.exit(explain(error))
+        sys.exit(escaped_lines(explain(error)))
     except BrokenProcessPool:
         sys.exit(KILLED)
     except KeyboardInterrupt:
@@ -67,7 +68,7 @@ def main() -> None:
     except Exception as error:
         told = plain_reason(error)
         if told is not None:
-            sys.exit(told)
+            sys.exit(escaped_lines(told))
         traceback.print_exc()
         sys.exit("This is a bug in transferkit, or a case it does not know: please report it with the lines above.")
 

@@ -1,18 +1,21 @@
-"""Lists in messages, cut to a sensible length."""
+"""Lists in messages, cut to a sensible length, and without what a terminal would obey."""
 
 from collections.abc import Sequence
+
+from transferkit.errors import shown_text
 
 _LIMIT = 20
 
 
 def shown(items: Sequence[str]) -> str:
     """Join the first items with commas, and say how many more there are."""
-    return ", ".join(items[:_LIMIT]) + _more(items)
+    return ", ".join(map(shown_text, items[:_LIMIT])) + _more(items)
 
 
 def listed(items: Sequence[str]) -> str:
     """Put the first items on lines of their own, and say how many more there are."""
-    return "".join(f"\n  {item}" for item in items[:_LIMIT]) + ("\n " if _more(items) else "") + _more(items)
+    lines = "".join(f"\n  {shown_text(item)}" for item in items[:_LIMIT])
+    return lines + ("\n " if _more(items) else "") + _more(items)
 
 
 def _more(items: Sequence[str]) -> str:

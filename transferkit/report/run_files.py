@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from transferkit.data.imagedata import ImageData
 from transferkit.files import write_csv
+from transferkit.report.top5 import join_names
 
 NAMES_SHOWN = 5
 
@@ -30,7 +31,7 @@ def write_predictions(
         names: Path or index of N images.
         labels: (N,).
         probabilities: (N, K).
-        class_names: K names; in the column `top5` they are separated by `|`, the likeliest first.
+        class_names: K names; the column `top5` is read by `report.top5.split_names`.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :NAMES_SHOWN]
     rows = (
@@ -39,7 +40,7 @@ def write_predictions(
             class_names[label],
             class_names[best[0]],
             f"{row[best[0]]:.6f}",
-            "|".join(class_names[index] for index in best),
+            join_names(class_names[index] for index in best),
         ]
         for name, label, best, row in zip(names, labels, order, probabilities, strict=True)
     )
