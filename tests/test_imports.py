@@ -14,7 +14,22 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "transferkit"
 
-MODULES = ["errors", "cores", "arrays", "timing", "files", "rundir", "progress", "metrics", "device", "artifact"]
+MODULES = [
+    "errors",
+    "cores",
+    "arrays",
+    "timing",
+    "files",
+    "rundir",
+    "progress",
+    "metrics",
+    "device",
+    "untrusted",
+    "plain_yaml",
+    "tensor_header",
+    "artifact_schema",
+    "artifact",
+]
 PACKAGES = [
     *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
     *("strategies", "cli"),

@@ -2,26 +2,71 @@
 
 The tensors are named `backbone.<parameter of the original network>`, `head.weight` and `head.bias`; backbone and head
 are apart, so that another class count, another strategy or a plain `nn.Module` can start from the backbone.
+
+`model.json` holds the SHA-256 of both files, so that damage, and halves of two artifacts, are noticed. Artifacts of
+format 1, from before there were hashes, are read without that check.
 """
 
+import errno
+import hashlib
 import json
-import os
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, float32
 
+from transferkit.artifact_schema import FORMAT, ModelDescription, NeighborsPart, first_problem
 from transferkit.errors import TransferkitError
-from transferkit.files import write_json
+from transferkit.files import new_file, write_json
+from transferkit.rundir import check_done
+from transferkit.tensor_header import TensorInfo, read_header
+from transferkit.untrusted import UnreadableFile, read_json
 
-FORMAT = 1
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
 REQUIRED = ("format", "backbone", "stage", "head", "class_names", "preprocessing")
+MEND = "Fit again, or restore both files of the artifact from where they came."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact whose files have been checked; tensors are read when they are asked for.
+
+    Attributes:
+        folder: Where it is.
+        description: What `model.json` says.
+        metadata: The same as plain values, notes included.
+        shapes: Type and shape of every tensor, by its name in the file.
+    """
+
+    folder: Path
+    description: ModelDescription
+    metadata: Mapping[str, Any]
+    shapes: Mapping[str, TensorInfo]
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose name starts with `prefix`, without it; float32 where they are floating point.
+
+        Raises:
+            TransferkitError: the file has been damaged since it was checked.
+        """
+        path = self.folder / WEIGHTS_FILE
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+        except (SafetensorError, OSError) as error:
+            raise TransferkitError(f"{path} cannot be read ({error}). {MEND}") from None
+        return {
+            name.removeprefix(prefix): tensor.to(float32) if tensor.is_floating_point() else tensor
+            for name, tensor in found.items()
+        }
 
 
 def is_artifact(folder: Path) -> bool:
@@ -30,56 +75,106 @@ def is_artifact(folder: Path) -> bool:
 
 
 def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write both files; the metadata last, so that an interrupted write leaves no artifact."""
+    """Write both files; the metadata last, so that an interrupted write leaves no artifact that can be read."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{WEIGHTS_FILE}.{os.getpid()}"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-    os.replace(temporary, folder / WEIGHTS_FILE)
-    write_json(folder / METADATA_FILE, {"format": FORMAT, **metadata})
+    with new_file(folder / WEIGHTS_FILE) as temporary:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:  # a full disk comes as text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(temporary)) from error
+        digest = _sha256(temporary)
+    content = json.loads(json.dumps({"format": FORMAT, **metadata, "weights_sha256": digest}))  # as it will be read
+    write_json(folder / METADATA_FILE, {**content, "metadata_sha256": _metadata_sha256(content)})
     # safetensors makes its files readable by their owner alone; whoever may read one of the two may read the other.
     (folder / WEIGHTS_FILE).chmod((folder / METADATA_FILE).stat().st_mode)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """Return the content of `model.json`.
+    """Return the content of `model.json`; see `open_artifact`."""
+    return dict(open_artifact(folder).metadata)
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """Check both files of an artifact, before anything in them is used or allocated.
 
     Raises:
-        TransferkitError: the folder, the file or one of its keys is missing, or it is of a later format.
+        TransferkitError: the folder or one of its files is missing, damaged or of another artifact, a value in them
+            is none that can be, it is of a later format, or it belongs to a run that is not done.
     """
     path = folder / METADATA_FILE
     if not folder.is_dir():
         raise TransferkitError(f"{folder} is not a folder: a run directory is wanted (it holds {METADATA_FILE}).")
+    check_done(folder)
     if not path.is_file():
         raise TransferkitError(
             f"{folder} holds no {METADATA_FILE}, so it is not the run directory of a finished fit or pretraining."
         )
     try:
-        metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TransferkitError(f"{path} is damaged ({error}): fit again, or restore the file.") from None
-    missing = [key for key in REQUIRED if not isinstance(metadata, dict) or key not in metadata]
+        metadata = read_json(path)
+        description = _checked(path, metadata)
+        shapes = read_header(folder / WEIGHTS_FILE)
+        _check_shapes(folder / WEIGHTS_FILE, description, shapes)
+        _check_hashes(folder, description, metadata)
+    except UnreadableFile as error:
+        raise TransferkitError(f"{error}. {MEND}") from None
+    return Artifact(folder, description, metadata, shapes)
+
+
+def _checked(path: Path, metadata: Mapping[str, Any]) -> ModelDescription:
+    missing = [key for key in REQUIRED if key not in metadata]
     if missing:
-        raise TransferkitError(f"{path} lacks {', '.join(missing)}: it was not written by transferkit, or is damaged.")
-    if metadata["format"] != FORMAT:
+        raise UnreadableFile(path, f"lacks {', '.join(missing)}: it was not written by transferkit, or is damaged")
+    version = metadata["format"]
+    if type(version) is int and version > FORMAT:
         raise TransferkitError(
-            f"{path} has format {metadata['format']}; this version reads format {FORMAT}: use a matching transferkit."
+            f"{path} has format {version}; this version reads formats up to {FORMAT}: use a later transferkit."
         )
-    return metadata
-
-
-def read_tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose name starts with `prefix`, without the prefix, as float32 where they are floating point.
-
-    Raises:
-        TransferkitError: the file is missing or damaged.
-    """
-    path = folder / WEIGHTS_FILE
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise TransferkitError(f"Cannot read {path} ({error}): the file is missing or damaged; fit again.") from None
-    return {
-        name.removeprefix(prefix): tensor.to(torch.float32) if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+        return ModelDescription.model_validate(metadata)
+    except ValidationError as error:
+        raise UnreadableFile(path, f"is damaged, or of another transferkit ({first_problem(error)})") from None
+
+
+def _check_shapes(path: Path, description: ModelDescription, shapes: Mapping[str, TensorInfo]) -> None:
+    """Compare the head's tensors with what the description says of them."""
+    head = description.head
+    if isinstance(head, NeighborsPart):
+        wanted = {"gallery": (head.rows, head.in_features), "labels": (head.rows,)}
+    else:
+        wanted = {"weight": (head.num_classes, head.in_features), "bias": (head.num_classes,)}
+    found = {name.removeprefix("head."): info.shape for name, info in shapes.items() if name.startswith("head.")}
+    if found != wanted:
+        listed = [
+            ", ".join(f"{name} {list(shape)}" for name, shape in sorted(part.items())) for part in (found, wanted)
+        ]
+        raise UnreadableFile(
+            path, f"does not go with {METADATA_FILE}: its head has {listed[0] or 'no tensors'}, not {listed[1]}"
+        )
+
+
+def _check_hashes(folder: Path, description: ModelDescription, metadata: Mapping[str, Any]) -> None:
+    wanted = description.metadata_sha256
+    if wanted is not None and wanted != _metadata_sha256(metadata):
+        raise UnreadableFile(folder / METADATA_FILE, "is damaged, or was changed since it was written (its SHA-256)")
+    path = folder / WEIGHTS_FILE
+    if description.weights_sha256 not in (None, _digest(path)):
+        raise UnreadableFile(path, f"is damaged, or of another artifact than {METADATA_FILE} (its SHA-256)")
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, computed once a process for a file that does not change."""
+    about = path.stat()
+    return _sha256(path, (about.st_ino, about.st_size, about.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, version: tuple[int, ...] = ()) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _metadata_sha256(metadata: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in `model.json` but this entry, whatever its order and layout."""
+    rest = {key: value for key, value in metadata.items() if key != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

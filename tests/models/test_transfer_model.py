@@ -1,7 +1,10 @@
 """A fitted model: saved, loaded, and built upon."""
 
 import json
+import resource
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +31,14 @@ def model() -> TransferModel:
 def saved(model: TransferModel, tmp_path: Path) -> Path:
     save_model(tmp_path, model, dataset={"kind": "digits"})
     return tmp_path
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change `model.json`, as one of format 1: it has no hashes that would tell of it."""
+    metadata = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    del metadata["weights_sha256"], metadata["metadata_sha256"]
+    change(metadata)
+    (folder / "model.json").write_text(json.dumps({**metadata, "format": 1}), encoding="utf-8")
 
 
 def images() -> torch.Tensor:
@@ -66,9 +77,7 @@ def test_several_stages_a_pooling_and_a_head_are_restored(model: TransferModel, 
 
 @torch.no_grad()
 def test_an_artifact_from_before_there_were_stages_and_pooling_loads(model: TransferModel, saved: Path) -> None:
-    metadata = json.loads((saved / "model.json").read_text(encoding="utf-8"))
-    del metadata["stages"], metadata["pool"]
-    (saved / "model.json").write_text(json.dumps(metadata), encoding="utf-8")
+    edit(saved, lambda metadata: (metadata.pop("stages"), metadata.pop("pool")))
     torch.testing.assert_close(tk.load_model(saved)(images()), model(images()), rtol=0, atol=0)
 
 
@@ -79,9 +88,7 @@ def test_the_embedded_networks_load_as_models() -> None:
 
 
 def test_a_head_of_a_later_version_is_refused(saved: Path) -> None:
-    metadata = json.loads((saved / "model.json").read_text(encoding="utf-8"))
-    metadata["head"]["type"] = "forest"
-    (saved / "model.json").write_text(json.dumps(metadata), encoding="utf-8")
+    edit(saved, lambda metadata: metadata["head"].update(type="forest"))
     with pytest.raises(TransferkitError, match="forest"):
         tk.load_model(saved)
 
@@ -144,3 +151,49 @@ def test_an_unreadable_path_is_named(model: TransferModel, tmp_path: Path) -> No
     (tmp_path / "broken.jpg").write_bytes(b"text")
     with pytest.raises(TransferkitError, match=r"broken\.jpg"):
         model.predict([tmp_path / "broken.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda m: m.update(stage="stage9", stages=None), "stage9"),
+        (lambda m: m.update(stages=["stage9"]), "stage9"),
+        (lambda m: m.update(pool="median"), "median"),
+        (lambda m: m["preprocessing"].update(interpolation="magic"), "magic"),
+        (lambda m: m["backbone"].update(name="resnet9000"), "resnet9000"),
+        (lambda m: m["backbone"].update(name="resnet34"), "resnet34"),
+        (lambda m: m["backbone"].update(name="resnet50"), "does not go with"),
+        (
+            lambda m: m["backbone"].update(source="embedded", name="narrow_vgg8", kwargs={"hidden": 10**6}),
+            r"describes a network of [\d,]{17,} values",
+        ),
+        (lambda m: m["backbone"].update(kwargs={"no_such": 1}), "no_such"),
+        (lambda m: m["backbone"].update(kwargs={"weights": "x"}), "weights cannot be set"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused_before_memory_is_taken(
+    saved: Path, change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    edit(saved, change)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TransferkitError, match=told) as error:
+        tk.load_model(saved)
+    assert str(saved) in str(error.value) or "backbone" in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "KB"
+
+
+def test_a_folder_named_like_weights_is_the_folder(
+    model: TransferModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "imagenet", model)
+    monkeypatch.chdir(tmp_path)
+    torch.testing.assert_close(load_model("imagenet")(images()), model(images()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_predictions_that_are_no_numbers_are_refused(model: TransferModel, tmp_path: Path, value: float) -> None:
+    save_model(tmp_path, model)
+    broken = load_model(tmp_path)
+    torch.nn.init.constant_(broken.head.bias, value)  # type: ignore[arg-type]
+    with pytest.raises(TransferkitError, match="no finite probabilities"):
+        broken.predict(list(images()))

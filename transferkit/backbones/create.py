@@ -1,22 +1,28 @@
 """From a name to a backbone."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from transferkit.artifact import is_artifact, read_metadata, read_tensors
+import torch
+
+from transferkit.artifact import METADATA_FILE, Artifact, is_artifact, open_artifact
 from transferkit.backbones import from_embedded
 from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
-from transferkit.backbones.original import check_kwargs
+from transferkit.backbones.original import check_kwargs, no_init
 from transferkit.backbones.weights import SUFFIXES
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
 
 SOURCES = ("embedded", "torchvision", "timm")
 """In the order in which "auto" looks; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""
+
+BEYOND_THE_FILE = 500_000_000
+"""Values (2 GB) that a network may have and a file lacks, since it ends with an early stage; VGG has 140 million."""
 
 
 def create_backbone(
@@ -53,9 +59,10 @@ def create_backbone(
     check_kwargs(kwargs)
     source = _source(source, name)
     found = _locate(name, weights)
-    run = found if isinstance(found, Path) and found.is_dir() else None
+    run = open_artifact(found) if isinstance(found, Path) and found.is_dir() else None
     if run is not None:
         kwargs = _same_architecture(run, source, name, kwargs)
+        _check_architecture(run, source, name, kwargs)
     original = _module(source).build(name, None if run is not None else found, kwargs)
     stages, infos = cut(original.model, original.preprocess.input_size, f"{name} ({source})")
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))
@@ -120,25 +127,62 @@ def _locate(name: str, weights: str | Path | None) -> str | Path | None:
     return weights
 
 
-def _same_architecture(run: Path, source: str, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _same_architecture(run: Artifact, source: str, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments of the network in a run directory, once it is clear that it is the wanted one."""
-    stored = read_metadata(run)["backbone"]
-    agree = all(key in stored["kwargs"] and stored["kwargs"][key] == value for key, value in kwargs.items())
-    if (stored["source"], stored["name"]) != (source, name) or not agree:
+    stored = run.description.backbone
+    agree = all(key in stored.kwargs and stored.kwargs[key] == value for key, value in kwargs.items())
+    if (stored.source, stored.name) != (source, name) or not agree:
         raise TransferkitError(
-            f"backbone.weights: {run} holds {stored['name']} of {stored['source']} with kwargs {stored['kwargs']}, not "
+            f"backbone.weights: {run.folder} holds {stored.name} of {stored.source} with kwargs {stored.kwargs}, not "
             f"{name} of {source} with kwargs {dict(kwargs)}. Choose the same backbone as that run did."
         )
-    return dict(stored["kwargs"])
+    return dict(stored.kwargs)
 
 
-def _load_run(backbone: Backbone, run: Path) -> Backbone:
+def _check_architecture(run: Artifact, source: str, name: str, kwargs: Mapping[str, Any]) -> None:
+    """Compare the stored tensors with those of the network, which is built without memory for them.
+
+    Raises:
+        TransferkitError: A shape differs, or the network is so large that the weights cannot be its own.
+    """
+    check_kwargs(kwargs)
+    try:
+        with torch.device("meta"), no_init():
+            model = _module(source).build(name, None, kwargs).model
+    except TransferkitError:
+        raise
+    except NotImplementedError:  # some network computes with values while it is built: loading compares its shapes
+        return
+    except Exception as error:
+        raise TransferkitError(
+            f"{run.folder}: model.json describes no network that can be built ({name} of {source}: {error})."
+        ) from None
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    prefix = "backbone."
+    stored = {key.removeprefix(prefix): info.shape for key, info in run.shapes.items() if key.startswith(prefix)}
+    wrong = [key for key, shape in stored.items() if key in shapes and shapes[key] != shape]
+    if wrong:
+        raise TransferkitError(
+            f"{run.folder}: model.safetensors does not go with model.json: {wrong[0]} is {list(stored[wrong[0]])} "
+            f"there, {list(shapes[wrong[0]])} in {name} of {source}."
+        )
+    kept, whole = (sum(map(math.prod, part.values())) for part in (stored, shapes))
+    if whole > 4 * kept + BEYOND_THE_FILE:
+        raise TransferkitError(
+            f"{run.folder}: model.json describes a network of {whole:,} values, model.safetensors holds {kept:,}."
+        )
+
+
+def _load_run(backbone: Backbone, run: Artifact) -> Backbone:
     """Load a run's weights; where the run kept only the stages up to its head, the backbone ends there, too."""
-    metadata = read_metadata(run)
-    state = read_tensors(run, "backbone.")
-    kept = backbone.truncate(metadata["stage"])
+    state = run.tensors("backbone.")
+    try:
+        kept = backbone.truncate(run.description.stage)
+        preprocess = Preprocessing.from_dict(run.metadata["preprocessing"])
+    except TransferkitError as error:
+        raise TransferkitError(f"{run.folder / METADATA_FILE} is damaged: {error}") from None
     loaded = kept if set(kept.original_state_dict()) >= set(state) else backbone
-    loaded.load_original_state_dict(state, f"backbone.weights: {run}")
-    loaded.preprocess = Preprocessing.from_dict(metadata["preprocessing"])
-    loaded.weights_name = run.name
+    loaded.load_original_state_dict(state, f"backbone.weights: {run.folder}")
+    loaded.preprocess = preprocess
+    loaded.weights_name = run.folder.name
     return loaded

@@ -16,7 +16,7 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
-from transferkit.models.transfer_model import load_model
+from transferkit.models.transfer_model import check_finite, load_model
 from transferkit.report.run_files import write_predictions
 from transferkit.timing import StepTimer
 
@@ -34,6 +34,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         labels = labels_of_model(data, model.class_names)
     with timer.step("evaluate"):
         probabilities = protocol(model, data.test, make_extractor(settings))
+        check_finite(probabilities, data.test.names)
         scores = compute_metrics(probabilities, labels)
     write_predictions(run_dir / "predictions.csv", data.test.names, labels, probabilities, model.class_names)
     metrics = {

@@ -12,7 +12,7 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
-from transferkit.models.transfer_model import save_model
+from transferkit.models.transfer_model import check_finite, save_model
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.run_files import absolute_paths, command_line, summary, write_predictions
 from transferkit.report.run_page import write_report
@@ -39,6 +39,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     with timer.step("evaluate"):
         extract = make_extractor(settings, keep=not fitted.backbone_trained)
         probabilities = protocol(fitted.model, data.test, extract)
+        check_finite(probabilities, data.test.names)
         scores = {
             "test": compute_metrics(probabilities, data.test.labels),
             "val": compute_metrics(fitted.val, data.val.labels),

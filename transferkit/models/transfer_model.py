@@ -1,6 +1,6 @@
 """A fitted model: a backbone cut after a stage, pooling, and a head; a plain `nn.Module` that can predict."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from transferkit import __version__
-from transferkit.artifact import read_metadata, read_tensors, write_artifact
+from transferkit.artifact import METADATA_FILE, Artifact, open_artifact, write_artifact
+from transferkit.artifact_schema import NeighborsPart
 from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.data.images import decode
 from transferkit.data.preprocess import Preprocessing
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, shown_text
 from transferkit.probes.neighbors import NeighborHead
 
 ImageLike = str | Path | Image.Image | Tensor
@@ -93,7 +94,7 @@ class TransferModel(nn.Module):
             batch_size: How many images go through the network together.
 
         Raises:
-            TransferkitError: an image cannot be read; the message names it.
+            TransferkitError: an image cannot be read, or its probabilities are not finite; the message names it.
         """
         if isinstance(images, str | Path | Image.Image):
             images = [images]
@@ -103,7 +104,9 @@ class TransferModel(nn.Module):
         predictions = []
         for batch in _batches(images, batch_size):
             inputs = torch.stack([self._input(image) for image in batch]).to(device)
-            for probabilities in self(inputs).softmax(dim=1).cpu().numpy():
+            computed = self(inputs).softmax(dim=1).cpu().numpy()
+            check_finite(computed, batch)
+            for probabilities in computed:
                 best = int(probabilities.argmax())
                 predictions.append(Prediction(self.class_names[best], float(probabilities[best]), probabilities))
         self.train(training)
@@ -160,17 +163,19 @@ def load_model(run: str | Path) -> TransferModel:
     Raises:
         TransferkitError: `run` holds no artifact, or a damaged one.
     """
-    folder = Path(run).expanduser()
-    metadata = read_metadata(folder)
-    architecture = metadata["backbone"]
-    backbone = create_backbone(
-        architecture["name"], weights=str(folder), source=architecture["source"], kwargs=architecture["kwargs"]
-    )
-    backbone = backbone.truncate(metadata["stage"])
-    backbone.weights_name = architecture["weights"]
-    head = _load_head(folder, metadata["head"])
-    stages, pool = metadata.get("stages"), metadata.get("pool", "avg")
-    return TransferModel(backbone, head, metadata["class_names"], stages, pool).eval()
+    # Absolute, so that a folder called "imagenet" is not taken for the weights of that name.
+    artifact = open_artifact(Path(run).expanduser().absolute())
+    description = artifact.description
+    network = description.backbone
+    backbone = create_backbone(network.name, artifact.folder, network.source, kwargs=network.kwargs)
+    backbone = backbone.truncate(description.stage)
+    backbone.weights_name = network.weights or "random"
+    head = _load_head(artifact)
+    try:
+        model = TransferModel(backbone, head, description.class_names, description.stages, description.pool)
+    except TransferkitError as error:
+        raise TransferkitError(f"{artifact.folder / METADATA_FILE} is damaged: {error}") from None
+    return model.eval()
 
 
 def _describe_head(head: Head) -> dict[str, Any]:
@@ -181,16 +186,37 @@ def _describe_head(head: Head) -> dict[str, Any]:
     return {"type": "linear", **sizes}
 
 
-def _load_head(folder: Path, description: Mapping[str, Any]) -> Head:
+def _load_head(artifact: Artifact) -> Head:
+    described = artifact.description.head
+    tensors = artifact.tensors("head.")
     head: Head
-    D, K = description["in_features"], description["num_classes"]
-    if description["type"] == "linear":
-        head = nn.Linear(D, K)
-    elif description["type"] == "neighbors":
-        rows = description["rows"]
-        empty = torch.zeros(rows, D), torch.zeros(rows)
-        head = NeighborHead(*empty, K, description["k"], description["metric"])
+    if isinstance(described, NeighborsPart):
+        labels = tensors["labels"]
+        if not 0 <= int(labels.min()) <= int(labels.max()) < described.num_classes:
+            raise TransferkitError(f"{artifact.folder / METADATA_FILE} has no class for some labels of its head.")
+        empty = torch.zeros(described.rows, described.in_features), torch.zeros(described.rows)
+        head = NeighborHead(*empty, described.num_classes, described.k, described.metric)
     else:
-        raise TransferkitError(f"{folder} has a head of type {description['type']}: use the transferkit that wrote it.")
-    head.load_state_dict(read_tensors(folder, "head."))
+        head = nn.Linear(described.in_features, described.num_classes)
+    head.load_state_dict(tensors)
     return head
+
+
+def check_finite(probabilities: npt.NDArray[np.float32], images: Sequence[Any]) -> None:
+    """Refuse what is no probability.
+
+    Args:
+        probabilities: (N, K) of N images.
+        images: Their names, for the message.
+
+    Raises:
+        TransferkitError: A value is nan or infinite; the message names the first such image.
+    """
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    if len(bad):
+        first = images[bad[0]]
+        name = shown_text(str(first)) if isinstance(first, str | Path) else f"number {bad[0]}"
+        raise TransferkitError(
+            f"The model gives no finite probabilities (nan) for {len(bad)} of {len(probabilities)} images, the first "
+            f"being {name}: its weights are damaged, or its training failed. Fit again."
+        )

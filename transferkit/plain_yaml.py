@@ -1,0 +1,68 @@
+"""Reads YAML files that others wrote as plain data, and refuses whatever else YAML can do."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transferkit.untrusted import MAX_DEPTH, UnreadableFile, check_plain, read_bytes
+
+
+class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """PyYAML's safe loader without tags, anchors and dates; a key twice in one mapping is an error.
+
+    An alias stands for what may itself hold aliases, so that a few lines become gigabytes; Hydra writes none.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose as ever, unless there is an anchor, an alias or a tag, or it goes too deep."""
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.YAMLError("anchors and aliases are not allowed here")
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"the tag {event.tag} is not allowed here")
+        if self._depth > MAX_DEPTH:
+            raise yaml.YAMLError("nested too deeply")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Construct as ever, unless a key comes twice or is no text or number."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if not all(isinstance(key, str | int | float | bool) or key is None for key in keys):
+            raise yaml.YAMLError("a key is no text")
+        if len(set(keys)) < len(keys):
+            raise yaml.YAMLError("a key stands there twice")
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":merge", ":value"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_yaml(path: Path, max_bytes: int = 1 << 20) -> dict[str, Any]:
+    """Return a YAML mapping of text, numbers, booleans, lists and mappings; interpolations stay the text they are.
+
+    Raises:
+        UnreadableFile: As `read_bytes`, or it has a tag, an alias, a number that is not finite, or is too deep.
+    """
+    content = read_bytes(path, max_bytes)
+    try:
+        value = yaml.load(content, Loader=PlainLoader)
+        check_plain(value)
+    except RecursionError:
+        raise UnreadableFile(path, "is damaged (nested too deeply)") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise UnreadableFile(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(value, dict):
+        raise UnreadableFile(path, f"is damaged (a mapping is wanted, not a {type(value).__name__})")
+    return value
