@@ -21,8 +21,8 @@ def test_the_page_shows_tables_and_loads_nothing(make_run: MakeRun) -> None:
     assert len(first) == 1 + 4
     assert [cell.strip() for cell in first[1]][:4] == ["x", "4", "3", "91.0 ± 1.0"]
     assert len(second) == 1 + 1
-    assert page.tables["Left out"][1] == ["9_bad", "failed", "<disk> full"]
-    assert page.text.count("What more images bring") == 1
+    assert page.tables["Unfinished runs"][1] == ["9_bad", "failed", "<disk> full"]
+    assert page.text.count("Learning curves") == 1
     assert "runs=multirun" in page.text
     assert not [
         value

@@ -51,4 +51,4 @@ def test_steps_add_up_to_the_total(make_result):
     rows = cost(make_result(["a", "b"]))
     assert rows.pop("total") == 75
     assert sum(rows.values()) == pytest.approx(75)
-    assert rows["everything else until this report"] == pytest.approx(75 - 1.5 - 62.25)
+    assert rows["other (until this report)"] == pytest.approx(75 - 1.5 - 62.25)

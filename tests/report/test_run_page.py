@@ -43,11 +43,11 @@ def test_headline_and_results(make_result):
     page, test = Page(render(result)), result.metrics["test"]
     correct = int((result.probabilities.argmax(axis=1) == result.test.labels).sum())
     assert f"{shown(correct / 77)} of 77 test images were classified correctly".replace("\u202f", " ") in page.text
-    assert f"That is {correct} of 77" in page.text
+    assert f"{correct} of 77 held-out images are correct" in page.text
     for fact in ("toys, 6 classes", "resnet50", "IMAGENET1K_V2", "linear_probe", "linear, on stage5 (2048 features)"):
         assert fact in page.text
     header, *rows = page.tables["Results"]
-    assert header == ["Measure", "val", "test"]
+    assert header == ["Metric", "val", "test"]
     values = {row[0]: row[1:] for row in rows}
     key = next(name for name in values if name.startswith("Top-1"))
     assert values[key] == [shown(0.8765), shown(test["top1"])]
@@ -65,7 +65,7 @@ def test_confusion_matrix_counts(make_result):
 
 def test_figures_per_class_worst_first(make_result):
     result = make_result([f"class {i}" for i in range(20)], n=200)
-    rows = [row for row in Page(render(result)).tables["Figures per class"] if row[0] != "Class"]
+    rows = [row for row in Page(render(result)).tables["Metrics per class"] if row[0] != "Class"]
     precision, recall, f1, support = precision_recall_fscore_support(
         result.test.labels, result.probabilities.argmax(axis=1), labels=range(20)
     )
@@ -100,11 +100,11 @@ def test_stages_that_were_tried(make_result):
         ["stage4", "1024", "0.1", shown(0.94)],
         ["stage5", "2048", "10", shown(0.9)],
     ]
-    assert "stage4 did best on val" in page.text
+    assert "stage4 was selected on val" in page.text
     assert "linear, on stage4 (1024 features, pooled by max)" in page.text
     without_C = replace(result, metrics=metrics, sweep={})
     assert Page(render(without_C)).tables["Stages"][1] == ["stage4", "1024", shown(0.94)]
-    assert "Which stage" not in Page(render(result)).text
+    assert "Accuracy by stage" not in Page(render(result)).text
 
 
 def test_training_curves(make_result):
@@ -116,7 +116,7 @@ def test_training_curves(make_result):
     result = make_result(["ant", "bee"])
     metrics = {**result.metrics, "phases": {"head": {"best_epoch": 2}, "tail": {"best_epoch": 0}}}
     page = Page(render(replace(result, history=history, metrics=metrics)))
-    assert "4 epochs in 2 phases, one after the other (head 2, tail 2)." in page.text
+    assert "4 epochs in 2 successive phases (head 2, tail 2)." in page.text
     assert "Training" not in [word.strip() for word in Page(render(result)).words]
 
 
@@ -146,14 +146,14 @@ def test_one_image(make_result):
     result = make_result(["ant", "bee"], n=1, probabilities=np.array([[0.7, 0.3]], dtype=np.float32))
     page = Page(render(result))
     assert "100.0 % of 1 test image was classified correctly" in page.text
-    assert "No test image was classified wrongly." in page.text
+    assert "Every test image was classified correctly." in page.text
 
 
 def test_nothing_right(make_result):
     test = ImageSet.from_arrays(np.zeros((4, 40, 30), dtype=np.uint8), [0, 0, 1, 1])
     page = Page(render(make_result(["ant", "bee"], test=test, probabilities=np.eye(2, dtype=np.float32)[[1, 1, 0, 0]])))
     assert "0.0 % of 4 test images" in page.text
-    assert "All 4 mistakes, the most confident first. Wrong labels" in page.text
+    assert "All 4 mistakes, the most confident first. Labelling errors" in page.text
     assert page.tags.count("img") == 4
 
 
@@ -162,9 +162,9 @@ def test_result_without_val_sweep_and_stages(make_result):
     metrics = {key: result.metrics[key] for key in ("test", "dataset", "num_classes", "seconds")}
     counts = {"test": result.class_counts["test"]}
     page = Page(render(replace(result, metrics=metrics, sweep={}, class_counts=counts)))
-    assert page.tables["Results"][0] == ["Measure", "test"]
-    assert "chosen on val" not in page.text
-    assert "How C was chosen" not in page.text
+    assert page.tables["Results"][0] == ["Metric", "test"]
+    assert "model selection" not in page.text
+    assert "Regularisation strength" not in page.text
 
 
 def test_size_is_bounded(make_result):
@@ -175,7 +175,7 @@ def test_size_is_bounded(make_result):
     names = [f"class {i} with a rather long name, and a synonym" for i in range(1000)]
     html = render(make_result(names, test=test, probabilities=predictions(labels, 1000)))
     assert html.count("data:image/jpeg") == 36
-    assert re.search(r"The 24 most confident of \d+ mistakes\. Wrong labels", Page(html).text)
+    assert re.search(r"The 24 most confident of \d+ mistakes\. Labelling errors", Page(html).text)
     assert len(html.encode()) < 1_000_000
 
 

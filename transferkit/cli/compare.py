@@ -1,4 +1,4 @@
-"""task=compare: the finished runs below a folder side by side."""
+"""task=compare: a comparison of the finished runs below a folder."""
 
 import logging
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """Compare the runs below `runs=`; write compare.csv, compare.json and report.html.
 
     Raises:
-        TransferkitError: `runs=` is missing, or nothing below it is done.
+        TransferkitError: `runs=` is missing, or no run below it is finished.
     """
     if not settings["runs"]:
-        raise TransferkitError("task=compare needs runs=DIR, a folder that holds run directories, such as multirun.")
+        raise TransferkitError("task=compare needs runs=DIR, a folder with run directories, such as multirun.")
     comparison = compare(*find_runs(folders(settings["runs"])))
     write_csv(run_dir / "compare.csv", COLUMNS, csv_rows(comparison))
     write_json(run_dir / "compare.json", as_json(comparison))
     write_page(run_dir / "report.html", comparison, settings["runs"])
-    log.info("%s\n\nWith figures: %s", screen(comparison), run_dir / "report.html")
+    log.info("%s\n\nReport with figures: %s", screen(comparison), run_dir / "report.html")

@@ -1,4 +1,4 @@
-"""The figures of a comparison, in the look of a run's report."""
+"""The figures of a comparison, in the style of a run's report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,20 +7,20 @@ from transferkit.compare.groups import Group, pareto_front
 from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_svg
 
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 4 * 3600, 12 * 3600, 24 * 3600)
-"""Seconds to choose ticks from."""
+"""Candidate ticks, in seconds."""
 
 
 def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
-    """Draw test top-1 over the seconds of a run, a labelled point a group.
+    """Draw test top-1 over the seconds of a run, one labelled point per group.
 
-    A line reaches from its least run to its greatest. Filled are those of the Pareto front.
+    A vertical line shows the range over its runs. Points of the Pareto front are filled.
     """
     front = pareto_front(groups)
     colours = colour_by([group.network for group in groups])
     height = max(2.8, 0.2 * len(groups) + 0.8)
     with new_figure(7.2, height) as (figure, axes):
         axes.set_xscale("log")
-        _seconds(axes, [group.seconds for group in groups])  # before the rest, which may all be at one place
+        _seconds(axes, [group.seconds for group in groups])  # first, since all points may coincide
         axes.plot([g.seconds for g in front], [100 * g.top1.mean for g in front], "-", color=MUTED, lw=1)
         for group in groups:
             colour = colours[group.network]
@@ -33,7 +33,7 @@ def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
 
 
 def seeds_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
-    """Draw test top-1 of every run as a dot, a line a group, its mean as a stroke; the order is that of the table."""
+    """Draw test top-1 of every run as a dot, one row per group, its mean as a vertical line; in the table's order."""
     rows = range(len(groups), 0, -1)
     colours = colour_by([group.network for group in groups])
     with new_figure(7.2, 0.26 * len(groups) + 0.8) as (figure, axes):
@@ -48,7 +48,7 @@ def seeds_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
 
 
 def learning_figure(curves: Mapping[str, Sequence[Group]]) -> str:
-    """Draw test top-1 over the labelled images a class, a line a strategy and network; bars reach from seed to seed."""
+    """Draw test top-1 over the labelled images per class, one line per strategy and network, with its range."""
     with new_figure(6.4, 4.2) as (figure, axes):
         for (name, groups), colour in zip(curves.items(), LINES * len(curves), strict=False):
             groups = sorted(groups, key=lambda group: group.per_class or 0)
@@ -66,14 +66,14 @@ def learning_figure(curves: Mapping[str, Sequence[Group]]) -> str:
 
 
 def colour_by(keys: Sequence[str]) -> dict[str, str]:
-    """Give each different key a colour, in the order of their names."""
+    """Assign a colour to each distinct key, in alphabetical order."""
     return {key: LINES[i % len(LINES)] for i, key in enumerate(sorted(set(keys)))}
 
 
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Move places on a line, given in ascending order, so that they are at least `gap` apart and within [0, 1].
+    """Move positions, given in ascending order, so that they are at least `gap` apart and within [0, 1].
 
-    Where they do not all fit, they are spread evenly.
+    If they do not all fit, they are spread evenly.
     """
     n = len(wanted)
     if (n - 1) * gap >= 1:
@@ -89,7 +89,7 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def _label(axes: Any, points: Sequence[tuple[float, float, str, bool]], gap: float) -> None:
-    """Write the names in a column beside the axes, each with a thin line to its point (x, y, name, strong)."""
+    """Write the names in a column next to the axes, each with a thin line to its point (x, y, name, strong)."""
     points = sorted(points, key=lambda point: (point[1], -point[0]))
     low, high = axes.get_ylim()
     places = apart([(y - low) / (high - low) for _, y, _, _ in points], gap)
@@ -107,14 +107,14 @@ def _label(axes: Any, points: Sequence[tuple[float, float, str, bool]], gap: flo
 
 
 def _around(groups: Sequence[Group]) -> tuple[float, float]:
-    """Limits in percent that leave room about the top-1 of all runs, even if they are all equal."""
+    """Axis limits in percent with a margin around the top-1 of all runs, even if they are all equal."""
     low, high = 100 * min(group.top1.low for group in groups), 100 * max(group.top1.high for group in groups)
     room = max(0.08 * (high - low), 0.5)
     return low - room, high + room
 
 
 def _seconds(axes: Any, values: Sequence[float]) -> None:
-    """Put ticks at round durations; the axis reaches from one below all values to one above."""
+    """Set ticks at round durations, from one below all values to one above."""
     left = max((tick for tick in TICKS if tick < min(values)), default=min(values) / 2)
     right = min((tick for tick in TICKS if tick > max(values)), default=max(values) * 2)
     ticks = [tick for tick in TICKS if left <= tick <= right]

@@ -1,4 +1,4 @@
-"""`report.html` of a comparison: one self-contained page in the look of a run's report."""
+"""The page of a comparison, `report.html`, in the style of a run's report."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def render_page(comparison: Comparison, runs: Any) -> str:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    """Return what the template shows of one test set. Cost is drawn for the most images a class only."""
+    """Return the template variables of one test set. Cost is drawn only for the most images per class."""
     levels = by_images(part.groups)
     most = next(iter(levels.values()))
     return {
@@ -53,7 +53,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def short_names(groups: Sequence[Group]) -> dict[Group, str]:
-    """Name groups for a figure: the label, with the network and the images a class only where they vary."""
+    """Name groups for a figure: the label, with network and images per class if these vary."""
     networks, levels = {group.network for group in groups}, by_images(groups)
     return {
         group: ", ".join(
@@ -66,7 +66,7 @@ def short_names(groups: Sequence[Group]) -> dict[Group, str]:
 
 
 def curves(groups: Sequence[Group]) -> Mapping[str, list[Group]]:
-    """Return the groups that differ only in the images a class, by a name for a legend."""
+    """Return the groups that differ only in the images per class, by a name for the legend."""
     networks = {group.network for group in groups}
     found: dict[str, list[Group]] = {}
     for group in groups:

@@ -1,4 +1,4 @@
-"""The whole of a comparison, and its three plain forms: lines for the screen, rows for CSV, containers for JSON."""
+"""A comparison of runs, and its three forms: a table for the screen, rows for CSV, containers for JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,12 +21,12 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Part:
-    """What was tested on the same images: one table.
+    """Runs with the same test images: one table.
 
     Attributes:
         dataset: Its name.
-        images: Of test.
-        number: 1, 2, ... among the parts of the same data set; 0 where there is only one.
+        images: Number of test images.
+        number: 1, 2, ... among the parts of the same data set; 0 if there is only one.
         groups: Its rows, in order.
     """
 
@@ -37,31 +37,31 @@ class Part:
 
     @property
     def title(self) -> str:
-        """Data set, test images, and which of several test sets."""
+        """Data set, number of the test set if there are several, and number of test images."""
         which = f", test set {self.number}" if self.number else ""
         return f"{self.dataset}{which}: {self.images:,} test images"
 
     @property
     def front(self) -> list[Group]:
-        """Groups that no other with as many labelled images beats in both accuracy and duration."""
+        """Pareto-optimal groups: no other with the same number of images is both faster and more accurate."""
         return [group for level in by_images(self.groups).values() for group in pareto_front(level)]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is shown."""
+    """The tables, and the runs that are not in them."""
 
     parts: Sequence[Part]
     unfinished: Sequence[UnfinishedRun]
 
     @property
     def runs(self) -> int:
-        """How many runs count."""
+        """Number of runs in the tables."""
         return sum(len(group.runs) for part in self.parts for group in part.groups)
 
 
 def compare(finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun]) -> Comparison:
-    """Put runs into tables, one a test set."""
+    """Sort runs into tables, one per test set."""
     comparables = part_by_test_set(finished)
     names = [comparable.dataset for comparable in comparables]
     parts = [
@@ -77,7 +77,7 @@ def compare(finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun]
 
 
 def show_spread(spread: Spread) -> str:
-    """Write percent: `97.2 ± 0.3` (sample standard deviation), `97.0 – 97.4` in brackets for two, bare for one."""
+    """Write percent: `97.2 ± 0.3` (sample standard deviation), minimum and maximum in brackets for two."""
     mean = f"{100 * spread.mean:.1f}"
     if spread.deviation is not None:
         return f"{mean} ± {100 * spread.deviation:.1f}"
@@ -85,12 +85,12 @@ def show_spread(spread: Spread) -> str:
 
 
 def show_images(group: Group) -> str:
-    """Write the labelled images of an average class."""
+    """Write the labelled images per class."""
     return "?" if group.per_class is None else f"{group.per_class:.0f}"
 
 
 def screen(comparison: Comparison) -> str:
-    """Return aligned tables, one a test set, and what did not finish."""
+    """Return aligned tables, one per test set, and the unfinished runs."""
     header = ["strategy", "backbone", "images/class", "seeds", "test top-1, %", "balanced, %", "val top-1, %", "time"]
     lines = []
     for part in comparison.parts:
@@ -109,15 +109,15 @@ def screen(comparison: Comparison) -> str:
             for group in part.groups
         ]
         lines += ["", part.title, *_aligned([["  " + header[0], *header[1:]], *rows])]
-    lines.append("* none with as many images is both quicker and better")
+    lines.append("* Pareto-optimal: no group with the same number of images is both faster and more accurate")
     if comparison.unfinished:
-        lines += ["", f"Left out, not done ({len(comparison.unfinished)}):"]
+        lines += ["", f"Unfinished runs, not included ({len(comparison.unfinished)}):"]
         lines += [f"  {run.folder.name}: {run.status}, {run.reason}" for run in comparison.unfinished]
     return "\n".join(lines)
 
 
 def csv_rows(comparison: Comparison) -> list[list[object]]:
-    """Return a row a group, in the order of `COLUMNS`; fractions in [0, 1], seconds; empty where there is no value."""
+    """Return one row per group, in the order of `COLUMNS`; fractions in [0, 1], seconds; empty if missing."""
     return [
         [
             *(part.dataset, part.images, part.number or 1, group.strategy, group.backbone, group.weights),
@@ -136,7 +136,7 @@ def csv_rows(comparison: Comparison) -> list[list[object]]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Return everything as plain containers, down to the single runs."""
+    """Return the comparison as plain containers, including the single runs."""
     return {
         "test_sets": [
             {
@@ -186,7 +186,7 @@ def _figures(spread: Spread) -> list[object]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int = 2) -> list[str]:
-    """Return lines with columns of equal width, the first `left` of them left-aligned, two spaces in between."""
+    """Return lines with columns of equal width, the first `left` of them left-aligned, separated by two spaces."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
@@ -198,5 +198,5 @@ def _aligned(rows: Sequence[Sequence[str]], left: int = 2) -> list[str]:
 
 
 def folders(runs: Any) -> list[Path]:
-    """Return what `runs=` names: a folder, or a list of folders."""
+    """Return the folders of `runs=`, which is a folder or a list of folders."""
     return [Path(str(one)).expanduser() for one in (runs if isinstance(runs, list) else [runs])]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seed only, as one row: mean and spread of accuracy, mean cost."""
+"""Groups of runs that differ only in the seed: mean and spread of accuracy, mean cost."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from transferkit.compare.variants import Variant, family, find_variants, show_va
 
 @dataclass(frozen=True)
 class Spread:
-    """Values of several seeds: mean, number, least, greatest and sample standard deviation.
+    """Values of several seeds: mean, number, minimum, maximum and sample standard deviation.
 
-    The last is None for fewer than three values: two say too little about it, and are better given as they are.
+    The last is None for fewer than three values, which are too few to estimate it.
     """
 
     mean: float
@@ -33,9 +33,9 @@ class Group:
         backbone: Its name.
         weights: Their name.
         strategy: Its name.
-        variant: The keys, other than the seed, in which it differs from other groups, with its values.
-        runs: One a seed, in the order of the seeds.
-        repeated: Further runs of the same seeds, older than those of `runs`, that do not count.
+        variant: The settings, other than the seed, in which it differs from other groups.
+        runs: One per seed, in the order of the seeds.
+        repeated: Number of older runs with the same seeds, which are ignored.
     """
 
     backbone: str
@@ -47,7 +47,7 @@ class Group:
 
     @property
     def label(self) -> str:
-        """Strategy, and the settings that vary, but for how much of the data was used."""
+        """Strategy, and the settings that vary, except the size of the subset."""
         more = show_variant(self.variant)
         return f"{self.strategy} ({more})" if more else self.strategy
 
@@ -58,7 +58,7 @@ class Group:
 
     @property
     def seeds(self) -> list[int]:
-        """Of the runs."""
+        """The seeds of the runs."""
         return [run.metrics["seed"] for run in self.runs]
 
     @property
@@ -73,7 +73,7 @@ class Group:
 
     @property
     def val_top1(self) -> float:
-        """Mean over the runs."""
+        """Mean val top-1 accuracy over the runs."""
         return fmean(run.metrics["val"]["top1"] for run in self.runs)
 
     @property
@@ -83,12 +83,12 @@ class Group:
 
     @property
     def trainable_parameters(self) -> float:
-        """Mean over the runs: a stage that was chosen by val may differ between seeds."""
+        """Mean over the runs: the stage selected on val may differ between seeds."""
         return fmean(run.metrics["trainable_parameters"] for run in self.runs)
 
     @property
     def per_class(self) -> float | None:
-        """Labelled images (train and val) of an average class."""
+        """Labelled images (train and val) per class, on average."""
         counts = [run.per_class for run in self.runs]
         known = [count for count in counts if count is not None]
         return fmean(known) if known else None
@@ -101,9 +101,9 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def make_groups(comparable: Comparable) -> list[Group]:
-    """Group the runs of one test set; those with most images first, and of these the best on val first.
+    """Group the runs of one test set, sorted by images per class (descending) and accuracy on val (descending).
 
-    Of several runs with the same seed in a group only the newest counts: they are one result, not several.
+    Of several runs with the same seed in a group only the newest is used: they are one result, not several.
     """
     groups: dict[tuple[Any, ...], list[FinishedRun]] = {}
     variants: dict[tuple[Any, ...], Variant] = {}
@@ -122,7 +122,7 @@ def _make_group(runs: Sequence[FinishedRun], variant: Variant) -> Group:
 
 
 def pareto_front(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups that no other beats in both accuracy and duration, the quickest first."""
+    """Return the Pareto-optimal groups (no other is both faster and more accurate), the fastest first."""
     front: list[Group] = []
     for group in sorted(groups, key=lambda group: (group.seconds, -group.top1.mean)):
         if not front or group.top1.mean > front[-1].top1.mean:
@@ -131,9 +131,9 @@ def pareto_front(groups: Sequence[Group]) -> list[Group]:
 
 
 def by_images(groups: Sequence[Group]) -> Mapping[float, list[Group]]:
-    """Return the groups by labelled images a class, most first; a single entry where that does not vary.
+    """Return the groups by labelled images per class, most first.
 
-    Groups that differ by less than a tenth of an image a class count as equal: cuts round differently.
+    Groups that differ by less than a tenth of an image per class count as equal, since splits round differently.
     """
     found: dict[float, list[Group]] = {}
     for group in groups:

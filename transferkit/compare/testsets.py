@@ -1,4 +1,4 @@
-"""Which runs report on the same test images: only those may stand in one table."""
+"""Runs grouped by their test images: only runs with the same ones are comparable."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from transferkit.compare.collect import FinishedRun
 from transferkit.compare.partition import partition
 
 TRAINING_ONLY = ("dataset.per_class", "dataset.fraction", "dataset.val_fraction")
-"""Settings of a data set that leave its test split as it is."""
+"""Settings of a data set that do not change its test split."""
 
 
 @dataclass(frozen=True)
 class Comparable:
-    """Runs on the same data set that may be compared.
+    """Comparable runs on the same data set.
 
-    Where the data set has no test split of its own, each seed cuts another one: then runs of equal seeds share it.
+    If the data set provides no test split, each seed cuts a different one, shared by the runs with that seed.
 
     Attributes:
         dataset: Its name.
-        images: Of test.
+        images: Number of test images.
         runs: At least one.
     """
 
@@ -28,11 +28,11 @@ class Comparable:
 
 
 def part_by_test_set(runs: Sequence[FinishedRun]) -> list[Comparable]:
-    """Group runs by what they were tested on.
+    """Group runs by their test images.
 
     Two runs belong together if their data set and number of test images are equal, and either the test images are the
-    same, or both follow from equal settings. The second does not hold for settings that gave different images for the
-    same seed: the data have changed in between.
+    same, or both were cut with the same settings. The latter does not hold if the same settings and seed gave different
+    images: then the data have changed in between.
     """
     parts = []
     for same_size in partition(runs, lambda run: (run.metrics["dataset"], run.metrics["test"]["n"])):
@@ -42,7 +42,7 @@ def part_by_test_set(runs: Sequence[FinishedRun]) -> list[Comparable]:
 
 
 def _joined(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """Part `runs` by the links between them; a run without a link to another is a part of its own."""
+    """Connected components of `runs`: linked by equal test images or equal settings."""
     links = [part for part in partition(runs, lambda run: run.test_images) if part[0].test_images is not None]
     links += [part for part in partition(runs, _cut) if not _contradict(part)]
     parts = [[run] for run in runs]
@@ -53,7 +53,7 @@ def _joined(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 
 
 def _cut(run: FinishedRun) -> Hashable:
-    """The settings that decide which images test holds, but for the seed."""
+    """The settings that determine the test images, except the seed."""
     settings = {key: value for key, value in run.settings.items() if key.startswith("dataset.")}
     return tuple(sorted((key, repr(value)) for key, value in settings.items() if key not in TRAINING_ONLY))
 

@@ -1,4 +1,4 @@
-"""In which settings, other than the seed, runs differ: what tells the groups of a comparison apart."""
+"""The settings, other than the seed, in which runs differ. They distinguish the groups of a comparison."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ Variant = dict[str, Any]
 """Dotted key to value, for the keys that vary."""
 
 WITHOUT_EFFECT = ("seed", "run", "runs", "images", "cache", "logger", "task", "experiment", "trainer.num_workers")
-"""Keys and groups that leave the figures as they are."""
+"""Keys and groups that do not change the results."""
 
 SUBSET = ("dataset.per_class", "dataset.fraction")
-"""How much of the data was used: a column of its own, not a part of the name."""
+"""The size of the subset: a column of the table, not part of the name."""
 
 ABSENT = "(not set)"
 
@@ -48,9 +48,9 @@ def _varying(runs: Sequence[FinishedRun], wanted: Any) -> list[Variant]:
 
 
 def _compare_group(runs: Sequence[FinishedRun], group: str, keys: Sequence[str], variants: list[Variant]) -> None:
-    """Add to `variants` in what the runs differ within a group: by its name, and runs of one name by their keys.
+    """Add to `variants` the differences within a configuration group: its name, or for equal names its keys.
 
-    So `augment=none` and `augment=strong` differ in one thing, not in every transform.
+    So `augment=none` and `augment=strong` differ in one setting, not in every transform.
     """
     choices = [run.settings.get(f"{group}.name", ABSENT) for run in runs]
     if len({_frozen(choice) for choice in choices}) > 1:
@@ -65,12 +65,12 @@ def _compare_group(runs: Sequence[FinishedRun], group: str, keys: Sequence[str],
 
 
 def show_variant(variant: Mapping[str, Any]) -> str:
-    """Write `optimizer=sgd, strategy.probe.Cs=5`, without what says how much of the data was used."""
+    """Write `optimizer=sgd, strategy.probe.Cs=5`, without the size of the subset."""
     return ", ".join(f"{key}={show_value(value)}" for key, value in variant.items() if key not in SUBSET)
 
 
 def show_value(value: Any) -> str:
-    """Write a value as the command line takes it."""
+    """Write a value in the syntax of the command line."""
     if value is None:
         return "null"
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % means being right in 80 % of the cases."""
+"""Bins of a reliability diagram: accuracy over confidence."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Bin:
 
 
 def reliability_bins(probabilities: FloatArray, labels: IntArray, bins: int = ECE_BINS) -> list[Bin]:
-    """Return the bins that hold an image, least confident first: those of `transferkit.metrics.ece`.
+    """Return the non-empty bins of `transferkit.metrics.ece`, lowest confidence first.
 
     Args:
         probabilities: (N, K).

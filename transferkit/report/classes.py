@@ -1,4 +1,4 @@
-"""Which classes are recognised, and what they are taken for."""
+"""Confusion matrix, and precision and recall per class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class; what cannot be computed (recall without test images, precision of what is never predicted) is NaN.
+    """Metrics of one class; NaN if undefined (recall without test images, precision of a class never predicted).
 
     Attributes:
         name: Of the class.
-        precision: Share of what was given this label that has it.
-        recall: Share of this class that was recognised.
+        precision: Share of the images predicted as this class that belong to it.
+        recall: Share of the images of this class that were predicted as such.
         f1: Harmonic mean of both.
         counts: Split name to number of images.
     """
@@ -31,7 +31,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """`count` images of class `true`, a `share` of its images, were taken for `predicted`."""
+    """`count` images of class `true`, a `share` of its images, were classified as `predicted`."""
 
     true: str
     predicted: str
@@ -55,7 +55,7 @@ class Confusion:
 
 
 def confuse(labels: IntArray, predicted: IntArray, names: Sequence[str]) -> Confusion:
-    """Count how often each class (of `names`) is taken for each; `labels` and `predicted` are (N,)."""
+    """Compute the confusion matrix of the classes `names`; `labels` and `predicted` are (N,)."""
     counts = confusion_matrix(labels, predicted, labels=np.arange(len(names)))
     return Confusion(names, counts, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
@@ -74,7 +74,7 @@ def confused_pairs(confusion: Confusion, limit: int) -> list[ConfusedPair]:
 def class_rows(
     labels: IntArray, predicted: IntArray, names: Sequence[str], counts: Mapping[str, IntArray]
 ) -> list[ClassRow]:
-    """Return one row a class: the lowest F1 first, of equal ones the lowest recall; classes without test images last.
+    """Return one row per class: the lowest F1 first, then the lowest recall; classes without test images last.
 
     Args:
         labels: (N,).

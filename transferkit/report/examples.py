@@ -1,4 +1,4 @@
-"""Test images to look at: the worst mistakes, and some of every kind that are right."""
+"""Example test images: the most confident mistakes, and correct predictions of every class."""
 
 import os
 from base64 import b64encode
@@ -16,20 +16,20 @@ from transferkit.errors import TransferkitError
 
 THUMBNAIL_SIDE = 128
 TINY_SIDE = 32
-"""Images up to this size are kept without loss: JPEG blurs them, and they are small anyway."""
+"""Images up to this size are stored without loss, since JPEG blurs them."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One test image with what the model said.
+    """One test image with its prediction.
 
     Attributes:
-        name: Path below the folder that the images shown share, or index.
+        name: Path below the common folder of the images shown, or index.
         true: Name of its class.
-        predicted: Name of the class it was given.
+        predicted: Name of the predicted class.
         confidence: Probability of the predicted class.
-        picture: A `data:` address of the thumbnail, or None if the image cannot be read.
-        tiny: Whether it is to be enlarged with visible pixels.
+        picture: A `data:` URI of the thumbnail, or None if the image cannot be read.
+        tiny: Whether it is enlarged with visible pixels.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Example:
 
 
 def worst_mistakes(test: ImageSet, probabilities: Probabilities, limit: int) -> npt.NDArray[np.int64]:
-    """Return the indices of up to `limit` images that are wrong, the most confident first."""
+    """Return the indices of up to `limit` misclassified images, the most confident first."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != test.labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:limit]
 
 
 def right_examples(test: ImageSet, probabilities: Probabilities, limit: int) -> npt.NDArray[np.int64]:
-    """Return the indices of up to `limit` images that are right, spread over the classes and ordered by class."""
+    """Return the indices of up to `limit` correctly classified images, spread over the classes and ordered by class."""
     right = np.flatnonzero(probabilities.argmax(axis=1) == test.labels)
     by_class = [right[test.labels[right] == label] for label in np.unique(test.labels[right])]
     if len(by_class) > limit:
@@ -61,7 +61,7 @@ def right_examples(test: ImageSet, probabilities: Probabilities, limit: int) -> 
 def examples(
     test: ImageSet, probabilities: Probabilities, class_names: Sequence[str], indices: npt.NDArray[np.int64]
 ) -> list[Example]:
-    """Return the images at `indices` in this order."""
+    """Return the images at `indices`, in this order."""
     chosen = test.subset(indices)
     names = short_names(chosen.names) if chosen.in_files else chosen.names
     rows = []
@@ -74,7 +74,7 @@ def examples(
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """Return what lies below the folder that all `paths` share."""
+    """Return the paths relative to their common folder."""
     paths = [os.path.abspath(path) for path in paths]
     try:
         shared = os.path.commonpath([os.path.dirname(path) for path in paths])
@@ -84,9 +84,9 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def thumbnail(test: ImageSet, index: int) -> tuple[str | None, bool]:
-    """Return a `data:` address of the image, at most 128 pixels wide and high, and whether the original is tiny.
+    """Return a `data:` URI of the image, at most 128 pixels wide and high, and whether the original is tiny.
 
-    An image that can no longer be read gives None: the report is for the rest.
+    For an image that can no longer be read it is None, so that the report is still written.
     """
     try:
         image = test.image(index)
@@ -99,7 +99,7 @@ def thumbnail(test: ImageSet, index: int) -> tuple[str | None, bool]:
 
 
 def data_uri(image: Image.Image, kind: str, **options: int) -> str:
-    """Encode `image` as PNG or JPEG into a `data:` address."""
+    """Encode `image` as PNG or JPEG into a `data:` URI."""
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{b64encode(buffer.getvalue()).decode()}"

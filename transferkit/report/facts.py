@@ -1,4 +1,4 @@
-"""What the report says in words and short tables: result, setting, cost, data, versions."""
+"""The facts of the report in words and short tables: result, setting, cost, data, versions."""
 
 import platform
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from transferkit.report.interval import wilson_interval
 from transferkit.report.run_result import RunResult
 
 TOP5_FROM = 6
-"""With fewer classes top-5 accuracy says nothing."""
+"""Fewest classes for which top-5 accuracy is shown."""
 
 SCORES = {
-    "top1": ("Top-1 accuracy", "the likeliest class is the true one"),
-    "top5": ("Top-5 accuracy", "the true class is among the five likeliest"),
-    "balanced_accuracy": ("Balanced accuracy", "mean over the classes of the share recognised"),
-    "nll": ("Negative log-likelihood", "nats per image; 0 is perfect, large is confidently wrong"),
+    "top1": ("Top-1 accuracy", "share of images whose most likely class is correct"),
+    "top5": ("Top-5 accuracy", "share of images whose class is among the five most likely"),
+    "balanced_accuracy": ("Balanced accuracy", "mean recall over the classes"),
+    "nll": ("Negative log-likelihood", "nats per image; 0 is perfect, confident mistakes raise it"),
     "ece": ("Calibration error (ECE)", "mean gap between confidence and accuracy; 0 is perfect"),
     "n": ("Images", ""),
 }
 
 STEPS = {
     "data": "reading and splitting the data",
-    "extract": "features from the frozen backbone",
+    "extract": "extracting features from the frozen backbone",
     "fit": "fitting",
     "evaluate": "evaluation",
 }
@@ -41,7 +41,7 @@ class Headline:
         n: Test images.
         low: Lower bound of the 95 % interval of the accuracy.
         high: Upper bound.
-        guessing: Accuracy of always giving the commonest class of the test images.
+        guessing: Accuracy of always predicting the most frequent class of the test images.
         commonest: Its name.
     """
 
@@ -55,7 +55,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Score:
-    """A row of the table of results: `kind` (the key in metrics.json) decides how the `values` per split are shown."""
+    """A row of the table of results: `kind` (the key in metrics.json) sets the format of the `values` per split."""
 
     kind: str
     name: str
@@ -65,7 +65,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, over all classes and of the smallest and largest class."""
+    """Number of images of one split, in total and of the smallest and largest class."""
 
     name: str
     images: int
@@ -74,7 +74,7 @@ class Split:
 
 
 def headline(result: RunResult) -> Headline:
-    """Count what is right, and compare with guessing."""
+    """Count the correct predictions, and compare with the most frequent class."""
     labels = result.test.labels
     correct, n = int((result.probabilities.argmax(axis=1) == labels).sum()), len(labels)
     counts = np.bincount(labels, minlength=len(result.class_names))
@@ -83,7 +83,7 @@ def headline(result: RunResult) -> Headline:
 
 
 def scores(result: RunResult) -> list[Score]:
-    """Return the rows of the table of results, with the splits that were measured."""
+    """Return the table of results, with the splits that were measured."""
     few = len(result.class_names) < TOP5_FROM
     splits = [split for split in ("val", "test") if split in result.metrics]
     return [
@@ -94,13 +94,13 @@ def scores(result: RunResult) -> list[Score]:
 
 
 def chosen_C(result: RunResult) -> dict[str, float]:
-    """Return the value of C that was chosen, per stage with a sweep."""
+    """Return the selected C of each stage with a sweep."""
     stages = result.metrics.get("stages", {})
     return {stage: stages[stage]["C"] for stage in result.sweep if "C" in stages.get(stage, {})}
 
 
 def setting(result: RunResult) -> dict[str, str]:
-    """Return what was put together: data set, backbone, strategy, place of the head."""
+    """Return the setting of the run: data set, backbone, strategy, head, protocol, precision."""
     metrics = result.metrics
     names = {
         "Data set": f"{metrics['dataset']}, {len(result.class_names)} classes",
@@ -115,7 +115,7 @@ def setting(result: RunResult) -> dict[str, str]:
 
 
 def head(metrics: Mapping[str, Any]) -> str:
-    """Return what kind of head the model has, and on which of the stages that were tried."""
+    """Return the kind of head, and the stage it is on."""
     kind = f"{plural(metrics['k'], 'nearest neighbour')} ({metrics['metric']})" if "k" in metrics else "linear"
     stages = metrics.get("stages", {})
     chosen = [metrics["stage"]] if "stage" in metrics else list(stages)
@@ -129,7 +129,7 @@ def _features(stage: str, figures: Mapping[str, Any], metrics: Mapping[str, Any]
 
 
 def stage_scores(result: RunResult) -> dict[str, float]:
-    """Return top-1 on val of every stage that was tried, in the order of the network."""
+    """Return top-1 on val of every probed stage, in the order of the network."""
     stages = result.metrics.get("stages", {})
     return {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
 
@@ -143,24 +143,24 @@ def splits(result: RunResult) -> list[Split]:
 
 
 def cost(result: RunResult) -> dict[str, float]:
-    """Return the seconds of each step, in the order they ran, and those of the rest."""
+    """Return the seconds of each step in order, and of the rest."""
     seconds: dict[str, float] = dict(result.metrics.get("seconds", {}))
     total = seconds.pop("total", None)
     rows = {STEPS.get(step, step): value for step, value in seconds.items()}
     if total is not None:
-        rows["everything else until this report"] = max(0.0, total - sum(seconds.values()))
+        rows["other (until this report)"] = max(0.0, total - sum(seconds.values()))
         rows["total"] = total
     return rows
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a repetition needs."""
+    """Return the versions of the software that computed the result."""
     packages = {name: version(name) for name in ("torch", "torchvision", "timm", "scikit-learn")}
     return {"transferkit": __version__, **packages, "Python": platform.python_version(), "System": platform.platform()}
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would: `3.2 s`, `2 min 05 s`, `1 h 03 min`."""
+    """Write seconds in readable units: `3.2 s`, `2 min 05 s`, `1 h 03 min`."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -192,7 +192,7 @@ def plural(n: int, noun: str) -> str:
 
 
 def as_yaml(settings: Mapping[str, Any]) -> str:
-    """Write the resolved configuration as it could stand in a file."""
+    """Write the resolved configuration as YAML."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.create(dict(settings)))

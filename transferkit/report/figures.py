@@ -1,4 +1,4 @@
-"""Figures as inline SVG that take their colours and fonts from the page, so that they follow light and dark."""
+"""Figures as inline SVG with the colours and fonts of the page, so that they follow its light or dark theme."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from transferkit.report.examples import data_uri
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours drawn by matplotlib -> what the page's style sheet calls them.
+# Colours drawn by matplotlib -> their variables in the page's style sheet.
 INK, MUTED, RULE = "#0a0001", "#0a0002", "#0a0003"
 LINES = ("#0a0004", "#0a0005", "#0a0006", "#0a0007", "#0a0008", "#0a0009", "#0a000a", "#0a000b")
 PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", RULE: "--rule"} | {
@@ -26,14 +26,14 @@ PAGE_COLOURS = {INK: "--ink", MUTED: "--muted", RULE: "--rule"} | {
 HIT, MISS = (15, 140, 128), (214, 90, 20)
 PICTURE_SIDE = 250
 DOTS_TO = 40
-"""Up to so many epochs each has a dot."""
+"""Maximum number of epochs drawn with a dot each."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Sweep = Mapping[str, Sequence[Mapping[str, float]]]
 
 
 def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
-    """Draw top-1 on val (percent) over C, a line a stage; the chosen C of each stage is marked."""
+    """Draw top-1 on val (percent) over C, one line per stage; the selected C of each stage is marked."""
     with new_figure(4.9, 2.8) as (figure, axes):
         for (stage, rows), colour in zip(sweep.items(), LINES * len(sweep), strict=False):
             rows = sorted(rows, key=lambda row: row["C"])
@@ -42,7 +42,7 @@ def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
             axes.plot([row["C"] for row in marked], [100 * row["val_top1"] for row in marked], "o", color=colour, ms=7)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda C, _: "10" + f"{round(np.log10(C))}".translate(SUPERSCRIPT))
-        axes.set_xlabel("C (to the right: weaker regularisation)")
+        axes.set_xlabel("C (larger: weaker regularisation)")
         axes.set_ylabel("top-1 on val, %")
         if len(sweep) > 1:
             axes.legend(frameon=False, labelcolor=INK, ncols=2)
@@ -50,7 +50,7 @@ def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
 
 
 def depth_figure(top1: Mapping[str, float], chosen: str | None) -> str:
-    """Draw top-1 on val (percent) over the stages, in the order of the network; the chosen one is marked."""
+    """Draw top-1 on val (percent) over the stages, in the order of the network; the selected one is marked."""
     stages, values = list(top1), [100 * value for value in top1.values()]
     with new_figure(4.9, 2.6) as (figure, axes):
         axes.plot(stages, values, "o-", color=LINES[0], ms=4)
@@ -64,8 +64,8 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
     """Draw loss and top-1 on val (percent) over the epochs of all phases, one after the other.
 
     Args:
-        history: One row an epoch; what is missing in it is not drawn.
-        kept: The epoch that was kept, by phase; it is marked.
+        history: One row per epoch; missing values are not drawn.
+        kept: The best epoch by phase; it is marked.
     """
     phases = [str(row.get("phase", "")) for row in history]
     starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
@@ -91,30 +91,30 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
 
 
 def _column(history: Sequence[Mapping[str, Any]], key: str) -> npt.NDArray[np.float64]:
-    """The values of a column, NaN where a row has none."""
+    """The values of a column, NaN where missing."""
     values = [row.get(key) for row in history]
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def reliability_figure(bins: Sequence[Bin]) -> str:
-    """Draw accuracy over confidence, a bar a bin, and how many images lie in each bin beneath."""
+    """Draw accuracy over confidence, one bar per bin, and below it the number of images in each bin."""
     left, width = [100 * b.lower for b in bins], [100 * (b.upper - b.lower) for b in bins]
     confidence, accuracy = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
     with new_figure(4.6, 4.6, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
         axes.plot([0, 100], [0, 100], "--", color=MUTED, lw=1)
         axes.bar(left, accuracy, width, align="edge", color=LINES[0], alpha=0.35, ec=LINES[0])
         axes.plot(confidence, accuracy, "o", color=LINES[0], ms=5, clip_on=False)
-        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="of these right, %")
+        axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
         below.bar(left, [b.count for b in bins], width, align="edge", color=MUTED, alpha=0.35, ec=MUTED)
         below.set(xlabel="confidence, %", ylabel="images")
         below.yaxis.get_major_locator().set_params(integer=True, nbins=3)
-        return to_svg(figure, "Reliability diagram: share of correct answers over confidence")
+        return to_svg(figure, "Reliability diagram: accuracy over confidence")
 
 
 def confusion_picture(confusion: Confusion) -> str:
-    """Draw the matrix as a picture, as a `data:` address: for many classes, a pixel a cell or block of cells.
+    """Draw the matrix as an image in a `data:` URI: for many classes, one pixel per cell or block of cells.
 
-    Transparent where nothing was counted, so that it fits a light and a dark page.
+    Transparent where no image was counted, so that it fits a light and a dark page.
     """
     block = cells_per_pixel(len(confusion.names))
     starts = np.arange(0, len(confusion.names), block)
@@ -132,15 +132,15 @@ def confusion_picture(confusion: Confusion) -> str:
 
 
 def cells_per_pixel(num_classes: int) -> int:
-    """Return how many classes share a row of the picture, so that it has at most `PICTURE_SIDE` of them."""
+    """Return the number of classes per row of the image, so that it has at most `PICTURE_SIDE` rows."""
     return -(-num_classes // PICTURE_SIDE)
 
 
 @contextmanager
 def new_figure(width: float, height: float, rows: int = 1, **options: Any) -> Iterator[tuple["Figure", Any]]:
-    """Give a figure (inches) and its axes; inside, matplotlib has its own defaults, not the user's, and our look.
+    """Give a figure (inches) and its axes, with matplotlib's defaults instead of the user's, and the report's style.
 
-    All of the drawing belongs inside: matplotlib reads some settings only when it draws.
+    Draw and save inside the context: matplotlib reads some settings only when it draws.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
@@ -162,8 +162,8 @@ def to_svg(figure: "Figure", title: str) -> str:
     view_box = re.search(r'viewBox="[^"]*"', svg)
     assert view_box is not None
     body = svg[svg.index("</metadata>") + len("</metadata>") :]
-    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)  # would hold for the whole page
-    body = re.sub(r'<g id="[^"]*"', "<g", body)  # not referred to, and not unique in a page with two figures
+    body = re.sub(r"<style.*?</style>", "", body, count=1, flags=re.DOTALL)  # would apply to the whole page
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # unused, and not unique in a page with two figures
     body = re.sub(r" font-family: [^;]*;", "", body)
     body = re.sub(r"#0a00[0-9a-f]{2}", lambda match: f"var({PAGE_COLOURS[match[0]]})", body)
     body = re.sub(r"\s+", " ", body)

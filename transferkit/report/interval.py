@@ -1,4 +1,4 @@
-"""How sure a share is that was counted on few images."""
+"""Confidence interval of an accuracy."""
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Test images beside the training images that a nearest-neighbour model finds nearest to them."""
+"""Test images with their nearest training images, for the report of a nearest-neighbour model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class Near:
         label: Name of its class.
         same: Whether that is the class of the test image.
         distance: In the metric of the model.
-        picture: A `data:` address of the thumbnail, or None if the image cannot be read.
-        tiny: Whether it is to be enlarged with visible pixels.
+        picture: A `data:` URI of the thumbnail, or None if the image cannot be read.
+        tiny: Whether it is enlarged with visible pixels.
     """
 
     label: str
@@ -40,11 +40,11 @@ class Near:
 def find_neighborhoods(
     model: TransferModel, data: ImageData, probabilities: Probabilities, extract: Extract
 ) -> list[Neighborhood]:
-    """Find the neighbours of the worst mistakes on test, and of some images that are right.
+    """Find the neighbours of the most confident mistakes on test, and of some correct predictions.
 
     Args:
-        model: With a gallery of train and val, in this order; of other models there is nothing to show.
-        data: What it was fitted to.
+        model: With a gallery of train and val, in this order; other models give an empty list.
+        data: The data it was fitted on.
         probabilities: (N, K), of the test images.
         extract: Computes the features.
     """
@@ -63,7 +63,7 @@ def find_neighborhoods(
 
 
 def show_neighborhoods(result: RunResult) -> list[tuple[Example, list[Near]]]:
-    """Return every test image chosen with its neighbours, nearest first."""
+    """Return every test image shown, with its neighbours, nearest first."""
     indices = np.array([hood.index for hood in result.neighborhoods], dtype=np.int64)
     tests = examples(result.test, result.probabilities, result.class_names, indices)
     return [
@@ -73,7 +73,7 @@ def show_neighborhoods(result: RunResult) -> list[tuple[Example, list[Near]]]:
 
 
 def _neighbor(data: ImageData, row: int, distance: float) -> Neighbor:
-    """The image of a row of the gallery."""
+    """The image of a gallery row."""
     inside = row < len(data.train)
     return Neighbor(data.train if inside else data.val, row if inside else row - len(data.train), distance)
 

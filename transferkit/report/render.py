@@ -1,4 +1,4 @@
-"""Templates to pages: what every page of ours has in common."""
+"""Rendering of templates to HTML pages."""
 
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,9 @@ def render(template: str, content: dict[str, Any], package: str = "report", **fi
 
     Args:
         template: Its file name.
-        content: All that it shows but the time.
-        package: The sub-package that it lies in; those of `report` can be included.
-        filters: Further ones that it needs.
+        content: Its variables except the time.
+        package: The sub-package of the template; templates of `report` can be included.
+        filters: Additional filters.
     """
     folders = dict.fromkeys([package, "report"])
     env = Environment(
@@ -29,5 +29,5 @@ def render(template: str, content: dict[str, Any], package: str = "report", **fi
     )
     env.filters |= FILTERS | filters
     page = env.get_template(template).render(**content, time=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"))
-    # File names that are not valid UTF-8 hold lone surrogates, which a page must not.
+    # File names that are not valid UTF-8 contain lone surrogates, which are not valid in a page.
     return page.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

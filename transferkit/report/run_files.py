@@ -1,4 +1,4 @@
-"""The tables of a run directory, and the lines that end a run on the screen."""
+"""The tables of a run directory, and the summary of a run for the screen."""
 
 import os
 import shlex
@@ -24,14 +24,14 @@ def write_predictions(
     probabilities: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> None:
-    """Write one row per image: path or index, true label, predicted label, confidence, the five likeliest classes.
+    """Write one row per image: path or index, true label, predicted label, confidence, the five most likely classes.
 
     Args:
         path: The CSV file.
         names: Path or index of N images.
         labels: (N,).
         probabilities: (N, K).
-        class_names: K names; the column `top5` is read by `report.top5.split_names`.
+        class_names: K names, most likely first in the column `top5`, which is read by `report.top5.split_names`.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :NAMES_SHOWN]
     rows = (
@@ -48,14 +48,14 @@ def write_predictions(
 
 
 def write_splits(run_dir: Path, data: ImageData) -> None:
-    """Write `split.csv`, which `dataset=csv` can read again, and `skipped.csv` where images were left out."""
+    """Write `split.csv`, which `dataset=csv` can read, and `skipped.csv` if images were skipped."""
     write_csv(run_dir / "split.csv", ["path", "label", "split"], data.rows())
     if data.skipped:
         write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
 
 
 def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `dataset` settings with `root` and `file` absolute, to find the data again from any directory."""
+    """Return the `dataset` settings with `root` and `file` absolute, so that they hold in any directory."""
     paths = {key: os.path.abspath(os.path.expanduser(dataset[key])) for key in ("root", "file") if dataset.get(key)}
     return {**dataset, **paths}
 

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page for people; no network, no script, light and dark, on screen and paper."""
+"""The report of a run, `report.html`: one self-contained page without network access or scripts."""
 
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,13 @@ from transferkit.report.run_result import RunResult
 
 MISTAKES_SHOWN, RIGHT_SHOWN, PAIRS_SHOWN, CLASSES_SHOWN = 24, 12, 15, 15
 COUNTS_SHOWN_TO = 12
-"""Up to this many classes the cells of the confusion matrix hold their counts."""
+"""Up to this many classes the cells of the confusion matrix show counts."""
 LABELS_SHOWN_TO = 40
-"""Up to this many classes the confusion matrix is a table with labels; beyond it is a picture."""
+"""Up to this many classes the confusion matrix is a table with labels; beyond it is an image."""
 
 
 def write_report(path: Path, result: RunResult) -> None:
-    """Write the report of a run as one HTML file, in one step; an older one is replaced."""
+    """Write the report of a run as one HTML file, atomically; an existing one is replaced."""
     write_text(path, render_report(result))
 
 
@@ -50,7 +50,7 @@ def render_report(result: RunResult) -> str:
 
 
 def content(result: RunResult) -> dict[str, Any]:
-    """Return everything that the template shows."""
+    """Return the variables of the template."""
     test, probabilities, names = result.test, result.probabilities, result.class_names
     predicted = probabilities.argmax(axis=1)
     mistakes = worst_mistakes(test, probabilities, MISTAKES_SHOWN)
@@ -89,7 +89,7 @@ def content(result: RunResult) -> dict[str, Any]:
 
 
 def _stages(result: RunResult) -> dict[str, Any]:
-    """Return the curve over the depth of the network, where several stages were tried."""
+    """Return the accuracy by stage, if several stages were probed."""
     top1, chosen = stage_scores(result), result.metrics.get("stage")
     several = len(top1) > 1
     return {
@@ -100,7 +100,7 @@ def _stages(result: RunResult) -> dict[str, Any]:
 
 
 def _training(result: RunResult) -> dict[str, Any]:
-    """Return the curves over the epochs, where there were any, and how many each phase had."""
+    """Return the training curves and the number of epochs by phase, if there was training."""
     phases: dict[str, int] = {}
     for row in result.history:
         phases[str(row.get("phase", ""))] = phases.get(str(row.get("phase", "")), 0) + 1
@@ -113,7 +113,7 @@ def _training(result: RunResult) -> dict[str, Any]:
 
 
 def _confusion(confusion: Confusion) -> dict[str, Any]:
-    """Return the matrix in the form that suits its size: a table, or a picture; beside large ones the worst pairs."""
+    """Return the confusion matrix as a table or, for many classes, as an image with the most frequent confusions."""
     size = len(confusion.names)
     return {
         "confusion": confusion if size <= LABELS_SHOWN_TO else None,

@@ -1,4 +1,4 @@
-"""What a finished evaluation hands to the files of the run directory and to the report."""
+"""The result of a run, from which the files of the run directory and the report are written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Neighbor:
 
 @dataclass(frozen=True)
 class Neighborhood:
-    """The test image at `index`, and the images nearest to it that its model knows, nearest first."""
+    """The test image at `index`, and its nearest images of train and val, nearest first."""
 
     index: int
     neighbors: Sequence[Neighbor]
@@ -33,17 +33,17 @@ class RunResult:
 
     Attributes:
         settings: The resolved configuration.
-        command: The command line that gives this result again.
+        command: The command line that reproduces this result.
         metrics: The content of `metrics.json`.
         class_names: K names.
         test: The N images of the test split.
         probabilities: (N, K), of the test images.
-        split_note: One line: how the splits came about.
+        split_note: The origin of the splits, in one line.
         class_counts: Split name to images per class (K,).
-        sweep: Per stage that was probed, one row a value of C: `{"C", "val_top1", "val_nll"}`.
-        history: One row an epoch of training: `phase`, `epoch` (from 1 in each phase), `lr`, `train_loss`, `val_loss`,
+        sweep: Per probed stage, one row per value of C: `{"C", "val_top1", "val_nll"}`.
+        history: One row per epoch of training: `phase`, `epoch` (from 1 in each phase), `lr`, `train_loss`, `val_loss`,
             `val_top1`.
-        neighborhoods: Some test images and their nearest training images, where the model is made of such.
+        neighborhoods: Some test images and their nearest training images, for a nearest-neighbour model.
     """
 
     settings: Mapping[str, Any]
