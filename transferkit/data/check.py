@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 
 from PIL import Image
 
+from transferkit.data.decode_memory import fit_in_memory
+from transferkit.data.image_files import read_file
 from transferkit.data.images import UnreadableImage, big_images_allowed, decode, explain, open_image
 
 
@@ -31,8 +32,8 @@ def content_id(content: bytes) -> str:
 def check_file(path: str, thorough: bool = False) -> Checked:
     """Read a file once and see whether it can be decoded; see `check_content`."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
+        content = read_file(path)
+    except (OSError, ValueError) as error:
         return Checked("", explain(error))
     return Checked(content_id(content), check_content(content, thorough))
 
@@ -45,6 +46,7 @@ def check_content(content: bytes, thorough: bool = False) -> str | None:
     """
     try:
         with big_images_allowed(), open_image(content) as image:
+            fit_in_memory(image, content)
             whole = _WHOLE.get(image.format or "")
             if whole is not None and whole(image, content) and not thorough:
                 return None

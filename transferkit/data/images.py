@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -11,20 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from transferkit.errors import TransferkitError
+from transferkit.data.decode_memory import fit_in_memory
+from transferkit.data.image_files import read_file
+from transferkit.errors import TransferkitError, shown_text
 
 log = logging.getLogger(__name__)
 
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 """Raised whenever `decode` gives other pixels than before, so that cached features are computed anew."""
 
-MAX_PIXELS = 1_000_000_000
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "ICO", "TGA")
+"""What is read, whatever a file is called. Pillow knows more, for some of which it starts other programs."""
 
-IMAGE_EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".bmp", ".dib", ".tif", ".tiff"}
-    | {".webp", ".gif", ".avif", ".jp2", ".tga", ".ico"}
-)
-"""torchvision's `ImageFolder` extensions and the other usual ones (lower case, with the dot)."""
+_BIG = 256 * 1024**2
+"""Bytes from which images are decoded one at a time in a process, so that its threads do not add up."""
+_one_big_image = threading.Lock()
 
 
 class UnreadableImage(TransferkitError):
@@ -36,7 +38,7 @@ class UnreadableImage(TransferkitError):
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"cannot read image {path}: {reason}")
+        super().__init__(f"cannot read image {shown_text(path)}: {shown_text(reason)}")
         self.path = path
         self.reason = reason
 
@@ -60,31 +62,43 @@ def decode(source: str | Path | bytes | Image.Image, name: str | None = None) ->
         A new RGB image that holds no file open.
 
     Raises:
-        UnreadableImage: Missing, empty, truncated, not an image, or of more than 1 gigapixel.
+        UnreadableImage: Missing, empty, truncated, not an image, no ordinary file, or of so many pixels that decoding
+            takes more than `decode_memory.MAX_DECODE_BYTES`. JPEGs of more are decoded at a smaller size.
     """
     label = name or (str(source) if isinstance(source, str | Path) else "(image in memory)")
+    content = source if isinstance(source, bytes) else b""
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source.copy())
-        with big_images_allowed(), open_image(source) as image:
-            image.load()
-            return _to_rgb(image)
+        content = read_file(source) if isinstance(source, str | Path) else source
+        with big_images_allowed(), open_image(content) as image:
+            return _load(image, content)
     except Exception as error:  # Pillow's plugins raise nearly everything on broken files
-        raise UnreadableImage(label, explain(error, source)) from error
+        raise UnreadableImage(label, explain(error, content)) from error
 
 
-def open_image(source: str | Path | bytes) -> Image.Image:
-    """Read the header only, within `big_images_allowed`.
+def open_image(content: bytes) -> Image.Image:
+    """Read the header only, within `big_images_allowed`; `fit_in_memory` then says whether it may be decoded.
 
     Raises:
-        ValueError: More than `MAX_PIXELS`. Besides, whatever Pillow raises.
+        ValueError: There is no content. Besides, whatever Pillow raises.
     """
-    if source == b"":
+    if not content:
         raise ValueError("the file is empty (0 bytes)")
-    image = Image.open(BytesIO(source) if isinstance(source, bytes) else source)
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than the limit of 1 gigapixel")
-    return image
+    return Image.open(BytesIO(content), formats=_formats())
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF, say, is not in every build
+
+
+def _load(image: Image.Image, content: bytes) -> Image.Image:
+    big = fit_in_memory(image, content) > _BIG
+    with _one_big_image if big else nullcontext():
+        image.load()
+        return _to_rgb(image)
 
 
 class _BombLimit:
@@ -111,16 +125,15 @@ def big_images_allowed() -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = _BombLimit.saved
 
 
-def explain(error: Exception, source: object = None) -> str:
+def explain(error: Exception, content: bytes = b"") -> str:
     """Say in a person's words why an image cannot be read."""
-    if source == b"" or (isinstance(source, str | Path) and Path(source).is_file() and not Path(source).stat().st_size):
-        return "the file is empty (0 bytes)"
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError | IsADirectoryError):
         return (error.strerror or "cannot be opened").lower()
     if isinstance(error, UnidentifiedImageError):
-        return "not an image in any format that Pillow reads"
+        known = "not an image in a format that is read here"
+        return f"{known}: HEIC or the like, convert it" if content[4:8] == b"ftyp" else known
     if isinstance(error, MemoryError):
         return "too large for the memory of this machine"
     text = str(error) or type(error).__name__
@@ -133,8 +146,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_float_to_8bit(np.asarray(image))).convert("RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
         # Pillow's own conversion clips at 255 instead of scaling
-        wide = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
+        wide = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
+        wide += 128
+        wide //= 257
+        return Image.fromarray(wide.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         white = Image.new("RGBA", colours.size, "white")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from transferkit.arrays import Labels
 from transferkit.data.check import check_file, content_id
+from transferkit.data.image_files import read_file
 from transferkit.data.images import UnreadableImage, decode, explain
 from transferkit.data.pool import map_threads
 from transferkit.progress import Advance
@@ -22,8 +23,8 @@ class _Files:
 
     def content(self, i: int) -> bytes:
         try:
-            return Path(self.names[i]).read_bytes()
-        except OSError as error:
+            return read_file(self.names[i])
+        except (OSError, ValueError) as error:
             raise UnreadableImage(self.names[i], explain(error)) from error
 
     def image(self, i: int) -> Image.Image:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from transferkit.data.image_files import IMAGE_EXTENSIONS
 from transferkit.data.imagedata import RawData
-from transferkit.data.images import IMAGE_EXTENSIONS
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import shown
 from transferkit.errors import TransferkitError
