@@ -24,8 +24,8 @@ from transferkit.config.compose import load_strategy_settings
 from transferkit.data.load_data import load_data
 from transferkit.features.from_settings import make_extractor
 from transferkit.metrics import compute_metrics
-from transferkit.models.center_crop import center_probabilities
-from transferkit.strategies.context import Context
+from transferkit.models.protocols import center_probabilities
+from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
@@ -57,13 +57,14 @@ def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: lis
     data, backbone, number = case
     per_class = "null" if number == "all" else number
     overrides = [*overrides, f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}"]
-    settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0"])
+    settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0", "cache.enabled=false"])
     images = load_data(settings["dataset"], seed)
     torch.manual_seed(seed)
     network = create_backbone_from_config(settings["backbone"])
-    extract, start = make_extractor(settings, keep=False), time.process_time()
+    extract, start = make_extractor(settings), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        fitted = fit_strategy(Context(network, images, settings, extract, StepTimer(), Path(folder)))
+        plan = find_plan(settings)
+        fitted = fit_strategy(Context(network, images, settings, extract, StepTimer(), Path(folder), plan))
     seconds = time.process_time() - start
     top1 = compute_metrics(center_probabilities(fitted.model, images.test, extract), images.test.labels)["top1"]
     about = {"data": data, "backbone": backbone, "per_class": number, "train": len(images.train), "strategy": strategy}

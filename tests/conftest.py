@@ -1,5 +1,7 @@
-"""What several test modules share: an isolated home, the command line as users start it, and one default run."""
+"""Shared by several test modules: an isolated home, the configuration, the command line, and one default run."""
 
+import copy
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from transferkit.config.compose import load_strategy_settings
+
 # Before torch is imported, here and in what the tests start: several test files run at once, a process each, and two
 # threads beside another busy process wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +21,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+QUICK = ("trainer.num_workers=0", "trainer.device=cpu", "trainer.precision=fp32", "trainer.compile=false")
+"""Overrides that make a small fit in this process quick and repeatable."""
+
+
+def compose_settings(strategy: str = "linear_probe", *overrides: str) -> dict[str, Any]:
+    """The real configuration for a strategy as plain containers, without the feature cache; a copy to change freely."""
+    return copy.deepcopy(_composed(strategy, overrides))
+
+
+@functools.cache
+def _composed(strategy: str, overrides: tuple[str, ...]) -> dict[str, Any]:
+    return load_strategy_settings(strategy, [*QUICK, "cache.enabled=false", *overrides])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -23,8 +23,8 @@ from transferkit.data.load_data import load_data
 from transferkit.data.preprocess import Preprocessing
 from transferkit.features.from_settings import make_extractor
 from transferkit.metrics import compute_metrics
-from transferkit.models.center_crop import center_probabilities
-from transferkit.strategies.context import Context
+from transferkit.models.protocols import center_probabilities
+from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
@@ -71,11 +71,11 @@ def fit(settings: dict[str, Any], test: bool = True) -> Fit:
     with tempfile.TemporaryDirectory() as folder:
         with timer.step("data"):
             data = load_data(settings["dataset"], settings["seed"])
-        context = Context(network, data, settings, make_extractor(settings), timer, Path(folder))
+        extract = make_extractor(settings)
+        context = Context(network, data, settings, extract, timer, Path(folder), find_plan(settings))
         fitted = fit_strategy(context)
         top1 = None
         if test:
-            extract = make_extractor(settings, keep=not fitted.backbone_trained)
             top1 = compute_metrics(center_probabilities(fitted.model, data.test, extract), data.test.labels)["top1"]
         return Fit(data, fitted, top1, timer.seconds())
 

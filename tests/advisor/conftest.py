@@ -1,26 +1,10 @@
 """Small data and embedded networks that the tests of the advisor share."""
 
-from typing import Any
-
 import pytest
 
 import transferkit as tk
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-
-SETTINGS: dict[str, Any] = {
-    "seed": 0,
-    "cache": {"enabled": False, "dir": None, "max_gb": 1, "ram_gb": 1},
-    "trainer": {
-        "batch_size": 64,
-        "num_workers": 0,
-        "device": "cpu",
-        "devices": 1,
-        "precision": "fp32",
-        "compile": False,
-    },
-    "augment": {"name": "none", "transforms": {}},
-}
 
 
 def embedded(name: str) -> Backbone:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import transferkit as tk
-from tests.advisor.conftest import SETTINGS, embedded
+from tests.advisor.conftest import embedded
+from tests.conftest import compose_settings
 from tests.report.html_page import Page
 from transferkit.advisor.advice import Advice, advise, known_strategies, to_json
 from transferkit.advisor.advice_page import render_advice
@@ -19,12 +20,12 @@ from transferkit.features.from_settings import make_extractor
 
 @pytest.fixture(scope="module")
 def similar(letters_network: Backbone, digits: ImageData) -> Advice:
-    return advise(letters_network, digits, SETTINGS, make_extractor(SETTINGS), 1000)
+    return advise(letters_network, digits, compose_settings(), make_extractor(compose_settings()), 1000)
 
 
 @pytest.fixture(scope="module")
 def different(digits: ImageData) -> Advice:
-    return advise(embedded("resnet_fractals"), digits, SETTINGS, make_extractor(SETTINGS), 1000)
+    return advise(embedded("resnet_fractals"), digits, compose_settings(), make_extractor(compose_settings()), 1000)
 
 
 def test_digits_are_similar_to_letters_and_different_from_fractals(similar: Advice, different: Advice) -> None:
@@ -37,7 +38,7 @@ def test_digits_are_similar_to_letters_and_different_from_fractals(similar: Advi
 
 def test_a_network_without_batch_norm_and_one_with_random_weights(digits: ImageData) -> None:
     glyphs = tk.create_backbone("narrow_vgg8", weights=None, source="embedded", input_size=32)
-    advice = advise(glyphs, digits, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(glyphs, digits, compose_settings(), make_extractor(compose_settings()), 1000)
     assert advice.distance is None
     assert advice.verdict.similarity == "different"
     assert "None" not in advice_text(advice, "title")
@@ -56,13 +57,13 @@ def test_costs_cover_every_strategy(similar: Advice) -> None:
 
 def test_no_test_image_is_looked_at(letters_network: Backbone, digits: ImageData) -> None:
     seen: list[str] = []
-    extract = make_extractor(SETTINGS)
+    extract = make_extractor(compose_settings())
 
     def watched(backbone, images, stages, pool="avg"):
         seen.extend(images.names)
         return extract(backbone, images, stages, pool)
 
-    advise(letters_network, digits, SETTINGS, watched, 1000)
+    advise(letters_network, digits, compose_settings(), watched, 1000)
     assert not set(seen) & set(digits.test.names)
 
 

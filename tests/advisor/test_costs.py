@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.advisor.conftest import SETTINGS
+from tests.conftest import compose_settings
 from transferkit.advisor.costs import Speed, Work, estimate, make_work, measure_speed
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
@@ -76,12 +76,13 @@ def test_measuring_changes_nothing(precision: str, letters_network: Backbone, di
 
 
 def test_augmentation_and_memory_decide_what_is_kept(letters_network: Backbone) -> None:
-    augmented = {**SETTINGS, "augment": {"name": "flip", "transforms": {"flip": 0.5}}}
-    fixed = {**SETTINGS, "augment": {**augmented["augment"], "views": 4}}
+    settings = compose_settings("linear_probe", "cache.ram_gb=1")
+    augmented = {**settings, "augment": {"name": "flip", "transforms": {"flip": 0.5}}}
+    fixed = {**settings, "augment": {**augmented["augment"], "views": 4}}
     kept = [
-        make_work((1000, 100), SETTINGS, letters_network, {}),
+        make_work((1000, 100), settings, letters_network, {}),
         make_work((1000, 100), augmented, letters_network, {}),
-        make_work((1_000_000, 100), SETTINGS, letters_network, {}),
+        make_work((1_000_000, 100), settings, letters_network, {}),
         make_work((1000, 100), fixed, letters_network, {}),
     ]
     assert [(work.stored, work.views) for work in kept] == [(True, 1), (False, 1), (False, 1), (True, 4)]

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
-from tests.advisor.conftest import SETTINGS
+from tests.conftest import compose_settings
 from transferkit.advisor import measure as measuring
 from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, measure, sample, transfer_scores
 from transferkit.backbones.backbone import Backbone
@@ -106,7 +106,7 @@ def test_no_more_neighbours_are_tried_than_there_are() -> None:
 
 def test_one_extraction_measures_every_stage(letters_network: Backbone, digits: ImageData) -> None:
     calls: list[tuple[int, tuple[str, ...]]] = []
-    extract = make_extractor(SETTINGS)
+    extract = make_extractor(compose_settings())
 
     def counted(backbone, images, stages, pool="avg"):
         calls.append((len(images), tuple(stages)))
@@ -135,6 +135,7 @@ def test_very_many_images_are_sampled_by_class(digits: ImageData) -> None:
 def test_leep_where_the_network_has_its_head() -> None:
     backbone = tk.create_backbone("resnet18", weights=None, input_size=32)
     data = tk.load_data({"kind": "digits", "name": "digits", "per_class": 3, "max_test": 10}, seed=0)
-    assert "leep" not in measure(backbone, data, make_extractor(SETTINGS), seed=0).scores, "random weights know nothing"
+    extract = make_extractor(compose_settings())
+    assert "leep" not in measure(backbone, data, extract, seed=0).scores, "random weights know nothing"
     backbone.weights_name = "something"
-    assert "leep" in measure(backbone, data, make_extractor(SETTINGS), seed=0).scores
+    assert "leep" in measure(backbone, data, extract, seed=0).scores

@@ -1,4 +1,4 @@
-"""What the tests of several strategies need: a context made of a network, data and the strategy's settings."""
+"""A context as `cli.fit` makes one: of a network, data and the settings of a strategy."""
 
 from pathlib import Path
 from typing import Any
@@ -6,18 +6,10 @@ from typing import Any
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
-from transferkit.strategies.context import Context
+from transferkit.strategies.context import Context, find_plan
 from transferkit.timing import StepTimer
 
-SETTINGS: dict[str, Any] = {
-    "cache": {"enabled": False, "dir": None, "max_gb": 1},
-    "trainer": {"batch_size": 64, "num_workers": 0, "device": "cpu", "precision": "fp32", "compile": False},
-    "augment": {"name": "none", "transforms": {}},
-    "seed": 0,
-}
 
-
-def make_context(backbone: Backbone, data: ImageData, strategy: dict[str, Any], **changes: Any) -> Context:
-    """Return a context for `strategy`; `changes` replace groups of the settings."""
-    settings = {**SETTINGS, "strategy": strategy, **changes}
-    return Context(backbone, data, settings, make_extractor(settings), StepTimer(), Path())
+def make_context(backbone: Backbone, data: ImageData, settings: dict[str, Any], run_dir: Path | None = None) -> Context:
+    extract, plan = make_extractor(settings), find_plan(settings)
+    return Context(backbone, data, settings, extract, StepTimer(), run_dir or Path(), plan)

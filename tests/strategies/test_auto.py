@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.advisor.conftest import SETTINGS, embedded
+from tests.advisor.conftest import embedded
+from tests.conftest import compose_settings
+from tests.strategies.contexts import make_context
 from transferkit.advisor.advice import Advice, advise, known_strategies
 from transferkit.advisor.quadrant import judge
 from transferkit.backbones.backbone import Backbone
@@ -24,7 +26,6 @@ from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import KINDS, fit_strategy
 from transferkit.strategies.trials import Trial, ranked, shortened, winner
-from transferkit.timing import StepTimer
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +34,9 @@ def data() -> ImageData:
 
 
 def context(data: ImageData, run_dir: Path, network: str = "resnet_fractals", **options: Any) -> Context:
-    settings = {
-        **SETTINGS,
-        "strategy": {"name": "auto", "auto": options},
-        "optimizer": {"name": "adamw", "lr": 1e-3, "lr_scale": 1.0, "weight_decay": 0.05},
-        "schedule": {"name": "cosine", "warmup": 0.1},
-        "dataset": {},
-        "backbone": {},
-    }
-    return Context(embedded(network), data, settings, make_extractor(settings), StepTimer(), run_dir)
+    settings = compose_settings("auto")
+    settings["strategy"]["auto"] |= options
+    return make_context(embedded(network), data, settings, run_dir)
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +134,7 @@ def test_close_trials_are_repeated_for_longer(data: ImageData, tmp_path: Path) -
 
 
 def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path) -> None:
-    advice = advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_fractals"), data, settings := compose_settings(), make_extractor(settings), 1000)
     assert advice.cross_validated
     known, probes = known_strategies(), advice.measured.probes
     best = max(probes, key=lambda stage: probes[stage].val_top1)
@@ -156,14 +151,14 @@ def test_probes_take_what_cross_validation_found(data: ImageData, tmp_path: Path
 
 
 def test_a_large_val_chooses_for_itself(data: ImageData, tmp_path: Path) -> None:
-    advice = advise(embedded("resnet_fractals"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_fractals"), data, settings := compose_settings(), make_extractor(settings), 1000)
     judged = dataclasses.replace(advice.measured, judged=len(data.val))
     for strategy in known_strategies().values():
         assert settle(strategy, dataclasses.replace(advice, measured=judged)) == strategy
 
 
 def test_neighbours_that_lead_are_fitted(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    advice = advise(embedded("resnet_glyphs"), data, SETTINGS, make_extractor(SETTINGS), 1000)
+    advice = advise(embedded("resnet_glyphs"), data, settings := compose_settings(), make_extractor(settings), 1000)
     evidence = dataclasses.replace(advice.evidence, probes=dict.fromkeys(advice.evidence.probes, 0.8), neighbors=0.95)
     led = dataclasses.replace(advice, evidence=evidence, verdict=judge(evidence))
     monkeypatch.setattr(auto, "advise", lambda *_: led)

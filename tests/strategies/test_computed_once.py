@@ -7,19 +7,17 @@ from typing import Any
 import pytest
 
 import transferkit as tk
+from tests.strategies.contexts import make_context
 from tests.strategies.test_finetune import settings_of
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
-from transferkit.features.from_settings import make_extractor
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.features.inference_network import InferenceNetwork
 from transferkit.features.placement import Storage
 from transferkit.features.store import CacheEntry
-from transferkit.strategies.context import Context
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
-from transferkit.timing import StepTimer
 
 PHASES: dict[str, Any] = {
     "head": {"epochs": 3, "min_steps": 0, "train": {"head": 1e-2}},
@@ -75,7 +73,7 @@ def fit(data: ImageData, folder: Path, *overrides: str, **changes: Any) -> Fitte
     settings["strategy"] |= {"phases": PHASES, "head": "random", **changes.pop("strategy", {})}
     settings |= changes
     backbone: Backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
-    return fit_finetune(Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder))
+    return fit_finetune(make_context(backbone, data, settings, folder))
 
 
 @pytest.mark.usefixtures("all_on_disk")

@@ -15,17 +15,16 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.conftest import RunCommand
+from tests.conftest import RunCommand, compose_settings
+from tests.strategies.contexts import make_context
 from transferkit.backbones.backbone import Backbone
-from transferkit.config.compose import config_dir, load_strategy_settings
+from transferkit.config.compose import config_dir
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
-from transferkit.models.center_crop import center_probabilities
-from transferkit.strategies.context import Context
+from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.finetune import class_weights, fit_finetune, random_like
 from transferkit.strategies.fitted import Fitted
-from transferkit.timing import StepTimer
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained
 
@@ -34,7 +33,6 @@ FINETUNING = [
     for path in sorted((config_dir() / "strategy").glob("*.yaml"))
     if path.stem != "base" and "phases:" in path.read_text()
 ]
-QUICK = ["trainer.num_workers=0", "trainer.device=cpu", "trainer.precision=fp32", "cache.enabled=false"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +46,7 @@ def backbone() -> Backbone:
 
 
 def settings_of(strategy: str, *overrides: str) -> dict[str, Any]:
-    settings = load_strategy_settings(strategy, [*QUICK, *overrides])
+    settings = compose_settings(strategy, *overrides)
     settings["strategy"] |= {"batch_size": 16}
     for phase in settings["strategy"].get("phases", {}).values():
         phase |= {"epochs": 2, "min_steps": 0}
@@ -56,7 +54,7 @@ def settings_of(strategy: str, *overrides: str) -> dict[str, Any]:
 
 
 def fit(backbone: Backbone, data: ImageData, settings: dict[str, Any], folder: Path) -> Fitted:
-    return fit_finetune(Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder))
+    return fit_finetune(make_context(backbone, data, settings, folder))
 
 
 def test_all_strategies_of_the_contract_are_there() -> None:
@@ -122,7 +120,7 @@ def test_a_phase_that_only_does_harm_is_undone(
                     parameter.zero_()
         return Trained([{"epoch": 1, "lr": 1.0, "train_loss": 2.3, "val_loss": 2.3, "val_top1": 0.1}], 1)
 
-    monkeypatch.setattr("transferkit.strategies.finetune.fit_module", harm)
+    monkeypatch.setattr("transferkit.strategies.phases.fit_module", harm)
     fitted = fit(backbone, data, settings_of("gradual_unfreeze"), tmp_path)
     assert [figures["best_epoch"] for figures in fitted.details["phases"].values()] == [0, 0, 0, 0]
     for start in starts:
@@ -163,7 +161,7 @@ def test_bf16_agrees_with_fp32(backbone: Backbone, tmp_path: Path) -> None:
 
 def test_from_scratch_knows_nothing_of_the_source(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
     settings = settings_of("from_scratch")
-    context = Context(backbone, data, settings, make_extractor(settings), StepTimer(), tmp_path)
+    context = make_context(backbone, data, settings, tmp_path)
     fresh, again = random_like(context), random_like(context)
     assert fresh.preprocess == backbone.preprocess
     for (name, ours), theirs in zip(fresh.named_parameters(), backbone.parameters(), strict=True):

@@ -9,43 +9,22 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.conftest import RunCommand
+from tests.conftest import RunCommand, compose_settings
+from tests.strategies.contexts import make_context
 from tests.training.killing import killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
-from transferkit.features.from_settings import make_extractor
-from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import fit_strategy
-from transferkit.timing import StepTimer
 from transferkit.training.probe_module import ProbeModule
 
 CS = [0.01, 1.0]
-STRATEGY: dict[str, Any] = {
-    "name": "stage_probe",
-    "solver": "gradient",
-    "combine": "best",
-    "pool": "avg",
-    "probe": {"stages": ["stage3", "stage5"], "Cs": 45},
-    "gradient": {"epochs": 6, "min_steps": 300, "lr": 3e-2, "Cs": CS},
-}
-SETTINGS: dict[str, Any] = {
-    "augment": {"name": "none", "transforms": {}},
-    "optimizer": {"name": "adamw", "lr": 3e-3, "lr_scale": 1.0, "weight_decay": 0.05},
-    "schedule": {"name": "cosine", "warmup": 0.1},
-    "cache": {"enabled": False, "dir": None, "ram_gb": 1, "max_gb": 1},
-    "trainer": {
-        "batch_size": 40,
-        "num_workers": 0,
-        "device": "cpu",
-        "devices": 1,
-        "precision": "fp32",
-        "compile": False,
-    },
-    "backbone": {"name": "narrow_resnet10"},
-    "dataset": {"name": "digits"},
-    "seed": 0,
-}
+GRADIENT = {"epochs": 6, "min_steps": 300, "lr": 3e-2, "Cs": CS}
+SHORT = {"epochs": 2, "min_steps": 0, "lr": 3e-2, "Cs": CS}
+OVERRIDES = (
+    *("strategy.solver=gradient", "strategy.probe.stages=[stage3,stage5]", "trainer.batch_size=40"),
+    *("optimizer.lr=3e-3", "backbone=resnet_glyphs"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +35,9 @@ def data() -> ImageData:
 def fit(data: ImageData, folder: Path, strategy: dict[str, Any] | None = None, **changes: Any) -> Fitted:
     torch.manual_seed(0)
     backbone = tk.create_backbone("narrow_resnet10", None, input_size=16, mean=0.5, std=0.25, crop_pct=1.0)
-    settings = {**SETTINGS, **changes, "strategy": {**STRATEGY, **(strategy or {})}}
-    return fit_strategy(Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder))
+    settings = compose_settings("stage_probe", *OVERRIDES) | changes
+    settings["strategy"] |= {"gradient": GRADIENT} | (strategy or {})
+    return fit_strategy(make_context(backbone, data, settings, folder))
 
 
 @pytest.fixture(scope="module")
@@ -117,19 +97,19 @@ def test_killed_it_goes_on_to_the_same_weights(
 
 def test_another_recipe_does_not_go_on_from_it(whole: tuple[Fitted, Path], data: ImageData) -> None:
     with pytest.raises(TransferkitError, match=r"another training: strategy\.gradient\.lr 0\.03 there and 0\.01 here"):
-        fit(data, whole[1], {"gradient": {**STRATEGY["gradient"], "lr": 0.01}})
+        fit(data, whole[1], {"gradient": {**GRADIENT, "lr": 0.01}})
 
 
 def test_weight_decay_is_left_to_C(data: ImageData, tmp_path: Path) -> None:
-    short = {"gradient": {**STRATEGY["gradient"], "epochs": 1, "min_steps": 0}}
-    groups = [{**SETTINGS["optimizer"], "weight_decay": decay} for decay in (0.0, 1.0)]
+    short, optimizer = {"gradient": {**SHORT, "epochs": 1}}, compose_settings("stage_probe", *OVERRIDES)["optimizer"]
+    groups = [{**optimizer, "weight_decay": decay} for decay in (0.0, 1.0)]
     fits = [fit(data, tmp_path / str(i), short, optimizer=group) for i, group in enumerate(groups)]
     assert fits[0].sweep == fits[1].sweep
 
 
 def test_stages_together_on_augmented_images(data: ImageData, tmp_path: Path) -> None:
     affine = {"name": "affine", "transforms": {"affine": {"degrees": 8}}}
-    short = {"combine": "concat", "gradient": {"epochs": 2, "min_steps": 0, "lr": 3e-2, "Cs": CS}}
+    short = {"combine": "concat", "gradient": SHORT}
     fitted = fit(data, tmp_path, short, augment=affine)
     assert fitted.details["stage"] == "stage3+stage5"
     assert fitted.model.stages == ["stage3", "stage5"]
@@ -138,8 +118,7 @@ def test_stages_together_on_augmented_images(data: ImageData, tmp_path: Path) ->
 
 
 def test_a_list_of_Cs_is_for_both_solvers(data: ImageData, tmp_path: Path) -> None:
-    short = {"epochs": 1, "min_steps": 0, "lr": 3e-2, "Cs": CS}
-    fitted = fit(data, tmp_path, {"gradient": short, "probe": {"stages": ["top"], "Cs": [0.5]}})
+    fitted = fit(data, tmp_path, {"gradient": {**SHORT, "epochs": 1}, "probe": {"stages": ["top"], "Cs": [0.5]}})
     assert [row["C"] for row in fitted.sweep["stage5"]] == [0.5]
 
 
@@ -155,7 +134,7 @@ def test_a_list_of_Cs_is_for_both_solvers(data: ImageData, tmp_path: Path) -> No
 )
 def test_values_that_cannot_be_used(changes: dict[str, Any], message: str, data: ImageData, tmp_path: Path) -> None:
     with pytest.raises(TransferkitError, match=message):
-        fit(data, tmp_path, {"gradient": {**STRATEGY["gradient"], **changes}})
+        fit(data, tmp_path, {"gradient": {**GRADIENT, **changes}})
 
 
 def test_a_strategy_without_the_node(data: ImageData, tmp_path: Path) -> None:
@@ -165,11 +144,8 @@ def test_a_strategy_without_the_node(data: ImageData, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
-    short = {"gradient": {**STRATEGY["gradient"], "epochs": 2, "min_steps": 0}}
-    one, two = (
-        fit(data, tmp_path / str(n), short, trainer={**SETTINGS["trainer"], "devices": n, "device": "cpu"})
-        for n in (1, 2)
-    )
+    trainer = compose_settings("stage_probe", *OVERRIDES)["trainer"]
+    one, two = (fit(data, tmp_path / str(n), {"gradient": SHORT}, trainer={**trainer, "devices": n}) for n in (1, 2))
     for stage, rows in one.sweep.items():
         for ours, theirs in zip(two.sweep[stage], rows, strict=True):
             assert ours["val_nll"] == pytest.approx(theirs["val_nll"], rel=1e-3)

@@ -11,19 +11,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
-from tests.strategies.contexts import SETTINGS, make_context
+from tests.conftest import compose_settings
+from tests.strategies.contexts import make_context
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
-from transferkit.models.center_crop import center_probabilities, head_probabilities
+from transferkit.models.protocols import center_probabilities, head_probabilities
 from transferkit.models.transfer_model import save_model
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import probe_stages
 from transferkit.strategies.stage_probe import fit_probes
 
-PROBE: dict[str, Any] = {"stages": ["top"], "Cs": [0.001, 0.1, 10.0]}
-STRATEGY: dict[str, Any] = {"name": "linear_probe", "solver": "exact", "pool": "avg", "probe": PROBE}
+CS = [0.001, 0.1, 10.0]
+
+
+def settings() -> dict[str, Any]:
+    return compose_settings("linear_probe", f"strategy.probe.Cs={CS}")
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +43,12 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def fitted(backbone: Backbone, data: ImageData) -> Fitted:
-    return fit_probes(make_context(backbone, data, STRATEGY))
+    return fit_probes(make_context(backbone, data, settings()))
 
 
 @pytest.fixture(scope="module")
 def probabilities(fitted: Fitted, data: ImageData) -> np.ndarray:
-    return center_probabilities(fitted.model, data.test, make_extractor(SETTINGS))
+    return center_probabilities(fitted.model, data.test, make_extractor(settings()))
 
 
 def features(backbone: Backbone, data: ImageData) -> dict[str, np.ndarray]:
@@ -71,7 +75,7 @@ def test_scikit_learn_agrees_for_the_same_C(
 
 def test_C_is_the_best_on_val(fitted: Fitted) -> None:
     sweep = fitted.sweep["stage5"]
-    assert [row["C"] for row in sweep] == PROBE["Cs"]
+    assert [row["C"] for row in sweep] == CS
     best = max(sweep, key=lambda row: (row["val_top1"], -row["val_nll"]))
     assert fitted.stages["stage5"]["C"] == best["C"]
 
@@ -86,7 +90,7 @@ def test_the_loaded_model_predicts_what_the_probe_does(
     fitted: Fitted, backbone: Backbone, data: ImageData, tmp_path: Path
 ) -> None:
     x = features(backbone, data)
-    probe = tk.LinearProbe(Cs=PROBE["Cs"]).fit(x["train"], data.train.labels, x["val"], data.val.labels)
+    probe = tk.LinearProbe(Cs=CS).fit(x["train"], data.train.labels, x["val"], data.val.labels)
     expected = probe.predict_proba(x["test"])
     save_model(tmp_path, fitted.model)
     model = tk.load_model(tmp_path)
@@ -113,8 +117,9 @@ def test_which_stage_is_probed(backbone: Backbone) -> None:
     assert probe_stages(backbone, stages("stage[45]") | {"combine": "best"}) == ["stage4", "stage5"]
 
 
-def stages(*patterns: str) -> dict[str, Any]:
-    return {**STRATEGY, "probe": {**PROBE, "stages": list(patterns)}}
+def stages(pattern: str) -> dict[str, Any]:
+    strategy: dict[str, Any] = settings()["strategy"]
+    return {**strategy, "probe": {**strategy["probe"], "stages": [pattern]}}
 
 
 def test_vgg_is_probed_at_fc7(data: ImageData) -> None:
@@ -124,5 +129,5 @@ def test_vgg_is_probed_at_fc7(data: ImageData) -> None:
 
 def test_the_backbone_is_left_as_it_was(backbone: Backbone, data: ImageData) -> None:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    fit_probes(make_context(backbone, data, STRATEGY))
+    fit_probes(make_context(backbone, data, settings()))
     assert all(torch.equal(before[name], tensor) for name, tensor in backbone.state_dict().items())

@@ -8,12 +8,13 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 import transferkit as tk
-from tests.strategies.contexts import SETTINGS, make_context
+from tests.conftest import compose_settings
+from tests.strategies.contexts import make_context
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.extract import extract_features
 from transferkit.features.from_settings import make_extractor
-from transferkit.models.center_crop import center_probabilities
+from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.nearest_neighbor import fit_neighbors
@@ -21,9 +22,10 @@ from transferkit.strategies.nearest_neighbor import fit_neighbors
 METRICS = {"l2": "euclidean", "cosine": "cosine"}
 
 
-def strategy(**changes: Any) -> dict[str, Any]:
-    neighbors = {"stages": ["top"], "metrics": ["l2", "cosine"], "ks": [1, 3, 5, 10, 20], **changes}
-    return {"name": "nearest_neighbor", "pool": "avg", "neighbors": neighbors}
+def settings(**changes: Any) -> dict[str, Any]:
+    composed = compose_settings("nearest_neighbor")
+    composed["strategy"]["neighbors"] |= changes
+    return composed
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +43,8 @@ def features(data: ImageData) -> dict[str, np.ndarray]:
 
 
 def fit(data: ImageData, **changes: Any) -> Fitted:
-    return fit_neighbors(
-        make_context(tk.create_backbone("narrow_resnet10", "resnet_glyphs"), data, strategy(**changes))
-    )
+    backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
+    return fit_neighbors(make_context(backbone, data, settings(**changes)))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_the_gallery_is_train_and_val(
     )
     save_model(tmp_path, fitted.model)
     model = load_model(tmp_path)
-    probabilities = center_probabilities(model, data.test, make_extractor(SETTINGS))
+    probabilities = center_probabilities(model, data.test, make_extractor(settings()))
     agreement = (probabilities.argmax(axis=1) == reference.predict(features["test"])).mean()
     assert agreement > 0.98  # but for ties
     predictions = model.predict([data.test.image(i) for i in range(30)])
@@ -101,4 +102,4 @@ def test_what_cannot_be_is_refused(data: ImageData) -> None:
     augment = {"name": "flip_crop", "transforms": {"horizontal_flip": {}}}
     backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
     with pytest.raises(TransferkitError, match="augment=none"):
-        fit_neighbors(make_context(backbone, data, strategy(), augment=augment))
+        fit_neighbors(make_context(backbone, data, settings() | {"augment": augment}))

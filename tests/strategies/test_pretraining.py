@@ -7,35 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import RunCommand
+from tests.conftest import RunCommand, compose_settings
+from tests.strategies.contexts import make_context
 from tests.training.killing import killed_in
 from transferkit.backbones.create import create_backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import load_model, save_model
-from transferkit.strategies.context import Context
 from transferkit.strategies.pretraining import Pretrained, pretrain, pretrain_plan
-from transferkit.timing import StepTimer
 from transferkit.training.finetune_module import FinetuneModule
 
-SETTINGS: dict[str, Any] = {
-    "task": {"epochs": 3, "label_smoothing": 0.0},
-    "optimizer": {"name": "adamw", "lr": 3e-3, "weight_decay": 0.05},
-    "schedule": {"name": "cosine", "warmup": 0.1},
-    "augment": {"transforms": {"affine": {"degrees": 5}}},
-    "trainer": {
-        "batch_size": 64,
-        "device": "cpu",
-        "devices": 1,
-        "num_workers": 0,
-        "precision": "fp32",
-        "compile": False,
-    },
-    "backbone": {"name": "narrow_vgg8"},
-    "dataset": {"name": "glyphs"},
-    "seed": 0,
-}
+OVERRIDES = (
+    *("task=pretrain", "task.epochs=3", "task.label_smoothing=0", "optimizer.lr=3e-3", "backbone=vgg_glyphs"),
+    *("augment=affine", "augment.transforms.affine={degrees: 5}", "dataset=glyphs"),
+)
+
+
+def settings() -> dict[str, Any]:
+    return compose_settings("linear_probe", *OVERRIDES)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +39,7 @@ def network(name: str = "narrow_vgg8") -> Any:  # has dropout
 
 
 def train(data: ImageData, folder: Path, **changes: Any) -> Pretrained:
-    return pretrain(Context(network(), data, SETTINGS | changes, None, StepTimer(), folder))  # type: ignore[arg-type]
+    return pretrain(make_context(network(), data, settings() | changes, folder))
 
 
 def weights(trained: Any) -> dict[str, Any]:
@@ -186,4 +176,4 @@ def test_an_interruption_arrives_as_one(letters: ImageData, tmp_path: Path, monk
 )
 def test_values_that_cannot_be_used(group: str, values: dict[str, Any], message: str) -> None:
     with pytest.raises(TransferkitError, match=message):
-        pretrain_plan(SETTINGS | {group: SETTINGS[group] | values})
+        pretrain_plan(settings() | {group: settings()[group] | values})

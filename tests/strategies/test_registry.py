@@ -1,14 +1,19 @@
-"""Which function fits a strategy, and what is found before any work."""
+"""The function that fits a strategy, and the mistakes that are found before any work."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import compose_settings
+from transferkit.cli import fit
 from transferkit.config.compose import config_dir, load_strategy_settings
 from transferkit.errors import TransferkitError
+from transferkit.features import from_settings
 from transferkit.strategies.context import Context
 from transferkit.strategies.registry import KINDS, check_strategy, fit_strategy
+from transferkit.training.plan import Plan
 
 STRATEGIES = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml")) if path.stem != "base"]
 
@@ -38,3 +43,32 @@ def test_a_single_rate_beside_a_plan_is_refused() -> None:
 def test_options_of_auto_are_checked() -> None:
     with pytest.raises(TransferkitError, match=r"strategy\.auto\.budget=2 must be a number from 0 to 1"):
         check_strategy(load_strategy_settings("auto", ["strategy.auto.budget=2"]))
+
+
+def test_a_plan_is_read_once_and_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From the check before any work to the fit; the extractor is made once, too."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Plan, "from_mapping", counted("plan", Plan.from_mapping))
+    monkeypatch.setattr(from_settings, "extract_features", lambda *args, **kwargs: pytest.fail("no work"))
+    monkeypatch.setattr(fit, "make_extractor", counted("extractor", from_settings.make_extractor))
+    seen: list[Context] = []
+    monkeypatch.setattr(fit, "prepare", lambda *_: (None, None))
+
+    def stop(context: Context) -> None:
+        seen.append(context)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferkit.strategies.finetune.fit_finetune", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit.main(compose_settings("finetune_few"), tmp_path)
+    assert calls == {"plan": 1, "extractor": 1}
+    assert seen[0].plan is not None
+    assert seen[0].plan.name == "finetune_few"

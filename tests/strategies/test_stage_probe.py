@@ -10,12 +10,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
-from tests.strategies.contexts import SETTINGS, make_context
+from tests.conftest import compose_settings
+from tests.strategies.contexts import make_context
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.extract import ExtractionStats, extract_features
 from transferkit.features.from_settings import make_extractor
-from transferkit.models.center_crop import center_probabilities
+from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import best_stage, fit_probes
@@ -24,9 +25,10 @@ CS = [0.01, 0.1, 1.0]
 STAGES = ["stage1", "stage2", "stage3", "stage4", "stage5"]
 
 
-def strategy(**changes: Any) -> dict[str, Any]:
-    probe = {"stages": ["*"], "Cs": CS}
-    return {"name": "stage_probe", "solver": "exact", "combine": "best", "pool": "avg", "probe": probe, **changes}
+def settings(**changes: Any) -> dict[str, Any]:
+    composed = compose_settings("stage_probe", f"strategy.probe.Cs={CS}")
+    composed["strategy"] |= changes
+    return composed
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def data() -> ImageData:
 
 
 def fit(data: ImageData, weights: str, **changes: Any) -> Fitted:
-    return fit_probes(make_context(tk.create_backbone("narrow_resnet10", weights), data, strategy(**changes)))
+    return fit_probes(make_context(tk.create_backbone("narrow_resnet10", weights), data, settings(**changes)))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_the_model_ends_with_its_stage_and_is_fitted_to_train_and_val(
         StandardScaler(), LogisticRegression(C=different.stages["stage1"]["C"], tol=1e-6, max_iter=3000)
     )
     reference.fit(np.concatenate([x["train"], x["val"]]), np.concatenate([data.train.labels, data.val.labels]))
-    probabilities = center_probabilities(model, data.test, make_extractor(SETTINGS))
+    probabilities = center_probabilities(model, data.test, make_extractor(settings()))
     np.testing.assert_allclose(probabilities, reference.predict_proba(x["test"]), atol=0.02)
     predictions = model.predict([data.test.image(i) for i in range(20)])
     np.testing.assert_allclose(np.stack([p.probabilities for p in predictions]), probabilities[:20], atol=1e-4)
@@ -120,7 +122,7 @@ def test_every_stage_has_its_figures_and_its_sweep(similar: Fitted) -> None:
 
 
 def test_all_stages_come_from_one_pass(data: ImageData) -> None:
-    context = make_context(tk.create_backbone("narrow_resnet10", "resnet_glyphs"), data, strategy())
+    context = make_context(tk.create_backbone("narrow_resnet10", "resnet_glyphs"), data, settings())
     passes: list[ExtractionStats] = []
 
     def extract(backbone: Any, images: Any, stages: list[str], pool: str = "avg") -> Any:
@@ -176,7 +178,7 @@ def test_augmentation_is_not_silently_ignored(data: ImageData) -> None:
     backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
     augment = {"name": "flip_crop", "transforms": {"horizontal_flip": {}}}
     with pytest.raises(TransferkitError, match=r"augment=flip_crop.*strategy\.solver=gradient"):
-        fit_probes(make_context(backbone, data, strategy(), augment=augment))
+        fit_probes(make_context(backbone, data, settings() | {"augment": augment}))
     switched_off = {"name": "flip_crop", "transforms": {"horizontal_flip": None}}
-    one = strategy(probe={"stages": ["stage1"], "Cs": [1.0]})
-    assert fit_probes(make_context(backbone, data, one, augment=switched_off)).details["stage"] == "stage1"
+    one = settings(probe={"stages": ["stage1"], "Cs": [1.0]}) | {"augment": switched_off}
+    assert fit_probes(make_context(backbone, data, one)).details["stage"] == "stage1"

@@ -75,6 +75,7 @@ class Backbone(nn.Module):
         preprocess: From an image to the input tensor, as the weights define it.
         spec: What builds the network again.
         weights_name: For reports: "IMAGENET1K_V2", a file's name, "random".
+        changed_stages: Stages whose weights are no longer those that were loaded; shared with truncated backbones.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Backbone(nn.Module):
         self.preprocess = preprocess
         self.spec = spec
         self.weights_name = weights_name
+        self.changed_stages: set[str] = set()
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -146,7 +148,18 @@ class Backbone(nn.Module):
         infos = {name: self.infos[name] for name in kept}
         shorter = Backbone(stages, infos, self.preprocess, self.spec, self.weights_name)  # type: ignore[arg-type]
         shorter.training = self.training
+        shorter.changed_stages = self.changed_stages
         return shorter
+
+    def as_loaded(self, stage: str) -> bool:
+        """Whether the weights up to `stage` are those that were loaded, so that other runs can use its features."""
+        return self.changed_stages.isdisjoint(self.stage_names[: self._after(stage)])
+
+    def mark_trained(self) -> None:
+        """Count the stages that have trainable parameters as changed; called when a fit has ended."""
+        for name, stage in self.stages.items():
+            if any(parameter.requires_grad for parameter in stage.parameters()):
+                self.changed_stages.add(name)
 
     def original_state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers under the names that the original network gives them."""

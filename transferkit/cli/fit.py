@@ -1,13 +1,12 @@
-"""task=fit: configuration, data, backbone, strategy, evaluation, run directory; one straight path."""
+"""task=fit, the whole story of a run: settings, data, backbone, features, strategy, evaluation, run directory."""
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from transferkit.cli.prepare import describe, prepare
+from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
@@ -18,6 +17,7 @@ from transferkit.report.run_files import absolute_paths, command_line, summary, 
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
 from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
 
@@ -32,20 +32,16 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir: Where every file of the run goes.
     """
     timer = StepTimer()
-    check_strategy(settings)
+    plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])
     data, backbone = prepare(settings, run_dir, timer)
-    protocol = get_protocol(settings["protocol"]["name"])
-    fitted = fit_strategy(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
+    extract = make_extractor(settings)
+    fitted = fit_strategy(Context(backbone, data, settings, extract, timer, run_dir, plan))
     with timer.step("evaluate"):
-        extract = make_extractor(settings, keep=not fitted.backbone_trained)
         probabilities = protocol(fitted.model, data.test, extract)
         check_finite(probabilities, data.test.names)
-        scores = {
-            "test": compute_metrics(probabilities, data.test.labels),
-            "val": compute_metrics(fitted.val, data.val.labels),
-        }
     metrics = {
-        **scores,
+        "test": compute_metrics(probabilities, data.test.labels),
+        "val": compute_metrics(fitted.val, data.val.labels),
         "strategy": settings["strategy"]["name"],
         **describe(settings, data, backbone, fitted.model),
         "trainable_parameters": fitted.trainable_parameters,
@@ -61,16 +57,20 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         test=data.test,
         probabilities=probabilities,
         split_note=data.split_note,
-        class_counts={
-            name: np.bincount(images.labels, minlength=len(data.class_names)) for name, images in data.splits.items()
-        },
+        class_counts=data.class_counts(),
         sweep=fitted.sweep,
         history=fitted.history,
         neighborhoods=find_neighborhoods(fitted.model, data, probabilities, extract),
     )
-    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
-    save_model(run_dir, fitted.model, **notes)
-    write_predictions(run_dir / "predictions.csv", data.test.names, data.test.labels, probabilities, data.class_names)
-    write_report(run_dir / "report.html", result)
+    write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir))
+
+
+def write_run(run_dir: Path, settings: Mapping[str, Any], data: ImageData, fitted: Fitted, result: RunResult) -> None:
+    """Write the artifact, `predictions.csv` and `report.html`."""
+    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
+    save_model(run_dir, fitted.model, **notes)
+    predictions = run_dir / "predictions.csv"
+    write_predictions(predictions, data.test.names, data.test.labels, result.probabilities, data.class_names)
+    write_report(run_dir / "report.html", result)

@@ -30,10 +30,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     if task["dtype"] not in DTYPES:
         raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
     data, backbone = prepare(settings, run_dir, timer)
+    extract = make_extractor(settings)
     with timer.step("fit"):
-        trained = pretrain(Context(backbone, data, settings, make_extractor(settings), timer, run_dir))
-    # The weights are new, so features of theirs will not be asked for again: they are not kept.
-    extract = make_extractor(settings, keep=False)
+        trained = pretrain(Context(backbone, data, settings, extract, timer, run_dir))
     protocol = get_protocol(settings["protocol"]["name"])
     with timer.step("evaluate"):
         probabilities = {name: protocol(trained.model, data.splits[name], extract) for name in ("val", "test")}

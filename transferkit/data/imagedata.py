@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from transferkit.data.imageset import ImageSet
 
 
@@ -46,6 +49,11 @@ class ImageData:
     def splits(self) -> dict[str, ImageSet]:
         """The three splits by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def class_counts(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Images of each class (K,) by split."""
+        classes = len(self.class_names)
+        return {name: np.bincount(images.labels, minlength=classes) for name, images in self.splits.items()}
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""

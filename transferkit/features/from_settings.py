@@ -35,12 +35,14 @@ def keeps_pixels(settings: Mapping[str, Any]) -> bool:
     return bool(settings.get("dataset", {}).get("cache") == "pixels")
 
 
-def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
-    """Return what computes features with the cache and trainer settings of the configuration.
+def make_extractor(settings: Mapping[str, Any]) -> Extract:
+    """Return what computes features with the cache and trainer settings of the configuration; a job makes one.
+
+    Features go through the cache where the weights are as they were loaded. Those of weights that this job has changed
+    will not be asked for again: they are neither looked up nor kept.
 
     Args:
         settings: The resolved configuration.
-        keep: Whether to use the cache; new weights' features will not be asked for again.
     """
     trainer, cache = settings["trainer"], make_cache(settings["cache"])
     pixels = cache if keeps_pixels(settings) else None
@@ -53,7 +55,7 @@ def make_extractor(settings: Mapping[str, Any], keep: bool = True) -> Extract:
             images,
             stages,
             pool=pool,
-            cache=cache if keep else None,
+            cache=cache if all(backbone.as_loaded(stage) for stage in stages) else None,
             batch_size=trainer["batch_size"],
             num_workers=trainer["num_workers"],
             device=trainer["device"],

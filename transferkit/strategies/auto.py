@@ -108,11 +108,9 @@ def _final(
     """Fit the probe, and the finetuning strategy if there is one; the name and model taken, and the gain."""
 
     def fit_named(name: str) -> Fitted:
-        strategy = settle(strategies[name], advice)
-        settings = {**context.settings, "strategy": strategy}
-        if name in PROBES:  # exact on one view of each image; augmentation is for what is trained by gradient
-            settings["augment"] = {"name": "none", "transforms": {}}
-        return fit(dataclasses.replace(context, settings=settings))
+        # Probes are exact on one view of each image; augmentation is for what is trained by gradient.
+        groups: dict[str, Any] = {"augment": {"name": "none", "transforms": {}}} if name in PROBES else {}
+        return fit(context.with_strategy(settle(strategies[name], advice), **groups))
 
     probe_name = best_probe(advice.verdict)
     probe = fit_named(probe_name)

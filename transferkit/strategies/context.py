@@ -1,7 +1,7 @@
-"""What every strategy is given."""
+"""The data, the network and the settings that every strategy is given."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import Extract
 from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
+from transferkit.training.plan import Plan, plan_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Context:
         extract: Computes pooled features of frozen stages, (N, D) a stage.
         timer: Gets the steps `extract` and `fit`.
         run_dir: Where what has to be resumed is kept (`checkpoints/`).
+        plan: The phases of a finetuning strategy; None for the others.
         fit: Fits any strategy; `strategies.registry` sets it, for strategies that fit others.
     """
 
@@ -32,6 +34,7 @@ class Context:
     extract: Extract
     timer: StepTimer
     run_dir: Path
+    plan: Plan | None = None
     fit: "Callable[[Context], Fitted] | None" = None
 
     @property
@@ -44,3 +47,23 @@ class Context:
     def seed(self) -> int:
         """Of every random choice."""
         return int(self.settings["seed"])
+
+    def with_strategy(self, strategy: Mapping[str, Any], run_dir: Path | None = None, **groups: Any) -> "Context":
+        """The same for another strategy.
+
+        Args:
+            strategy: The content of its YAML.
+            run_dir: Where it keeps what has to be resumed; by default the same folder.
+            groups: Further groups of the settings to replace, e.g. `augment`.
+        """
+        settings = {**self.settings, **groups, "strategy": strategy}
+        return replace(self, settings=settings, plan=find_plan(settings), run_dir=run_dir or self.run_dir)
+
+
+def find_plan(settings: Mapping[str, Any]) -> Plan | None:
+    """Return the plan that the settings of a finetuning strategy describe; None for a strategy without phases.
+
+    Raises:
+        TransferkitError: The plan cannot be used.
+    """
+    return plan_of(settings) if "phases" in settings["strategy"] else None

@@ -21,7 +21,6 @@ class Fitted:
         history: One row an epoch of training: `phase`, `epoch` (counted from 1 in each phase), `lr`, `train_loss`,
             `val_loss`, `val_top1`.
         details: Further entries of metrics.json, plain values.
-        backbone_trained: Whether the backbone's weights are new, so that its features are not worth keeping.
     """
 
     model: TransferModel
@@ -31,4 +30,3 @@ class Fitted:
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-    backbone_trained: bool = False

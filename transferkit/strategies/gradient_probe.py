@@ -9,7 +9,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.config.checks import is_number, is_whole
 from transferkit.device import run_place
 from transferkit.errors import TransferkitError
-from transferkit.models.center_crop import center_probabilities
+from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import probe_stages

@@ -13,7 +13,6 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.augment import count_views, create_augment
 from transferkit.data.batch_loading import count_workers
 from transferkit.device import run_place
-from transferkit.features.from_settings import make_extractor
 from transferkit.features.placement import Storage, Work, choose_storage, pixel_bytes
 from transferkit.features.stage_outputs import CutRows
 from transferkit.features.store import GIGABYTE, FeatureCache
@@ -59,7 +58,6 @@ def make_batches(
     seed: int,
     prefix: Sequence[str] = (),
     accumulate: int = 1,
-    given: bool = True,
 ) -> Batches:
     """Batches for one phase.
 
@@ -71,7 +69,6 @@ def make_batches(
         seed: Of order and augmentation.
         prefix: Leading frozen stages, after which the inputs may be taken.
         accumulate: Batches per optimizer step.
-        given: Whether the frozen stages are as they were given, so that other runs can use what leaves them.
     """
     settings, data, preprocess = context.settings, context.data, backbone.preprocess
     passes = phase.passes(len(data.train), batch_size * accumulate)
@@ -80,7 +77,7 @@ def make_batches(
     if views is not None:
         reader = Reader(context, preprocess, augment, views, seed)
         reads = phase.epochs * (passes * len(data.train) + len(data.val))
-        splits, storage, size = _after_frozen(context, backbone, prefix, reader, views, reads, given)
+        splits, storage, size = _after_frozen(context, backbone, prefix, reader, views, reads)
     stage = prefix[-1] if splits else None
     if views is not None and splits is None:
         splits = _images(context, preprocess.input_size, reader, views)
@@ -101,16 +98,15 @@ def make_batches(
 
 
 def _after_frozen(
-    context: Context, backbone: Backbone, prefix: Sequence[str], reader: Reader, views: int, reads: int, given: bool
+    context: Context, backbone: Backbone, prefix: Sequence[str], reader: Reader, views: int, reads: int
 ) -> tuple[Splits | None, Storage, int]:
     """What leaves the frozen stages, where that is kept and why, and its bytes."""
     if not prefix:
         return None, Storage("no", False, "no leading stage is frozen, or images are mixed"), 0
-    data, settings = context.data, context.settings
+    data, settings, as_loaded = context.data, context.settings, backbone.as_loaded(prefix[-1])
     if prefix[-1] == backbone.stage_names[-1] and views == 1:
         # As for a probe, which may have left them in the cache.
-        extract = context.extract if given else make_extractor(settings, keep=False)
-        rows = [extract(backbone, images, [prefix[-1]])[prefix[-1]] for images in (data.train, data.val)]
+        rows = [context.extract(backbone, images, [prefix[-1]])[prefix[-1]] for images in (data.train, data.val)]
         train, val = (StoredInputs.of(r, s.labels) for r, s in zip(rows, (data.train, data.val), strict=True))
         return (train, val), Storage("memory", False, "pooled features"), sum(r.nbytes for r in rows)
     cut = CutRows(backbone, prefix[-1], *run_place(settings))
@@ -119,7 +115,7 @@ def _after_frozen(
         return None, Storage("no", False, "several tensors leave the last frozen stage"), 0
     room, byte_seconds = _disk(reader.cache)
     work = Work(len(data.train) * views + len(data.val), reads, *measured, byte_seconds)
-    storage = choose_storage(work, settings["cache"]["ram_gb"] * GIGABYTE, room, given)
+    storage = choose_storage(work, settings["cache"]["ram_gb"] * GIGABYTE, room, as_loaded)
     log.info(
         "What leaves %s, frozen: %d x %.2f MB, %.3g ms to compute, %.3g ms to write; kept: %s (%s).",
         *(prefix[-1], work.rows, work.row_bytes / 1e6, 1e3 * work.compute_seconds),

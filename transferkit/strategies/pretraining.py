@@ -10,7 +10,8 @@ from transferkit.config.checks import is_number, is_whole
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
 from transferkit.strategies.context import Context
-from transferkit.strategies.finetune import phase_batches, recipe, train_settings
+from transferkit.strategies.phases import phase_batches
+from transferkit.strategies.training_settings import plan_recipe, train_settings
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Phase, Plan
 from transferkit.training.run_phase import check_recipe, fit_module
@@ -70,7 +71,7 @@ def pretrain(context: Context) -> Pretrained:
     """
     data, plan = context.data, pretrain_plan(context.settings)
     folder = context.run_dir / "checkpoints"
-    check_recipe(folder, recipe(context, plan))
+    check_recipe(folder, plan_recipe(context, plan))
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
         module = FinetuneModule(context.backbone, len(data.class_names), plan, class_names=data.class_names)

@@ -1,4 +1,4 @@
-"""Which function fits a strategy: decided by the node that its YAML has."""
+"""The function that fits a strategy: decided by the node that its YAML has."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from transferkit.errors import TransferkitError
-from transferkit.strategies.context import Context
+from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.fitted import Fitted
-from transferkit.training.plan import plan_of
+from transferkit.training.plan import Plan
 
 KINDS = {
     "probe": ("transferkit.strategies.stage_probe", "fit_probes"),
@@ -20,22 +20,33 @@ KINDS = {
 that fit it. Only what is used is imported: Lightning alone takes longer than a probe."""
 
 
-def check_strategy(settings: Mapping[str, Any]) -> None:
-    """Find mistakes in the settings of a strategy before any work is done.
+def check_strategy(settings: Mapping[str, Any]) -> Plan | None:
+    """Find mistakes in the settings of a strategy before any work is done; return its plan if it has phases.
 
     Raises:
         TransferkitError: Its plan or its options cannot be used.
     """
     strategy = settings["strategy"]
     if "phases" in strategy:
-        from transferkit.strategies.finetune import refuse_single_rate
-
         refuse_single_rate(settings)
-        plan_of(settings)
     if "auto" in strategy:
         from transferkit.strategies.auto import check_options
 
         check_options(strategy["auto"])
+    return find_plan(settings)
+
+
+def refuse_single_rate(settings: Mapping[str, Any]) -> None:
+    """A plan has a rate for each stage, so `optimizer.lr` on the command line would do nothing.
+
+    Raises:
+        TransferkitError: It was given.
+    """
+    if any(override.lstrip("+").startswith("optimizer.lr=") for override in settings.get("overrides", ())):
+        raise TransferkitError(
+            "optimizer.lr is the rate of task=pretrain; a strategy has one for each stage: "
+            "strategy.phases.NAME.train.STAGE, or optimizer.lr_scale to multiply all of them."
+        )
 
 
 def fit_strategy(context: Context) -> Fitted:

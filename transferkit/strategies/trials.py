@@ -1,7 +1,6 @@
 """Short trials of finetuning strategies: successive halving on val."""
 
 import copy
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,9 +83,8 @@ def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fi
     """Fit a shortened strategy in a folder of its own, and measure it on val."""
     name = str(strategy["name"])
     log.info("Trial of %s, with %.0f %% of its epochs and steps.", name, 100 * share)
-    settings = {**context.settings, "strategy": shortened(strategy, share)}
     folder = context.run_dir / "trials" / f"{name}_{share:g}"
-    fitted = fit(dataclasses.replace(context, settings=settings, run_dir=folder))
+    fitted = fit(context.with_strategy(shortened(strategy, share), folder))
     figures = compute_metrics(fitted.val, context.data.val.labels)
     trial = Trial(name, share, float(figures["top1"]), float(figures["nll"]))
     log.info("Trial of %s: val top-1 %.1f %%, loss %.3f.", name, 100 * trial.val_top1, trial.val_nll)

@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch import Tensor
 
+from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.files import write_json
 from transferkit.rundir import Terminated
@@ -100,6 +101,9 @@ def fit_module(
     result = _load(done)
     module.cpu().load_state_dict(files.completed(result, done))
     module.to(memory_format=torch.contiguous_format).eval()
+    for part in module.modules():
+        if isinstance(part, Backbone):
+            part.mark_trained()
     return Trained(result["history"], result["best_epoch"])
 
 

@@ -1,0 +1,48 @@
+"""Where the head starts that finetuning trains: as a linear probe of the pretrained features, or at random."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from transferkit.backbones.backbone import Backbone
+from transferkit.strategies.context import Context
+from transferkit.strategies.frozen_features import extract_train_val
+from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
+
+log = logging.getLogger(__name__)
+
+HEAD_CS = tuple(np.logspace(-6, -2, 17))
+"""Values of C for the head that finetuning starts from. A head with less regularisation than that has no training loss
+left, and so no gradient, on a few hundred images."""
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """The head before the first phase.
+
+    Attributes:
+        head: The fitted layer; None for random weights.
+        stages: The probe's figures by stage, as in `Fitted`.
+        sweep: One row a value of C by stage, as in `Fitted`.
+    """
+
+    head: nn.Linear | None = None
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+
+
+def probed_head(context: Context, backbone: Backbone) -> HeadStart:
+    """The head that fits train best on frozen features of the top stage; C is chosen on val, which is not fitted."""
+    data, stage = context.data, backbone.top
+    train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "avg"))
+    with context.timer.step("fit"):
+        probe = create_probe({"Cs": HEAD_CS}, context.seed)
+        probe.fit(train, data.train.labels, val, data.val.labels)
+    best = chosen_row(probe)
+    log.info("Head: linear probe of %s, C = %.3g, val top-1 %.1f %%.", stage, probe.C_, 100 * best["val_top1"])
+    figures = {stage: {**best, "features": probe.n_features_in_}}
+    return HeadStart(probe_head(probe, len(data.class_names)), figures, {stage: probe_path(probe)})

@@ -1,0 +1,186 @@
+"""The phases of a plan, one fit each; a phase that only does harm is undone, a finished one is not run again."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from transferkit.arrays import Probabilities
+from transferkit.data.sources.generated import mixed
+from transferkit.device import autocast, run_place
+from transferkit.features.stored_inputs import StoredInputs
+from transferkit.files import write_json
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import center_probabilities
+from transferkit.strategies.context import Context
+from transferkit.strategies.phase_data import Batches, make_batches
+from transferkit.strategies.training_settings import train_settings
+from transferkit.training.callbacks import score
+from transferkit.training.finetune_module import FinetuneModule
+from transferkit.training.run_phase import Trained, fit_module
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhaseOutcome:
+    """One fitted phase.
+
+    Attributes:
+        trained: Its history, and the epoch whose weights the module has.
+        val: Probabilities (N_val, K) with these weights.
+        steps_per_epoch: Optimizer steps in one.
+        prefix: Where the outputs of the frozen stages were kept, for metrics.json.
+    """
+
+    trained: Trained
+    val: Probabilities
+    steps_per_epoch: int
+    prefix: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Phases:
+    """All phases, one after the other.
+
+    Attributes:
+        val: Probabilities (N_val, K) of the module as it is after the last one.
+        history: One row an epoch, with its `phase`.
+        figures: By phase, the entry in metrics.json.
+    """
+
+    val: Probabilities
+    history: list[Mapping[str, Any]]
+    figures: dict[str, dict[str, Any]]
+
+
+def run_phases(module: FinetuneModule, context: Context) -> Phases:
+    """Fit the phases of the module's plan; each starts from the best epoch on val of the one before.
+
+    The state before a phase counts as its epoch 0: it is taken up again if no epoch was better on val.
+    """
+    val = center_probabilities(module.model.eval(), context.data.val, context.extract)
+    history: list[Mapping[str, Any]] = []
+    figures: dict[str, dict[str, Any]] = {}
+    labels = context.data.val.labels
+    with context.timer.step("fit"):
+        for number, phase in enumerate(module.plan.phases):
+            module.begin(phase.name)
+            before = _trained_state(module)
+            outcome = fit_phase(module, context, number)
+            kept = _score(outcome.val, labels) >= _score(val, labels)
+            if kept:
+                val = outcome.val
+            else:
+                log.info("Phase %s: no epoch was better on val than the state before it, which is kept.", phase.name)
+                module.load_state_dict(before, strict=False)
+            history += [{"phase": phase.name, **row} for row in outcome.trained.history]
+            figures[phase.name] = _figures(module, outcome, kept)
+    return Phases(val, history, figures)
+
+
+def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOutcome:
+    """Fit the phase that the module has begun, or read what it came to if that was done before.
+
+    Args:
+        module: Left with the weights of the best epoch.
+        context: Its run directory gets what is needed to resume the phase or to skip it.
+        number: The place of the phase in the plan, from 0.
+    """
+    phase = module.phase
+    folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
+    run = train_settings(context, module.plan, phase.epochs)
+    if (folder / "phase.json").is_file():
+        log.info("Phase %s is done already.", phase.name)
+        return _read(fit_module(module, None, run, folder), folder)
+    batches = phase_batches(module, context, number)
+    steps, rates = batches.data.steps_per_epoch, scaled_rates(module)
+    log.info(
+        "Phase %s: %d epochs of %d steps, %s; trained: %s; frozen: %s.",
+        *(phase.name, phase.epochs, steps, run.precision),
+        ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
+        ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
+    )
+    trained = fit_module(module, batches.data, run, folder)
+    outcome = PhaseOutcome(trained, val_probabilities(module, batches.data.val, context), steps, batches.prefix)
+    _write(outcome, folder)
+    return outcome
+
+
+def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batches:
+    """Train and val batches of a phase, each phase in an order of its own."""
+    plan = module.plan
+    mixes = plan.mixup or plan.cutmix  # images are mixed, not the outputs of a stage
+    batches = make_batches(
+        context,
+        module.model.backbone,
+        module.phase,
+        plan.batch_size,
+        seed=mixed(context.seed, number) if number else context.seed,
+        prefix=() if mixes else module.frozen_prefix,
+        accumulate=plan.accumulate,
+    )
+    module.inputs_after = batches.stage
+    return batches
+
+
+def val_probabilities(module: FinetuneModule, val: Any, context: Context) -> Probabilities:
+    """Of the module as it is; computed from the inputs that are there, if they are."""
+    if not isinstance(val, StoredInputs):
+        return center_probabilities(module.model.eval(), context.data.val, context.extract)
+    device, precision = run_place(context.settings)
+    module.eval().to(device)
+    found = []
+    with torch.inference_mode(), autocast(precision, device):
+        for start in range(0, len(val), module.plan.batch_size):
+            inputs, _ = val.batch(range(start, min(start + module.plan.batch_size, len(val))))
+            found.append(module.batch_logits(inputs.to(device)).softmax(dim=1).cpu().numpy())
+    module.cpu()
+    return np.concatenate(found)
+
+
+def scaled_rates(module: FinetuneModule) -> dict[str, float]:
+    """The learning rate of each stage that the module's phase trains, times `optimizer.lr_scale`."""
+    scale = float(module.plan.optimizer.get("lr_scale", 1.0))
+    return {name: rate * scale for name, rate in module.rates.items()}
+
+
+def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept: bool) -> dict[str, Any]:
+    epochs = len(outcome.trained.history)
+    return {
+        "trained": scaled_rates(module),
+        "epochs": epochs,
+        "best_epoch": outcome.trained.best_epoch if kept else 0,
+        "steps": epochs * outcome.steps_per_epoch,
+        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "prefix": outcome.prefix,
+    }
+
+
+def _write(outcome: PhaseOutcome, folder: Path) -> None:
+    """Keep what is needed to skip the phase; its weights and its history are in the checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "val.npy", outcome.val)
+    write_json(folder / "phase.json", {"steps_per_epoch": outcome.steps_per_epoch, "prefix": outcome.prefix})
+
+
+def _read(trained: Trained, folder: Path) -> PhaseOutcome:
+    written = json.loads((folder / "phase.json").read_text(encoding="utf-8"))
+    return PhaseOutcome(trained, np.load(folder / "val.npy"), written["steps_per_epoch"], written["prefix"])
+
+
+def _trained_state(module: FinetuneModule) -> dict[str, Tensor]:
+    frozen = module.frozen_keys()
+    return {name: value.clone() for name, value in module.state_dict().items() if name not in frozen}
+
+
+def _score(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:
+    figures = compute_metrics(probabilities, labels)
+    return score(float(figures["top1"]), float(figures["nll"]), len(labels))
