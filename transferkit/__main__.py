@@ -1,4 +1,4 @@
-"""The command line: finds the configuration, lets Hydra compose it, then imports and runs the task.
+"""The command line: Hydra composes the configuration, then the task is imported and run.
 
 Only Hydra is imported here, so that `--help`, `--cfg job` and tab completion answer in a fraction of a second.
 """
@@ -20,10 +20,10 @@ from transferkit.cli.log_lines import escaped_lines
 from transferkit.config.compose import config_dir
 
 QUOTING = "A value with spaces, brackets or the like needs quotes inside quotes: 'images=\"my photos (1)\"'."
-JOBLIB = "To run jobs side by side: python -m pip install 'transferkit[joblib]'."
+JOBLIB = "To run jobs in parallel: python -m pip install 'transferkit[joblib]'."
 KILLED = (
-    "A process of the sweep was killed, perhaps for want of memory, and with it the jobs that had not ended. "
-    "hydra.launcher.n_jobs=N runs fewer at once; the same command goes on from the features already computed."
+    "A process of the sweep was killed, perhaps because memory ran out, and with it all unfinished jobs. "
+    "hydra.launcher.n_jobs=N runs fewer in parallel; the same command resumes from the features already computed."
 )
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 
@@ -50,8 +50,8 @@ def explain(error: Exception) -> str:
 
 
 def main() -> None:
-    """Run the application; print one message, without a traceback, for whatever a user can mend."""
-    logging.raiseExceptions = False  # a reader of the output that has gone (`| head`) is no reason for tracebacks
+    """Run the application; print one message, without a traceback, for errors that a user can fix."""
+    logging.raiseExceptions = False  # no traceback if the reader of the output has gone (`| head`)
     if FULL_ERROR:
         app()
         return

@@ -1,4 +1,4 @@
-"""Names for arrays, by what their numbers mean."""
+"""Names of array types by the meaning of their values."""
 
 import mmap
 from typing import Any
@@ -16,14 +16,14 @@ Labels = npt.NDArray[np.int64]
 """(N,), from 0 on."""
 
 Doubles = npt.NDArray[np.float64]
-"""Where sums of many terms need the precision."""
+"""For sums of many terms, which need double precision."""
 
 
 def release_pages(array: npt.NDArray[Any]) -> None:
-    """Let go of the pages that were read of a read-only memory-mapped array, or of the one that this is a part of.
+    """Release the pages that were read of a read-only memory-mapped array, or of the array that this is a view of.
 
-    They count as memory of the process; the system still holds them, so that to read them again costs little. Of other
-    arrays nothing is done.
+    They count as memory of the process; the system still caches them, so reading them again is cheap. Other arrays are
+    ignored.
     """
     base: Any = array
     while isinstance(base, np.ndarray):

@@ -1,4 +1,4 @@
-"""How much of the machine this process may use. Imported at every start: only what is light."""
+"""The number of cores this process may use. Imported at every start, so without heavy imports."""
 
 import os
 

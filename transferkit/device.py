@@ -1,4 +1,4 @@
-"""Where and in which number format networks run."""
+"""The device and number format that networks run in."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -11,14 +11,14 @@ from transferkit.errors import TransferkitError, unknown_name
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What `find_precision` returns, as torch's number format."""
+"""The torch dtype of each format that `find_precision` returns."""
 
 
 def find_device(device: str | torch.device) -> torch.device:
-    """The device of that name; for "auto" the first of cuda, mps and cpu that there is.
+    """The device of that name; for "auto" the first available of cuda, mps and cpu.
 
     Raises:
-        TransferkitError: There is none of that name.
+        TransferkitError: The device is unknown or unavailable.
     """
     try:
         if device == "auto":
@@ -32,11 +32,11 @@ def find_device(device: str | torch.device) -> torch.device:
 def find_precision(precision: str, device: torch.device) -> str:
     """The number format for that setting: "fp32", or "bf16" or "fp16" for autocast, where weights stay fp32.
 
-    "auto" is bf16 where the hardware multiplies it (a CPU with AVX512-BF16 or AMX, most GPUs since 2020), fp16 on other
-    CUDA GPUs, else fp32. In bf16, emulated, a CPU without those is slower than in fp32.
+    "auto" is bf16 where the hardware supports it natively (a CPU with AVX512-BF16 or AMX, most GPUs since 2020), fp16
+    on other CUDA GPUs, else fp32. Other CPUs emulate bf16, which is slower than fp32.
 
     Raises:
-        TransferkitError: There is no such format, or the device cannot use it.
+        TransferkitError: The format is unknown, or the device cannot use it.
     """
     if precision not in PRECISIONS:
         raise TransferkitError(unknown_name("trainer.precision", precision, PRECISIONS, "precision"))
@@ -50,7 +50,7 @@ def find_precision(precision: str, device: torch.device) -> str:
 
 
 def run_place(settings: Mapping[str, Any]) -> tuple[torch.device, str]:
-    """The device and the precision that the `trainer` group asks for."""
+    """The device and the precision of the `trainer` settings."""
     device = find_device(settings["trainer"]["device"])
     return device, find_precision(settings["trainer"]["precision"], device)
 
@@ -62,5 +62,5 @@ def cpu_multiplies_bf16() -> bool:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """What runs a network in a format that `find_precision` returned."""
+    """Context that runs a network in a format that `find_precision` returned."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, TYPES[precision])

@@ -1,11 +1,11 @@
-"""The one exception for what a user can cause and mend."""
+"""The exception for errors that a user can cause and fix."""
 
 import difflib
 from collections.abc import Sequence
 
 
 class TransferkitError(ValueError):
-    """A mistake in the input, told in one message: what is wrong, where, and what to do.
+    """A mistake in the input, with one message: what is wrong, where, and what to do.
 
     The command line prints the message without a traceback and exits with status 1. A `ValueError`, so that
     library users may catch it as such.
@@ -26,8 +26,8 @@ def worker_died(error: BaseException) -> str | None:
     if not isinstance(error, RuntimeError) or not text.startswith("DataLoader worker"):
         return None
     return (
-        f"A process that loads images died ({text.splitlines()[0].rstrip('. ')}), perhaps for want of memory or of "
-        "shared memory (/dev/shm): trainer.num_workers=0 does without such processes, a smaller number takes less."
+        f"A process that loads images died ({text.splitlines()[0].rstrip('. ')}), perhaps because memory or "
+        "shared memory (/dev/shm) ran out: trainer.num_workers=0 uses no such processes, a smaller number fewer."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is measured about predicted class probabilities; every number is a fraction in [0, 1], except `nll` (nats)."""
+"""Metrics of predicted class probabilities; every value is a fraction in [0, 1], except `nll` (nats)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -39,13 +39,13 @@ def compute_metrics(probabilities: FloatArray, labels: IntArray) -> dict[str, fl
 
 
 def top_k(probabilities: FloatArray, labels: IntArray, k: int) -> float:
-    """Share of rows whose true class is among the min(k, K) most probable; of equal ones the first class wins."""
+    """Share of rows whose true class is among the min(k, K) most probable; ties go to the first class."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((best == labels[:, None]).any(axis=1).mean())
 
 
 def balanced_accuracy(probabilities: FloatArray, labels: IntArray) -> float:
-    """Mean over the classes that occur in `labels` of the share recognised."""
+    """Mean recall over the classes that occur in `labels`."""
     correct = probabilities.argmax(axis=1) == labels
     return float(np.mean([correct[labels == label].mean() for label in np.unique(labels)]))
 
@@ -81,5 +81,5 @@ def _check(probabilities: FloatArray, labels: IntArray) -> None:
 
 
 def val_rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Sort key of candidates by their figures on val: top-1, and of equal ones the lower negative log-likelihood."""
+    """Sort key of candidates by their metrics on val: top-1, then the lower negative log-likelihood."""
     return row["val_top1"], -row["val_nll"]

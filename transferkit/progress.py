@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, log lines elsewhere, nothing for what is quickly done."""
+"""Progress of long work: a bar in a terminal, log lines elsewhere, nothing for short work."""
 
 import logging
 import time
@@ -20,12 +20,12 @@ Advance = Callable[[int], None]
 def progress(label: str, total: int) -> AbstractContextManager[Advance]:
     """Show the progress of the block's work, once it has lasted two seconds.
 
-    Standard error decides: a terminal gets a bar, which leaves with the block; otherwise the log gets a line at most
+    If standard error is a terminal it shows a bar, which is removed at the end; otherwise the log gets a line at most
     every ten seconds and one at the end.
 
     Args:
-        label: What is done, for a person: "Extracting stage5".
-        total: How many items there are.
+        label: Description of the work: "Extracting stage5".
+        total: Number of items.
 
     Returns:
         A context whose value is called with the number of items just done.

@@ -1,4 +1,4 @@
-"""How long the steps of a run take."""
+"""Timing of the steps of a run."""
 
 import time
 from collections.abc import Iterator
@@ -22,5 +22,5 @@ class StepTimer:
             self._steps[name] = self._steps.get(name, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """Return `total`, since this timer was made, and the seconds of each step."""
+        """Return the seconds of each step, and `total` since this timer was created."""
         return {"total": time.perf_counter() - self._start, **self._steps}

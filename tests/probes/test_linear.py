@@ -182,7 +182,7 @@ def test_data_that_cannot_be_fitted():
     X, y = digits_features(60)
     with pytest.raises(TransferkitError, match=r"one class \(0\)"):
         LinearProbe().fit(X[y == 0], y[y == 0])
-    with pytest.raises(TransferkitError, match="fitted lack: 8, 9"):
+    with pytest.raises(TransferkitError, match="without training rows: 8, 9"):
         LinearProbe().fit(X[y < 8], y[y < 8], X, y)
     with pytest.raises(TransferkitError, match="single row"):
         LinearProbe().fit(X[:10], np.arange(10))

@@ -15,18 +15,18 @@ from transferkit.errors import TransferkitError, unknown_name
 logger = logging.getLogger(__name__)
 
 _COUNTER = ".num_batches_tracked"
-_LISTED = 8  # keys of each kind in the message about weights that do not fit
+_LISTED = 8  # keys of each kind listed in the message about weights that do not match
 
 POOLS = ("avg", "max", "grid2", "grid3", "grid4")
-"""How a map becomes a vector: mean or maximum over all positions, or means over a grid of 2 x 2 to 4 x 4 cells."""
+"""Poolings of a map to a vector: mean or maximum over all positions, or means over a grid of 2 x 2 to 4 x 4 cells."""
 
 State = Tensor | tuple[Tensor, ...]
-"""What crosses a cut: one tensor, or (NASNet) several of which the last is the feature."""
+"""The activations at a cut: one tensor, or (NASNet) several of which the last is the feature."""
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """What builds the network again, without its weights. Plain values."""
+    """The arguments that build the network again, without its weights. Plain values."""
 
     source: str
     name: str
@@ -39,21 +39,22 @@ def feature(state: State) -> Tensor:
 
 
 def check_pool(pool: str) -> None:
-    """Raise a `TransferkitError` if `pool` is none of `POOLS`."""
+    """Raise a `TransferkitError` if `pool` is not one of `POOLS`."""
     if pool not in POOLS:
         raise TransferkitError(unknown_name("pool", pool, POOLS, "pooling"))
 
 
 def pool_features(h: Tensor, pool: str = "avg") -> Tensor:
-    """Pool a map (N, C, H, W) to vectors; (N, C) is returned as it is.
+    """Pool a map (N, C, H, W) to vectors; (N, C) is returned unchanged.
 
     Args:
         h: The feature of N images.
         pool: "avg" or "max" over the area, giving (N, C); or "gridK" for means over K x K cells, giving (N, C K K) with
-            the channel as the slowest index, like `flatten`. A map of fewer positions than K in a direction keeps them.
+            the channel as the slowest index, like `flatten`. A map with fewer than K positions in a direction has one
+            cell per position.
 
     Raises:
-        TransferkitError: If `pool` is none of `POOLS`.
+        TransferkitError: If `pool` is not one of `POOLS`.
     """
     check_pool(pool)
     if h.ndim != 4:
@@ -71,9 +72,9 @@ class Backbone(nn.Module):
 
     Attributes:
         stages: Name to sub-graph, in order; together they own the original's parameters.
-        infos: Name to what leaves that stage.
+        infos: Name to a description of the stage's output.
         preprocess: From an image to the input tensor, as the weights define it.
-        spec: What builds the network again.
+        spec: The arguments that build the network again.
         weights_name: For reports: "IMAGENET1K_V2", a file's name, "random".
         changed_stages: Stages whose weights are no longer those that were loaded; shared with truncated backbones.
     """
@@ -106,19 +107,19 @@ class Backbone(nn.Module):
 
     @property
     def top(self) -> str:
-        """The last stage that gives features."""
+        """The last stage before the head."""
         return self.feature_stages[-1]
 
     def forward(self, x: Tensor) -> State:
         """Run all stages on images (N, 3, H, W).
 
         Returns:
-            The original network's output (N, classes), or what leaves the last stage of a truncated backbone.
+            The original network's output (N, classes), or the output of the last stage of a truncated backbone.
         """
         return self._run(x, self.stage_names)
 
     def forward_stages(self, x: Tensor, stages: Iterable[str] | None = None) -> dict[str, State]:
-        """What leaves each of the wanted stages, in order; the stages after the last one wanted do not run.
+        """Return the output of each requested stage, in order; the stages after the last one do not run.
 
         Args:
             x: Images (N, 3, H, W).
@@ -128,7 +129,7 @@ class Backbone(nn.Module):
         return self.states(x, wanted)
 
     def states(self, x: Tensor, names: Sequence[str]) -> dict[str, State]:
-        """Like `forward_stages`, for names only, in order: tensor operations and nothing else, as compilers like it."""
+        """Like `forward_stages`, for names in order only: pure tensor operations, which can be compiled."""
         states: dict[str, State] = {}
         state: State = x
         for name in self.stage_names[: self.stage_names.index(names[-1]) + 1] if names else ():
@@ -138,7 +139,7 @@ class Backbone(nn.Module):
         return states
 
     def forward_from(self, stage: str, h: State) -> State:
-        """Run the stages after `stage` on what left it: `forward_from(s, forward_stages(x)[s]) == forward(x)`."""
+        """Run the stages after `stage` on its output: `forward_from(s, forward_stages(x)[s]) == forward(x)`."""
         return self._run(h, self.stage_names[self._after(stage) :])
 
     def truncate(self, stage: str) -> "Backbone":
@@ -168,15 +169,15 @@ class Backbone(nn.Module):
     def load_original_state_dict(self, state: Mapping[str, Tensor], origin: str = "the state dict") -> list[str]:
         """Load parameters and buffers under the original network's names.
 
-        The weights of `head` may be for another number of classes: those are left out, the log says so, and the layer
-        starts anew.
+        Weights of `head` for another number of classes are skipped, with a line in the log, and the layer keeps its
+        initial values.
 
         Args:
             state: Original name to tensor.
             origin: Where they come from, for messages.
 
         Returns:
-            The names left out.
+            The names skipped.
 
         Raises:
             TransferkitError: If names are missing or unknown or shapes differ; it lists them, and nothing is loaded.
@@ -190,7 +191,7 @@ class Backbone(nn.Module):
             if names[name].startswith("stages.head.") and state[name].shape[1:] == own[name].shape[1:]
         ]
         problems = {
-            # Batch counters came with torch 0.4.1; older files lack them, and nothing here is computed from them.
+            # Batch counters came with torch 0.4.1; older files lack them, and no result depends on them.
             "missing": [name for name in own if name not in state and not name.endswith(_COUNTER)],
             "unknown": [name for name in state if name not in own],
             "of another shape": [
@@ -203,7 +204,7 @@ class Backbone(nn.Module):
             raise TransferkitError(_mismatch(origin, f"{self.spec.name} ({self.spec.source})", problems))
         self.load_state_dict({names[name]: state[name] for name in state if name not in left_out}, strict=False)
         if left_out:
-            logger.warning("%s: left out, as they are for other classes: %s", origin, ", ".join(left_out))
+            logger.warning("%s: skipped head weights for another number of classes: %s", origin, ", ".join(left_out))
         for owner in {names[name].rpartition(".")[0] for name in left_out}:
             self.get_submodule(owner).reset_parameters()  # type: ignore[operator]
         return left_out
@@ -228,7 +229,7 @@ def _mismatch(origin: str, network: str, problems: Mapping[str, list[str]]) -> s
     message = f"{origin}: these weights are not for {network}."
     for kind, keys in problems.items():
         if keys:
-            keys = sorted(keys, key=lambda key: key.endswith(_COUNTER))  # the telling names first
+            keys = sorted(keys, key=lambda key: key.endswith(_COUNTER))  # the informative names first
             more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
             message += f" {len(keys)} {kind}: {', '.join(keys[:_LISTED])}{more}."
     return message

@@ -1,4 +1,4 @@
-"""Where networks are cut, where neither timm's feature information nor the automatic rule gives the canonical stages.
+"""Tables of cuts, for networks whose canonical stages neither timm's feature information nor the automatic rule finds.
 
 A table maps a stage to the module that ends it. Networks that are not here are cut by `transferkit.backbones.cut`.
 """

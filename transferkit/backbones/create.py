@@ -1,4 +1,4 @@
-"""From a name to a backbone."""
+"""Creating a backbone by name."""
 
 import inspect
 import math
@@ -19,7 +19,7 @@ from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
 
 SOURCES = ("embedded", "torchvision", "timm")
-"""In the order in which "auto" looks; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""
+"""In the search order of "auto"; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""
 
 BEYOND_THE_FILE = 500_000_000
 """Values (2 GB) that a network may have and a file lacks, since it ends with an early stage; VGG has 140 million."""
@@ -46,14 +46,14 @@ def create_backbone(
             for random ones.
         source: "torchvision", "timm", "embedded", or "auto" for the first of embedded, torchvision, timm that has it.
         kwargs: For the function that builds the network.
-        mean: Replaces what the weights define, as do all that follow (`Preprocessing.override`).
+        mean: Overrides the value of the weights, as do all following arguments (`Preprocessing.override`).
         std: Per channel.
         input_size: In pixels.
         interpolation: Its name.
         crop_pct: In (0, 1].
 
     Raises:
-        TransferkitError: If a name is unknown, the network cannot be cut, or the weights cannot be had or do not fit.
+        TransferkitError: A name is unknown, the network cannot be cut, or the weights are unavailable or do not match.
     """
     kwargs = dict(kwargs or {})
     check_kwargs(kwargs)
@@ -91,7 +91,7 @@ def create_backbone_from_config(config: Mapping[str, Any]) -> Backbone:
 
 
 def _source(source: str, name: str) -> str:
-    """Where the network comes from."""
+    """The source of the network."""
     if source != "auto" and source not in SOURCES:
         raise TransferkitError(unknown_name("backbone.source", source, ["auto", *SOURCES], "source"))
     searched = list(SOURCES) if source == "auto" else [source]

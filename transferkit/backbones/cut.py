@@ -1,8 +1,8 @@
-"""Cut a network into stages: where, and the graph of each.
+"""Cutting a network into stages: the positions of the cuts, and the graph of each stage.
 
-A cut may lie after any operation; what crosses it is the state that leaves a stage, its last tensor the feature. The
-places come from a table (`tables.py`), else from timm's feature information, else from the automatic rule. Strides are
-measured, never believed.
+A cut may be after any operation; the tensors that cross it are the output of a stage, the last of them the feature. The
+positions come from a table (`boundaries.py`), else from timm's feature information, else from the automatic rule.
+Strides are always measured.
 """
 
 import math
@@ -32,7 +32,7 @@ def cut(
         name: For messages.
 
     Returns:
-        Stage name to graph, in order, and to what leaves it.
+        Stage name to graph, in order, and to a description of its output.
 
     Raises:
         TransferkitError: If the network cannot be traced or has no sequence of feature maps.
@@ -61,7 +61,7 @@ def _uncuttable(name: str, why: str) -> TransferkitError:
 
 
 def _level(shape: tuple[int, ...] | None, size: tuple[int, int]) -> int | None:
-    """Log2 of the stride of a feature map; None for anything but a map that shrinks alike in both directions."""
+    """Log2 of the stride of a feature map; None unless it is a map with the same stride in both directions."""
     if shape is None or len(shape) != 4 or 0 in shape:
         return None
     down, across = (round(math.log2(before / after)) for before, after in zip(size, shape[2:], strict=True))
@@ -80,7 +80,7 @@ def _cuts(
         ends = _automatic(steps, levels, crossed)
     top = max(ends, default=0)
     if any(entry["reduction"] > 2**top for entry in _feature_info(model)):
-        return {}  # EfficientFormer: its last stage works on tokens, and would all be taken for the head
+        return {}  # EfficientFormer: its last stage works on tokens, and would be mistaken for the head
     if ends:
         # The top feature is what the classifier pools: after DenseNet's last norm, MobileNet's last convolution.
         alone = [i for i, level in enumerate(levels) if level == top and crossed[i] == 1]
@@ -89,7 +89,7 @@ def _cuts(
 
 
 def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
-    """What a network of timm says of its features; nothing for others."""
+    """The feature information of a timm network; empty for others."""
     entries = getattr(model, "feature_info", ())
     return [entry for entry in entries if {"module", "reduction"} <= set(entry)] if isinstance(entries, list) else []
 

@@ -1,4 +1,4 @@
-"""Weights in the caches of torchvision and timm; downloaded where they are not yet, or a message that helps offline."""
+"""Weights from the caches of torchvision and timm, downloaded if missing."""
 
 import logging
 import re
@@ -19,16 +19,16 @@ _PROBE_SECONDS = 8
 
 
 def url_path(url: str) -> Path:
-    """Where torchvision and timm keep the file of a URL: `TORCH_HOME/hub/checkpoints/<file>`."""
+    """The path at which torchvision and timm cache the file of a URL: `TORCH_HOME/hub/checkpoints/<file>`."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
 def fetch_url(url: str, what: str) -> Path:
-    """The cached file of a URL, downloaded first if need be, with progress and checked against the hash in its name.
+    """The cached file of a URL, downloaded first if missing, with progress and checked against the hash in its name.
 
     Args:
         url: Of a weights file.
-        what: Whose weights, for messages.
+        what: The network of the weights, for messages.
 
     Raises:
         TransferkitError: If it is not cached and cannot be downloaded.
@@ -50,12 +50,12 @@ def fetch_url(url: str, what: str) -> Path:
 
 
 def fetch_hub(repo: str, filenames: list[str], what: str) -> Path:
-    """The cached file of a Hugging Face repository, downloaded first if need be.
+    """The cached file of a Hugging Face repository, downloaded first if missing.
 
     Args:
         repo: "owner/name", or "owner/name@revision".
         filenames: In order of preference.
-        what: Whose weights, for messages.
+        what: The network of the weights, for messages.
 
     Raises:
         TransferkitError: If none is cached and none can be downloaded.
@@ -79,7 +79,7 @@ def fetch_hub(repo: str, filenames: list[str], what: str) -> Path:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why a server cannot be reached, found out within seconds; None if it answers, be it with an error."""
+    """The reason why a server cannot be reached, within seconds; None if it answers, even with an error."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_PROBE_SECONDS).close()
     except urllib.error.HTTPError:
@@ -93,8 +93,8 @@ def _unreachable(url: str) -> str | None:
 
 def _not_here(what: str, filename: str, path: str, variable: str, url: str, reason: str) -> TransferkitError:
     return TransferkitError(
-        f"backbone.weights: the weights of {what} are not on this machine and cannot be downloaded ({reason}). Wanted: "
-        f"{filename} from {url}; it would be looked for as {path} ({variable} moves that folder). What works offline: "
+        f"backbone.weights: the weights of {what} are not on this machine and cannot be downloaded ({reason}): "
+        f"{filename} from {url}; expected at {path} ({variable} sets that folder). Offline alternatives: "
         "put the file there; backbone.weights=/path/to/file; backbone.weights=null (random); or an embedded backbone "
         "(backbone=resnet_glyphs, backbone=vgg_glyphs)."
     )

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it: the same function of an image in eval mode, in fewer passes."""
+"""Folding of batch norm into the preceding convolution: the same function in eval mode with fewer memory passes."""
 
 import copy
 from collections import Counter
@@ -16,8 +16,8 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
     """A copy for inference, in eval mode, whose convolutions contain the batch norm that follows them.
 
     Equal to the original up to rounding (Jacob et al. 2018, Quantization and Training, section 3.2, equation 14).
-    Batch norm that does not directly follow a convolution (DenseNet) stays as it is. The copy's parameters have no
-    gradient, and no longer the original's names.
+    Batch norm that does not directly follow a convolution (DenseNet) is not folded. The copy's parameters have no
+    gradient, and other names than the original's.
     """
     folded = copy.deepcopy(backbone).eval().requires_grad_(False)
     for name, stage in folded.stages.items():
@@ -25,14 +25,14 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
         _part_activations(graph)
         calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
         twice = [graph.get_submodule(str(target)) for target, count in calls.items() if count > 1]
-        # The second call would find a convolution folded already.
+        # The convolution of a second call would be folded already.
         if not any(isinstance(module, _ConvNd | _BatchNorm) for module in twice):
             folded.stages[name] = fuse(graph, inplace=True, no_trace=True)
     return folded
 
 
 def _part_activations(stage: fx.GraphModule) -> None:
-    """Make two calls of timm's batch norm that contains its activation, so that the first can be folded."""
+    """Split timm's batch norm with activation into two modules, so that the first can be folded."""
     for node in list(stage.graph.nodes):
         norm = stage.get_submodule(str(node.target)) if node.op == "call_module" else None
         # By name, since timm takes seconds to import, and is not needed for other networks.

@@ -1,4 +1,4 @@
-"""The small networks that are part of this package, and the weights shipped with them."""
+"""The small networks of this package, and their embedded weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +37,8 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
     if isinstance(weights, str):
         shipped = ", ".join(shipped_weights())
         raise TransferkitError(
-            f"backbone.weights: {name} has no weights called {weights!r}. Embedded ones: {shipped}; a file, a run "
-            "directory or null will do as well."
+            f"backbone.weights: {name} has no weights called {weights!r}. Embedded weights: {shipped}; a file, a "
+            "run directory or null is also possible."
         )
     try:
         model = NARROW[name](**kwargs)

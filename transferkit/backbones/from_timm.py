@@ -38,7 +38,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         kwargs: For `timm.create_model`.
 
     Raises:
-        TransferkitError: If the weights are unknown or cannot be had, or the network refuses the keyword arguments.
+        TransferkitError: If the weights are unknown or unavailable, or the network refuses the keyword arguments.
     """
     architecture, _, tag = name.partition(".")
     if isinstance(weights, str) and weights != "imagenet":
@@ -58,7 +58,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
 
 
 def preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
-    """What timm's own transform for evaluation does, from a pretrained configuration."""
+    """The preprocessing of timm's evaluation transform, from a pretrained configuration."""
     config = timm.data.resolve_data_config(pretrained_cfg=pretrained_cfg)
     size = (config["input_size"][1], config["input_size"][2])
     return Preprocessing(
@@ -91,15 +91,15 @@ def _with_tag(architecture: str, tag: str) -> str:
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
     if tag not in tags:
         message = unknown_name("backbone.weights", tag, ["imagenet", *tags], f"weight of {architecture} called")
-        raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
+        raise TransferkitError(f"{message} A file, a run directory or null is also possible.")
     return f"{architecture}.{tag}"
 
 
 def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
-    """Weights that timm lists (the default ones where the name has no tag): timm converts and loads what is read."""
+    """Weights that timm lists (the default ones for a name without a tag); timm converts and loads them."""
     config = timm.get_pretrained_cfg(name)
     if not config.has_weights:
-        raise TransferkitError(f"backbone.weights: timm has no weights for {name}; a file or null will do.")
+        raise TransferkitError(f"backbone.weights: timm has no weights for {name}; use a file or null.")
     path = _fetch(config, name)
     overlay = {"state_dict": read_state_dict(path)}
     try:
@@ -107,7 +107,7 @@ def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
     except RuntimeError as error:
         raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
     if kwargs.get("num_classes", config.num_classes) != config.num_classes:
-        logger.warning("backbone.weights: %s: left out %s, for other classes", path, config.classifier)
+        logger.warning("backbone.weights: %s: skipped %s, made for another number of classes", path, config.classifier)
     return Original(_open_mlp(model), preprocessing(_config(model)), config.tag or name)
 
 
@@ -121,7 +121,7 @@ def _fetch(config: Any, name: str) -> Path:
 
 
 def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A state dict in the names of timm's network: as it is, or by the family's converter of other projects' files."""
+    """A state dict with the names of timm's network, converted from other projects' names if necessary."""
     if set(state) == set(model.state_dict()):
         return state
     family = sys.modules[type(model).__module__]
@@ -131,13 +131,13 @@ def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     takes_model = len(inspect.signature(convert).parameters) > 1
     try:
         converted: dict[str, Tensor] = convert(dict(state), model) if takes_model else convert(dict(state))
-    except Exception:  # not made for this file: the error that lists the keys says more
+    except Exception:  # not a converter for this file: the error that lists the keys is more informative
         return state
     return converted
 
 
 class _AtLeast(nn.Module):
-    """Pools a map that is smaller than the kernel that follows up to its size."""
+    """Pools a map smaller than the following kernel to the kernel's size."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class _AtLeast(nn.Module):
 
 
 def _open_mlp(model: nn.Module) -> nn.Module:
-    """Replace VGG's fc6 and fc7, whose `forward` looks at its input's size, by a sequence that can be cut."""
+    """Replace VGG's fc6 and fc7, whose `forward` depends on the input's size, by a sequence that can be cut."""
     if isinstance(model, VGG) and isinstance(model.pre_logits, ConvMlp):
         enough = _AtLeast(model.pre_logits.input_kernel_size)
         model.pre_logits = nn.Sequential(OrderedDict(enough=enough, **dict(model.pre_logits.named_children())))

@@ -15,7 +15,7 @@ from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
 
-# Auxiliary classifiers work in training only, and their outputs have no place in a sequence of stages.
+# Auxiliary classifiers are active in training only, and their outputs do not fit a sequence of stages.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _FIXED = {name: {"aux_logits": False, "init_weights": True} for name in _AUXILIARY}  # the latter only stops a warning
 
@@ -35,7 +35,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         kwargs: For the function that builds the network.
 
     Raises:
-        TransferkitError: If the weights are unknown or cannot be had, or the network refuses the keyword arguments.
+        TransferkitError: If the weights are unknown or unavailable, or the network refuses the keyword arguments.
     """
     entries = torchvision.models.get_model_weights(name)
     usual = next(iter(entries), None)
@@ -79,11 +79,11 @@ def _entry(name: str, entries: Any, weights: str) -> Any:
         return entries[weights]
     valid = ["imagenet", *(entry.name for entry in entries)]
     message = unknown_name("backbone.weights", weights, valid, f"weight of {name} called")
-    raise TransferkitError(f"{message} A file, a run directory or null will do as well.")
+    raise TransferkitError(f"{message} A file, a run directory or null is also possible.")
 
 
 def preprocessing(entry: Any) -> Preprocessing:
-    """What the transform that belongs to a weight does; ImageNet's usual one for None."""
+    """The preprocessing of a weight's transform; the usual ImageNet one for None."""
     if entry is None:
         return Preprocessing()
     preset = entry.transforms()

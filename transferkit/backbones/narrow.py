@@ -13,14 +13,14 @@ from torchvision.models.vgg import VGG, make_layers
 
 
 def narrow_resnet10(num_classes: int = 1000, channels: Sequence[int] = (24, 48, 96, 192)) -> nn.Module:
-    """ResNet with one basic block a stage (10 weight layers; He et al. 2016, section 4.1).
+    """ResNet with one basic block per stage (10 weight layers; He et al. 2016, section 4.1).
 
     Args:
         num_classes: Outputs of the classifier.
         channels: Of the four stages; the paper's networks have 64, 128, 256, 512.
     """
-    # Residual branches do not start at zero (zero_init_residual): that leaves a random network little but 1x1
-    # convolutions with stride, which look at every 32nd pixel: a straw man for the pretrained one, and slower to train.
+    # Residual branches do not start at zero (zero_init_residual): that would leave a random network with little but 1x1
+    # convolutions with stride, which use every 32nd pixel: too weak a baseline for pretraining, and slower to train.
     with torch.device("meta"):  # torchvision's own stages, whose widths are fixed, are replaced
         network: Any = ResNet(BasicBlock, [1, 1, 1, 1], num_classes)
     network.inplanes = 64
@@ -40,7 +40,7 @@ def narrow_vgg8(
     hidden: int = 256,
     dropout: float = 0.2,
 ) -> nn.Module:
-    """VGG with batch norm and one convolution a block (8 weight layers); the last map is averaged before fc6.
+    """VGG with batch norm and one convolution per block (8 weight layers); the last map is averaged before fc6.
 
     Args:
         num_classes: Outputs of the classifier.

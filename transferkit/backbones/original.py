@@ -1,4 +1,4 @@
-"""An original network, as its library builds it, before it is cut."""
+"""An original network, as built by its library, before it is cut."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ RESERVED = ("pretrained", "weights", "features_only", "in_chans", "checkpoint_pa
 
 @dataclass(frozen=True)
 class Original:
-    """A network and what its weights say about it.
+    """A network with the metadata of its weights.
 
     Attributes:
-        model: The network; random, or with its weights already in it where `state` is None.
+        model: The network; random, or with its weights already loaded if `state` is None.
         preprocess: As the weights define it.
         weights_name: For reports.
-        state: Weights still to be loaded, under the network's own names.
+        state: Weights to be loaded, under the network's own names.
         origin: Where `state` comes from, for messages.
-        kwargs: What the weights add to the keyword arguments that build the network.
+        kwargs: Keyword arguments for building the network that the weights require.
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ def check_kwargs(kwargs: Mapping[str, Any]) -> None:
 
 
 class no_init(TorchFunctionMode):
-    """Inside, networks are built without initialising their parameters: two seconds less for a VGG with weights."""
+    """Context in which networks are built without initialising their parameters, which saves two seconds for a VGG."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

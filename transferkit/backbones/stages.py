@@ -12,11 +12,11 @@ CANONICAL = ("stage1", "stage2", "stage3", "stage4", "stage5", "fc6", "fc7", "he
 
 @dataclass(frozen=True)
 class StageInfo:
-    """What leaves a stage.
+    """The output of a stage.
 
     Attributes:
         name: One of `CANONICAL`.
-        channels: Channels of the feature that leaves the stage (for `head`: the number of outputs).
+        channels: Channels of the feature (for `head`: the number of outputs).
         stride: Input pixels per feature pixel; for `fc6`, `fc7` and `head` that of the last feature map.
         spatial: Whether the feature is a map (N, C, H, W). `fc6`, `fc7` and `head` give (N, C); timm's VGGs give
             (N, C, 1, 1) for the first two.
@@ -29,12 +29,12 @@ class StageInfo:
 
 
 def match_stages(patterns: Iterable[str], names: Sequence[str], where: str = "stages") -> list[str]:
-    """The stages that any of the patterns names, in the order of `names`.
+    """The stages that match any of the patterns, in the order of `names`.
 
     Args:
         patterns: Stage names or shell patterns ("stage[45]", "fc*").
         names: The stages there are.
-        where: The configuration key to blame in an error.
+        where: The configuration key named in an error.
 
     Raises:
         TransferkitError: If a plain name is no stage. A pattern with a wildcard may match none (`fc*` in a ResNet).

@@ -1,4 +1,4 @@
-"""Split a traced graph into stages. What crosses a cut is every value that is made before it and used after it."""
+"""Splitting of a traced graph into stages. The state at a cut is every value computed before and used after it."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
 
 
 def crossing(graph: fx.Graph, steps: Sequence[Step]) -> list[int]:
-    """For every step the number of values that are made up to it and used after it."""
+    """For every step, the number of values computed up to it and used after it."""
     change = [0] * (len(steps) + 2)
     position = {step.node: i for i, step in enumerate(steps)}
     for node, last in _last_uses(graph, steps).items():

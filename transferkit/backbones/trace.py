@@ -1,4 +1,4 @@
-"""A network as a flat graph of operations, with the shape that each one gives."""
+"""A network as a flat graph of operations, with their output shapes."""
 
 import inspect
 import sys
@@ -16,8 +16,8 @@ class Step:
 
     Attributes:
         node: The graph's node.
-        path: Where in the network it happens: "layer1.0.conv1", "layer1.0.add".
-        shape: Of the tensor it gives for one image, None if it gives anything else.
+        path: Its position in the network: "layer1.0.conv1", "layer1.0.add".
+        shape: Of the output tensor for one image; None if the output is not a tensor.
     """
 
     node: fx.Node
@@ -26,7 +26,7 @@ class Step:
 
 
 class _Tracer(NodePathTracer):  # type: ignore[misc]
-    """Stops at modules without children: what they do in training (dropout, drop-path) must stay switchable."""
+    """Stops at modules without children, so that their training mode (dropout, drop-path) can still be switched."""
 
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
         return next(m.children(), None) is None or bool(super().is_leaf_module(m, module_qualname))
@@ -62,7 +62,7 @@ def trace(model: nn.Module, input_size: tuple[int, int]) -> tuple[fx.Graph, list
 
 
 def _make_dropout_switchable(model: nn.Module, graph: fx.Graph) -> None:
-    """Replace the function dropout, traced as switched off for ever, by modules that `train()` switches on."""
+    """Replace functional dropout, which is traced as disabled, by modules that `train()` enables."""
     for node in graph.nodes:
         if node.op == "call_function" and node.target is nn.functional.dropout:
             given = inspect.signature(nn.functional.dropout).bind(*node.args, **node.kwargs).arguments

@@ -1,4 +1,4 @@
-"""Read weights from files. Nothing in a file is ever executed."""
+"""Reading of weights files. Nothing in a file is executed."""
 
 import pickle
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.co
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read a state dict, on the CPU.
 
-    A dict nested under "state_dict_ema", "model_ema", "state_dict" or "model" is taken out (the averaged weights first,
+    A dict nested under "state_dict_ema", "model_ema", "state_dict" or "model" is used (the averaged weights first,
     as timm does), and prefixes "module." and "_orig_mod." of all names are removed.
 
     Args:

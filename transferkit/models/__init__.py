@@ -1,4 +1,4 @@
-"""The fitted model that predicts, and the protocols that test it.
+"""The fitted model, and the protocols for testing it.
 
 May import: the modules beside the packages, `config`, `data`, `backbones`, `features`, `probes`.
 """

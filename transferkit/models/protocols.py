@@ -1,4 +1,4 @@
-"""The test protocols by the name that the configuration gives them; `center` looks at one view of each image."""
+"""The test protocols by their configuration name; `center` evaluates one view of each image."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def get_protocol(name: str) -> Protocol:
     """Return the protocol called `name`.
 
     Raises:
-        TransferkitError: there is none; the message lists those there are.
+        TransferkitError: It is unknown; the message lists the valid names.
     """
     if name not in PROTOCOLS:
         raise TransferkitError(f"protocol.name={name} is not known; the protocols are {', '.join(PROTOCOLS)}.")

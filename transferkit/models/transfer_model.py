@@ -29,7 +29,7 @@ Head = nn.Linear | NeighborHead
 
 
 class Prediction(NamedTuple):
-    """What a model says of one image: the likeliest class, its probability, and those of all classes (K,)."""
+    """The prediction for one image: the most likely class, its probability, and those of all classes (K,)."""
 
     label: str
     confidence: float
@@ -40,8 +40,8 @@ class TransferModel(nn.Module):
     """A backbone, pooling of the features of one or several of its stages, and a head on them.
 
     Args:
-        backbone: The network; stages after the last one wanted do not run.
-        head: Maps pooled features (N, D) to logits (N, K); those of several stages stand side by side.
+        backbone: The network; stages after the last one of `stages` do not run.
+        head: Maps pooled features (N, D) to logits (N, K); features of several stages are concatenated.
         class_names: The K names, in the order of the logits.
         stages: Names (or patterns) of the stages whose features the head takes; by default the backbone's last.
         pool: How feature maps are pooled, as in `extract_features`.
@@ -51,7 +51,7 @@ class TransferModel(nn.Module):
         preprocess: Turns a PIL image into the input tensor (3, H, W).
 
     Raises:
-        TransferkitError: The head does not fit the names, or there is no such stage or pooling.
+        TransferkitError: The head does not match the class names, or a stage or pooling is unknown.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TransferModel(nn.Module):
 
     @property
     def preprocess(self) -> Preprocessing:
-        """What turns a PIL image into an input tensor."""
+        """The transform from a PIL image to an input tensor."""
         return self.backbone.preprocess
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ class TransferModel(nn.Module):
         """Classify images.
 
         Args:
-            images: Paths, PIL images, or tensors: uint8 (C, H, W) is an image, floating point (3, H, W) is taken as
-                already preprocessed.
-            batch_size: How many images go through the network together.
+            images: Paths, PIL images, or tensors: uint8 (C, H, W) is an image, floating point (3, H, W) must be
+                preprocessed.
+            batch_size: Number of images per forward pass.
 
         Raises:
             TransferkitError: an image cannot be read, or its probabilities are not finite; the message names it.
@@ -129,7 +129,7 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
 
     Args:
         folder: Where `model.safetensors` and `model.json` go.
-        model: What is written.
+        model: The model to write.
         dtype: Of the stored floating point weights; they are float32 again when read.
         notes: Further entries of `model.json`, e.g. the data set that the model was fitted to.
     """
@@ -179,7 +179,7 @@ def load_model(run: str | Path) -> TransferModel:
 
 
 def _describe_head(head: Head) -> dict[str, Any]:
-    """What builds the head again, but for its tensors."""
+    """The metadata from which the head is rebuilt, without its tensors."""
     sizes = {"in_features": head.in_features, "num_classes": head.out_features}
     if isinstance(head, NeighborHead):
         return {"type": "neighbors", **sizes, "rows": len(head.gallery), "k": head.k, "metric": head.metric}
@@ -203,7 +203,7 @@ def _load_head(artifact: Artifact) -> Head:
 
 
 def check_finite(probabilities: npt.NDArray[np.float32], images: Sequence[Any]) -> None:
-    """Refuse what is no probability.
+    """Refuse values that are not finite.
 
     Args:
         probabilities: (N, K) of N images.

@@ -1,4 +1,4 @@
-"""Linear probe: multinomial logistic regression on frozen features, its regularisation chosen on validation rows."""
+"""Linear probe: multinomial logistic regression on frozen features, with C selected on validation rows."""
 
 import logging
 from collections.abc import Sequence
@@ -25,54 +25,54 @@ C_RANGE = (-6.0, 5.0)
 """Decimal exponents of the smallest and the largest C when only their number is given."""
 
 _ONE_THREAD = 1e9
-"""Below so many multiplications a pass (rows x features x classes) one BLAS thread serves best: more of them
-gain little when idle, and lose a factor of ten to spinning when something else uses the cores."""
+"""Below this number of multiplications per pass (rows x features x classes) one BLAS thread is used: more threads
+gain little on an idle machine, and lose a factor of ten to spinning on a busy one."""
 
 _SINGLE = 2e7
-"""From so many multiplications a pass on, single precision is used in the sweep: below it gains nothing."""
+"""From this number of multiplications per pass on, single precision is used in the sweep; below it gains nothing."""
 
 _SINGLE_TOL = 5e-6
-"""The least tolerance for which single precision, whose gradients are exact to about 1e-7, will do."""
+"""Smallest tolerance for which single precision, with gradients exact to about 1e-7, is sufficient."""
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Logistic regression whose C is chosen on validation rows by top-1 accuracy, then (`refit`) fitted to all rows.
+    """Logistic regression with C selected on validation rows by top-1 accuracy, then refitted (`refit`) on all rows.
 
-    The values of C are tried from the smallest to the largest, each started from the ones before; of equal accuracies
-    the lower negative log-likelihood wins, then the smaller C. What is minimised is what scikit-learn's
-    `LogisticRegression` minimises (L2 penalty, the sum of the losses weighted by C); L-BFGS does it along the principal
-    directions of the rows, found once for all values of C, with steps fitted to each (`transferkit.probes.logistic`).
+    The values of C are tried from the smallest to the largest, each starting from the previous solutions; ties are
+    broken by the lower negative log-likelihood, then the smaller C. The objective is that of scikit-learn's
+    `LogisticRegression` (L2 penalty, the sum of the losses weighted by C). L-BFGS minimises it along the principal
+    directions of the rows, computed once for all values of C, scaled per direction (`transferkit.probes.logistic`).
 
-    Features may be memory-mapped: they are read in blocks, and neither copied nor changed. Memory beyond them is that
-    of a matrix of products, rows or features, whichever are fewer, and of at most 32 MB of rows in those directions.
+    Features may be memory-mapped: they are read in blocks, and neither copied nor changed. Additional memory is a
+    square matrix over rows or features, whichever are fewer, and at most 32 MB of rotated rows.
 
     Args:
         Cs: Inverse regularisation strengths to try: a number of values, spaced evenly in the logarithm from 1e-6 to
             1e5, or the values. 45, and the warm start, as in Kornblith et al. 2019, Do Better ImageNet Models
             Transfer Better?, appendix A.
-        C: One value to use, without a sweep. With it no validation rows are cut out; given ones are measured.
+        C: A fixed value, without a sweep. Then no validation rows are split off; given ones are measured.
         standardize: Scale every feature to unit variance over the rows that are fitted.
-        max_iter: Most L-BFGS iterations for a value of C. A solution cut short by it in the sweep is compared like
-            the others; in the final fit a warning is logged.
-        tol: Largest entry of the gradient of the mean loss, along those directions, at which a solution counts as
-            found in the sweep; in the final fit a tenth of it.
-        validation_fraction: Part of the rows, stratified, that choose C when none are given for it.
-        random_state: Seed of that choice. Nothing else is random.
-        refit: Whether to fit once more, with the chosen C, to the rows and the validation rows together. If not, the
-            head stays the one that was measured: fitted without the validation rows. `continue_fit` can follow.
+        max_iter: Maximum number of L-BFGS iterations per value of C. In the sweep a solution that reaches it is
+            compared like the others; in the final fit a warning is logged.
+        tol: Largest entry of the gradient of the mean loss, along those directions, at which the sweep has converged;
+            the final fit uses a tenth of it.
+        validation_fraction: Fraction of the rows, stratified, on which C is selected if no validation rows are given.
+        random_state: Seed of that split. Nothing else is random.
+        refit: Whether to refit with the selected C on the rows and the validation rows together. If not, the head is
+            the one that was measured, fitted without the validation rows. `continue_fit` can follow.
 
     Attributes:
         classes_: (K,) labels, sorted.
         C_: The value used.
         coef_: (K, D) weights for raw features, the standardisation folded in: `softmax(X @ coef_.T + intercept_)`.
-            Of two classes each has a row too, the negative of the other.
+            Two classes have a row each, too, the negative of the other.
         intercept_: (K,).
-        path_: One dict a value of C, ascending: `C`, `val_top1`, `val_nll`. Empty where nothing was validated.
-        val_probabilities_: (N_val, K) of the chosen model before it saw any validation row; else (0, K).
+        path_: One dict per value of C, ascending: `C`, `val_top1`, `val_nll`. Empty without validation.
+        val_probabilities_: (N_val, K) of the selected model before the refit; without validation (0, K).
         val_metrics_: `metrics.compute_metrics` of these; empty without such rows.
-        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the head that was chosen; without a refit
-            those that led to that head.
-        passes_: How often the rows were gone through, in the sweep and in the final fit: each time one loss and its
+        n_iter_: (1,) L-BFGS iterations of the final fit, which starts from the selected head; without a refit those of
+            the selected head.
+        passes_: Number of passes over the rows, in the sweep and in the final fit: each computes one loss and its
             gradient.
         n_features_in_: D.
     """
@@ -98,12 +98,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.refit = refit
 
     def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LinearProbe":
-        """Choose C and fit.
+        """Select C and fit.
 
         Args:
             X: (N, D) features.
             y: (N,) labels of any kind that sorts.
-            X_val: (N_val, D). Without it, a stratified part of the rows is used.
+            X_val: (N_val, D). By default a stratified part of the rows is used.
             y_val: (N_val,) labels, all of which occur in `y`.
 
         Raises:
@@ -125,12 +125,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._checked()
 
     def continue_fit(self, X: Any, y: Any, X_more: Any = None, y_more: Any = None) -> "LinearProbe":
-        """Fit once more, to these rows with the value of C that is set, starting from the present head.
+        """Refit on these rows with the present C, starting from the present head.
 
         Args:
             X: (N, D) features.
             y: (N,) labels.
-            X_more: (M, D) features that are fitted too; so nothing need be copied to put both into one array.
+            X_more: (M, D) further features to fit on, so that both need not be copied into one array.
             y_more: (M,) labels. Together they have every class of the probe, and no other.
 
         Raises:
@@ -171,7 +171,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return logits
 
     def _validated(self, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """As scikit-learn validates, but for NaN and infinity, which are looked for a block at a time."""
+        """Validate as scikit-learn does, but check for NaN and infinity one block at a time."""
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_all_finite=False, **how)
         for _, block in Stack([X]).blocks():
             assert_all_finite(block, input_name="X")
@@ -188,11 +188,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _index(self, y_val: npt.NDArray[Any]) -> Ints:
         unknown = np.setdiff1d(y_val, self.classes_)
         if len(unknown):
-            raise TransferkitError(f"There are labels that the rows fitted lack: {', '.join(map(str, unknown[:10]))}.")
+            raise TransferkitError(f"Labels without training rows: {', '.join(map(str, unknown[:10]))}.")
         return np.searchsorted(self.classes_, y_val)
 
     def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
-        """Choose C where there is a choice, and fit all rows with it."""
+        """Select C if there are several values, and fit all rows with it."""
         Cs = _grid(self.Cs if self.C is None else [self.C])
         self.C_ = float(Cs[0])
         self.path_: list[dict[str, float]] = []
@@ -223,7 +223,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.passes_ += rows.passes
 
     def _choose(self, Cs: Doubles, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
-        """Set `C_`, `path_` and what is reported about the validation rows; returns the chosen head."""
+        """Set `C_`, `path_` and the validation results; return the selected head."""
         train, val = Stack([X]), Stack([X_val])
         basis = Basis(train, self.standardize)
         dtype = self._precision(train, basis, self.tol)
@@ -243,7 +243,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return basis.head_outside(head)
 
     def _precision(self, X: Stack, basis: Basis, tol: float) -> npt.DTypeLike:
-        """Single where it pays and the tolerance is well above its errors."""
+        """Single precision if it is faster and its errors are well below the tolerance."""
         small = X.shape[0] * len(basis.variances) * len(self.classes_) < _SINGLE
         return np.float64 if small or tol < _SINGLE_TOL else np.float32
 
@@ -254,7 +254,7 @@ def _two_sided(logits: Doubles) -> Doubles:
 
 
 def _both_sides(head: Head) -> Head:
-    """A row for each of two classes, with the same probabilities; more classes have theirs already."""
+    """One row per class for two classes, with the same probabilities; other heads are unchanged."""
     coef, intercept = head
     if len(coef) > 1:
         return head
@@ -262,7 +262,7 @@ def _both_sides(head: Head) -> Head:
 
 
 def _one_side(head: Head) -> Head:
-    """The way back: the one row that scikit-learn has for two classes."""
+    """The inverse: the single row that scikit-learn uses for two classes."""
     coef, intercept = head
     return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
 
@@ -275,7 +275,7 @@ def _grid(Cs: int | Sequence[float] | Doubles) -> Doubles:
 
 
 def _split(labels: Ints, fraction: float, seed: int) -> tuple[Ints, Ints]:
-    """Rows to train on and rows to validate on: of each class its share, at least one of each where it has two."""
+    """Stratified training and validation rows, at least one of each per class that has two rows."""
     if not 0 < fraction < 1:
         raise TransferkitError(f"validation_fraction={fraction}: needs a number between 0 and 1.")
     rng = np.random.default_rng(seed)
@@ -285,5 +285,5 @@ def _split(labels: Ints, fraction: float, seed: int) -> tuple[Ints, Ints]:
         val.append(rows[: min(max(1, round(fraction * len(rows))), len(rows) - 1)])
     chosen = np.sort(np.concatenate(val))
     if len(chosen) == 0:
-        raise TransferkitError("Every class has a single row, so none can choose C: give X_val and y_val, or C.")
+        raise TransferkitError("Every class has a single row, so C cannot be selected: pass X_val and y_val, or C.")
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen

@@ -11,10 +11,10 @@ from transferkit.errors import TransferkitError, unknown_name
 METRICS = ("l2", "cosine")
 
 TIE_VOTE = 0.01
-"""What a class gets, in votes, when the nearest neighbour of all is its own; less the later its first one comes."""
+"""Tie-breaking votes for the class of the nearest neighbour; fewer for a class whose first neighbour is farther."""
 
 _SPARE = 16
-"""How many rows more than asked for are compared exactly."""
+"""Number of additional candidates that are compared exactly."""
 
 _ELEMENTS = 4_000_000
 """The largest number of values of rows, or of distances, in memory at a time: 16 MB of float32."""
@@ -24,8 +24,8 @@ class NeighborHead(nn.Module):
     """Classifies a feature by the labels of the `k` nearest rows of a gallery (Cover and Hart 1967).
 
     The logits are logarithms of probabilities: `softmax` gives the share of the votes of each class among `k + 1`
-    votes, one of a neighbour each and one that is divided evenly among all classes, so that no probability is zero.
-    Where classes have equally many votes, a hundredth of a vote decides for the one whose first neighbour is nearer.
+    votes, one per neighbour and one that is divided evenly among all classes, so that no probability is zero.
+    Ties are broken by a hundredth of a vote for the class whose first neighbour is nearer.
 
     Args:
         gallery: (M, D) features.
@@ -49,7 +49,7 @@ class NeighborHead(nn.Module):
         super().__init__()
         check_metric(metric)
         if not 1 <= k <= len(gallery):
-            raise TransferkitError(f"k={k} neighbours cannot be had of {len(gallery)} rows.")
+            raise TransferkitError(f"k={k} is more than the {len(gallery)} training images.")
         self.num_classes = num_classes
         self.k = k
         self.metric = metric
@@ -77,18 +77,18 @@ class NeighborHead(nn.Module):
         return (distances.square() / 2 if self.metric == "cosine" else distances), indices
 
     def extra_repr(self) -> str:
-        """What `print` shows."""
+        """The text that `print` shows in parentheses."""
         return f"rows={len(self.gallery)}, in_features={self.in_features}, k={self.k}, metric={self.metric}"
 
 
 def check_metric(metric: str) -> None:
-    """Raise a `TransferkitError` if `metric` is none of `METRICS`."""
+    """Raise a `TransferkitError` if `metric` is not one of `METRICS`."""
     if metric not in METRICS:
         raise TransferkitError(unknown_name("metric", metric, METRICS, "metric"))
 
 
 def prepare_rows(features: Tensor, metric: str) -> Tensor:
-    """Return rows (..., D) between which the Euclidean distance orders as `metric` does."""
+    """Return rows (..., D) whose Euclidean distances have the same order as `metric`."""
     return normalize(features.float(), dim=-1) if metric == "cosine" else features.float()
 
 
@@ -96,11 +96,11 @@ def prepare_rows(features: Tensor, metric: str) -> Tensor:
 def nearest(
     queries: Tensor | Features, gallery: Tensor | Features, k: int, metric: str = "l2"
 ) -> tuple[Tensor, Tensor]:
-    """Find the `k` rows of `gallery` (M, D) nearest to each of the `queries` (N, D), a part of them at a time.
+    """Find the `k` rows of `gallery` (M, D) nearest to each of the `queries` (N, D), in parts.
 
-    Arrays may be memory-mapped: no more than a part of them is in memory. Distances by matrix products are fast, but
-    equal rows may get slightly different ones. So they only choose some candidates, which are then compared by their
-    differences: of up to 16 equally distant rows the earlier comes first.
+    Arrays may be memory-mapped: only a part of them is in memory at a time. Distances from matrix products are fast,
+    but not exactly equal for equal rows. They select candidates, whose exact distances are then compared; of up to 16
+    equally distant rows the earlier comes first.
 
     Returns:
         Euclidean distances (for the cosine, between rows of unit length) and row indices, (N, k) each, nearest first.

@@ -1,4 +1,4 @@
-"""Features standardised, and seen along the directions in which they vary: one factorisation for all values of C."""
+"""Standardisation of features and rotation into their principal directions: one factorisation for all values of C."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,23 +10,23 @@ from sklearn.preprocessing import StandardScaler
 from transferkit.arrays import Doubles, release_pages
 
 Head = tuple[Doubles, Doubles]
-"""Weights and intercepts, (K, D) and (K,); of two classes (1, D) and (1,), as scikit-learn has them."""
+"""Weights and intercepts, (K, D) and (K,); for two classes (1, D) and (1,), as in scikit-learn."""
 
 MOST_DIRECTIONS = 4096
-"""Rows or features, whichever are fewer, beyond which a factorisation (cubic in them) would take more than it saves."""
+"""Maximum number of rows or features, whichever are fewer, for a factorisation (cubic in them) to pay."""
 
 BLOCK = 2**21
-"""Values that are looked at together: 16 MB in double precision."""
+"""Values in memory at a time: 16 MB in double precision."""
 
 _RANK = 1e-12
-"""Directions with less than this part of the largest variance are rounding errors."""
+"""Directions with a smaller fraction of the largest variance are rounding errors."""
 
 
 class Stack:
-    """Features (N, D), whose parts lie one after the other; read in blocks of rows, so that parts may lie on disk.
+    """Features (N, D) as a concatenation of arrays, read in blocks of rows, so that they may be on disk.
 
     Args:
-        parts: One array or more, (n, D) each.
+        parts: One or more arrays, (n, D) each.
     """
 
     def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
@@ -34,7 +34,7 @@ class Stack:
         self.shape = (sum(map(len, parts)), int(parts[0].shape[1]))
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Where in the stack, and the rows there; none is copied."""
+        """Slices of the stack and their rows, without copying."""
         step, done = max(1, BLOCK // self.shape[1]), 0
         for part in self._parts:
             for first in range(0, len(part), step):
@@ -45,13 +45,13 @@ class Stack:
 
 
 class Basis:
-    """Where features are centred, how they are scaled, and the directions into which they are then rotated.
+    """Centring, scaling and rotation of features into their principal directions.
 
-    The penalty of logistic regression does not change under rotation, nor does, therefore, the solution. Along the
-    principal directions the problem has no more unknowns than there are rows, and its Hessian is nearly diagonal, so
-    that the solver knows how long a step along each of them should be. With fewer rows than features the directions are
-    combinations of rows, found from the products of all pairs of rows (N, N), and not written out; else they come from
-    the covariance (D, D). Where both are above 4096, the features stay as they are.
+    The penalty of logistic regression is invariant under rotation, and therefore so is the solution. Along the
+    principal directions the problem has at most as many unknowns as rows, and its Hessian is nearly diagonal, so that
+    each direction can be scaled by its curvature. With fewer rows than features the directions are linear combinations
+    of rows, computed from the Gram matrix (N, N), and not formed explicitly; else they come from the covariance (D, D).
+    If both are above 4096, the features are not rotated.
 
     Args:
         X: The rows that are fitted, N of them.
@@ -59,7 +59,7 @@ class Basis:
 
     Attributes:
         variances: (R,) mean square of these rows along each direction.
-        rows: (N, R) these rows along the directions, where that came with the factorisation; else None.
+        rows: (N, R) these rows along the directions, if the factorisation computed them; else None.
     """
 
     def __init__(self, X: Stack, standardize: bool) -> None:
@@ -69,8 +69,8 @@ class Basis:
             scaler.partial_fit(block.astype(np.float64))
         self._mean: Doubles = scaler.mean_
         self._scale: Doubles = np.ones(width) if scaler.scale_ is None else scaler.scale_
-        self._span: Stack | None = None  # whose combinations the directions are
-        self._directions: Doubles | None = None  # (D, R); of combinations, (N, R)
+        self._span: Stack | None = None  # the directions are linear combinations of these
+        self._directions: Doubles | None = None  # (D, R); coefficients of combinations (N, R)
         self.variances: Doubles = scaler.var_ / self._scale**2 if standardize else _variances(X, self._mean)
         self.rows: Doubles | None = None
         if min(count, width) > MOST_DIRECTIONS:
@@ -99,15 +99,15 @@ class Basis:
         return standard
 
     def project(self, X: npt.NDArray[Any]) -> Doubles:
-        """(M, R): raw features along the directions; what is orthogonal to them meets only zero weights."""
+        """(M, R): raw features along the directions; orthogonal components have zero weights."""
         return self._inside(self.standard(X))
 
     def gradient_inside(self, gradient: Doubles) -> Doubles:
-        """(K, R): the gradient by weights inside from that by weights on centred features, (K, D)."""
+        """(K, R): the gradient in the basis from that with respect to weights on centred features, (K, D)."""
         return self._inside(gradient / self._scale)
 
     def weights_outside(self, weights: Doubles) -> Doubles:
-        """(K, D): the weights that give on centred features the logits of these, (K, R), inside."""
+        """(K, D): the weights on centred features with the same logits as these weights (K, R) in the basis."""
         if self._directions is None:
             return weights / self._scale
         weights = weights @ self._directions.T
@@ -119,16 +119,16 @@ class Basis:
         return weights / self._scale
 
     def head_outside(self, head: Head) -> Head:
-        """The head that gives on raw features the logits of this one inside."""
+        """The head on raw features with the same logits as this head in the basis."""
         weights = self.weights_outside(head[0])
         return weights, head[1] - weights @ self._mean
 
     def head_inside(self, head: Head) -> Head:
-        """The head that gives inside the logits of this one on raw features."""
+        """The head in the basis with the same logits as this head on raw features."""
         return self._inside(head[0] * self._scale), head[1] + head[0] @ self._mean
 
     def _covariance(self, X: Stack) -> Doubles:
-        """(D, D), times the number of rows."""
+        """Covariance (D, D), times the number of rows."""
         products = np.zeros((X.shape[1], X.shape[1]))
         for _, block in X.blocks():
             rows = self.standard(block)
@@ -141,13 +141,13 @@ class Basis:
         return (vectors if self._span is None else self._dot(vectors)) @ self._directions
 
     def _dot(self, vectors: Doubles) -> Doubles:
-        """(M, N): products with all rows of the span."""
+        """(M, N): inner products with all spanning rows."""
         assert self._span is not None
         return np.concatenate([vectors @ self.standard(block).T for _, block in self._span.blocks()], axis=1)
 
 
 def _principal(squares: Doubles) -> tuple[Doubles, Doubles]:
-    """Eigenvalues (R,) above rounding errors (one at least), and their vectors (N, R)."""
+    """Eigenvalues (R,) above rounding errors (at least one), and their eigenvectors (N, R)."""
     values, vectors = np.linalg.eigh(squares)
     real = values > _RANK * values[-1]
     real[-1] = True
@@ -155,5 +155,5 @@ def _principal(squares: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _variances(X: Stack, mean: Doubles) -> Doubles:
-    """Of every feature."""
+    """Mean of every feature."""
     return sum((np.square(block - mean).sum(axis=0) for _, block in X.blocks()), np.zeros(len(mean))) / X.shape[0]

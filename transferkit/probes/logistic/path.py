@@ -1,4 +1,4 @@
-"""Logistic regression for one value of C after the other: L-BFGS with steps fitted to each direction."""
+"""Logistic regression along a path of values of C: L-BFGS with a scale for each direction."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from transferkit.probes.logistic.basis import Basis, Head
 from transferkit.probes.logistic.rows import Ints, Rows
 
 _MEMORY = 10
-"""Pairs of steps and gradients that L-BFGS keeps."""
+"""Pairs of steps and gradients in the history of L-BFGS."""
 
 _LEAST_SPREAD = 1e-6
-"""Of p (1 - p), whose mean tells the curvature, where all rows are classified with certainty."""
+"""Lower bound of the mean of p (1 - p), the curvature, for rows classified with certainty."""
 
 _GAIN = 1e-2
-"""The part of the objective that may still be there to gain when a solution counts as found."""
+"""Fraction of the objective by which it may still decrease at convergence."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Of one value of C.
+    """The solution for one value of C.
 
     Attributes:
-        head: Inside the basis.
-        iterations: Of L-BFGS; none where the start was good enough.
+        head: In the basis.
+        iterations: Of L-BFGS; 0 if the start had converged.
     """
 
     head: Head
@@ -44,21 +44,20 @@ def solve_path(
 ) -> Iterator[Solution]:
     """Minimise the mean loss plus |weights|^2 / (2 C N) for each C.
 
-    That is the objective of scikit-learn's `LogisticRegression`, which is the reference of the result. A solver of
-    scipy is called here, with a loss of our own, for what scikit-learn has no room for: variables scaled by the
-    curvature of each class and direction, which changes with C, and rows that are read in blocks. Against it,
-    warm-started, a half to a fifth of the processor time (benchmarks/probes.py). A fit starts where the straight line
-    through the last two solutions, over log C, leads.
+    That is the objective of scikit-learn's `LogisticRegression`, which the tests compare with. SciPy's solver is called
+    directly, with a loss implemented here, because scikit-learn's estimator does not support variables scaled by the
+    curvature of each class and direction, which changes with C, nor rows that are read in blocks. It takes a half to a
+    fifth of the CPU time of the warm-started estimator (benchmarks/probes.py). A fit starts from the linear
+    extrapolation of the last two solutions over log C.
 
     Args:
-        rows: N of them, inside `basis`.
-        basis: That was made of these rows.
+        rows: N rows in `basis`.
+        basis: Computed from these rows.
         labels: (N,) from 0 to K - 1, all of which occur.
         Cs: In ascending order.
-        tol: Largest entry of the gradient at which a solution counts as found, unless more than a hundredth of the
-            objective could still be gained.
-        max_iter: Most iterations for a value of C.
-        start: Where the first fit starts, inside; by default at zero.
+        tol: Largest entry of the gradient at convergence, unless the objective could still decrease by more than 1 %.
+        max_iter: Maximum number of iterations per value of C.
+        start: Start of the first fit, in the basis; by default zero.
     """
     classes = int(labels.max()) + 1
     count = 1 if classes == 2 else classes
@@ -82,18 +81,18 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
     newton = 1 / np.sqrt(_flat((spread[:, None] * basis.variances + penalty, spread)))
 
     def found(value: float, gradient: Head) -> bool:
-        # A direction in which rows vary little has a small gradient wherever it stands, so the size of the gradient is
-        # not enough: what could still be gained, by that Hessian, must be a small part of the objective as well.
+        # A direction in which rows vary little always has a small gradient, so a small gradient is not sufficient: the
+        # possible decrease of the objective, estimated with that Hessian, must be a small fraction of it as well.
         return _largest(gradient) < tol and float(np.sum((_flat(gradient) * newton) ** 2)) < 2 * _GAIN * value
 
     if found(loss, slope):
         return Solution(start, 0)
-    # L-BFGS begins with a step of length one against the gradient: here the length that such scales ask for.
+    # L-BFGS begins with a step of length one against the gradient: the length for variables scaled this way.
     scale = newton * np.linalg.norm(_flat(slope) * newton)
     origin = _flat(start)
     shape = start[0].shape
     latest = loss, slope
-    known = True  # the first that is asked for is the start
+    known = True  # the first evaluation is the start
 
     def objective(variables: Doubles) -> tuple[float, Doubles]:
         nonlocal latest, known
@@ -103,7 +102,7 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
         return latest[0], _flat(latest[1]) * scale
 
     def stop_when_found(intermediate_result: OptimizeResult) -> None:
-        if found(*latest):  # of the point that was accepted: the last one looked at
+        if found(*latest):  # of the accepted point, which was evaluated last
             raise StopIteration
 
     result = minimize(
@@ -116,7 +115,7 @@ def _solve(rows: Rows, basis: Basis, labels: Ints, penalty: float, tol: float, m
     )
     weights, bias = _head(origin + result.x * scale, shape)
     if len(bias) > 1:
-        bias = bias - bias.mean()  # the same for all classes, it changes no probability: scikit-learn's choice
+        bias = bias - bias.mean()  # a constant over the classes changes no probability: centred as in scikit-learn
     return Solution((weights, bias), int(result.nit))
 
 

@@ -1,4 +1,4 @@
-"""The rows that a logistic regression is fitted to or measured on, and one pass over them."""
+"""The rows that a logistic regression is fitted or evaluated on, and one pass over them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,21 +13,21 @@ from transferkit.probes.logistic.basis import Basis, Head, Stack
 Ints = npt.NDArray[np.int64]
 
 KEPT_BYTES = 2**25
-"""Rows along the directions are kept up to this size, 32 MB; beyond it they are made anew, a block at a time, in every
-pass, so that the memory needed does not grow with their number."""
+"""Maximum size of rotated rows in memory, 32 MB; beyond it they are recomputed block by block in every pass, so that
+memory does not grow with their number."""
 
 _LOGITS = 2**18
-"""Logits that are in memory together."""
+"""Number of logits in memory at a time."""
 
 
 class Rows:
-    """Rows inside a basis.
+    """Rows in a basis.
 
     Args:
         X: (N, D) raw features.
-        basis: Where they are looked at.
+        basis: The basis.
         dtype: Of the products; sums over rows are in double precision.
-        fitted: Whether the basis was made of these rows.
+        fitted: Whether the basis was computed from these rows.
     """
 
     def __init__(self, X: Stack, basis: Basis, dtype: npt.DTypeLike, fitted: bool = False) -> None:
@@ -43,14 +43,14 @@ class Rows:
                 self._kept[where] = basis.project(block)
 
     def logits(self, head: Head) -> Doubles:
-        """(N, K) of a head inside; of two classes (N, 1)."""
+        """Logits (N, K) of a head in the basis; (N, 1) for two classes."""
         out = np.empty((self.count, len(head[1])))
         for where, _, logits in self._logits(self._outer(head[0]), head[1]):
             out[where] = logits
         return out
 
     def loss(self, head: Head, labels: Ints) -> tuple[float, Head, Doubles]:
-        """One pass: the mean loss of a head inside, its gradient, and the mean of p (1 - p) of each class, (K,)."""
+        """One pass: the mean loss of a head in the basis, its gradient, and the mean of p (1 - p) per class, (K,)."""
         self.passes += 1
         weights = self._outer(head[0])
         loss, slope = 0.0, np.zeros(weights.shape)
@@ -66,11 +66,11 @@ class Rows:
         return loss / self.count, (slope / self.count, slope_bias / self.count), spread / self.count
 
     def _outer(self, weights: Doubles) -> Doubles:
-        """Weights for the blocks: inside, or on centred features."""
+        """Weights for the blocks: in the basis, or on centred features."""
         return weights if self._kept is not None else self._basis.weights_outside(weights)
 
     def _logits(self, weights: Doubles, bias: Doubles) -> Iterator[tuple[slice, npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Rows a few at a time: where, as they are multiplied, and their logits."""
+        """Blocks of rows: their slice, their values, and their logits."""
         transposed, bias = weights.T.astype(self._dtype), bias.astype(self._dtype)
         step = max(1, _LOGITS // len(bias))
         for where, block in self._blocks():
@@ -87,7 +87,7 @@ class Rows:
 
 
 def _many(logits: npt.NDArray[Any], labels: Ints) -> tuple[float, npt.NDArray[Any]]:
-    """Sum of the losses, and probabilities in place of the logits."""
+    """Sum of the losses; the logits are replaced by probabilities in place."""
     logits -= logits.max(axis=1, keepdims=True)
     true = logits[np.arange(len(labels)), labels]
     np.exp(logits, out=logits)
@@ -97,7 +97,7 @@ def _many(logits: npt.NDArray[Any], labels: Ints) -> tuple[float, npt.NDArray[An
 
 
 def _two(logits: npt.NDArray[Any], labels: Ints) -> tuple[float, npt.NDArray[Any]]:
-    """The same of two classes: one logit, and the probability of the second class."""
+    """The same for two classes: one logit, replaced by the probability of the second class."""
     signed = np.where(labels == 1, logits[:, 0], -logits[:, 0])
     return float(np.logaddexp(0, -signed).sum(dtype=np.float64)), expit(logits)
 
