@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.cli.evaluate import required_run
+from transferkit.data.folder_walk import FolderWalk, ignored_files, unreadable_folders
 from transferkit.data.images import UnreadableImage, decode
-from transferkit.data.sources.folder import find_images
 from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
 from transferkit.models.transfer_model import Prediction, TransferModel, load_model
@@ -46,7 +46,12 @@ def images_at(images: str | Sequence[str]) -> list[Path]:
         return [path for one in images for path in images_at(one)]
     path = Path(images).expanduser()
     if path.is_dir():
-        found = list(find_images(path))
+        walk = FolderWalk()
+        found = walk.images(path)
+        if walk.unreadable:
+            raise unreadable_folders(walk.unreadable)
+        if walk.ignored:
+            log.info("%s", ignored_files(walk.ignored))
     elif path.exists():
         found = [path]
     else:

@@ -1,5 +1,6 @@
 """A data set as it lies there, and as it is used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,11 +17,15 @@ class RawData:
         class_names: Name of each label.
         splits: "train", and "val" and "test" where the set has them; "train" alone means that nothing is split yet.
         note: What else is to be said of the set, in half a sentence.
+        ignored: Files that are no images that can be read here, counted by extension.
+        skipped: (path, reason) of what could not be looked into and was left out.
     """
 
     class_names: list[str]
     splits: dict[str, ImageSet]
     note: str = ""
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class ImageData:
         val: What choices are made on.
         test: What is reported, and never chosen on.
         split_note: How the splits came about, in one line.
-        skipped: (name, reason) of each unreadable image left out.
+        skipped: (name, reason) of each unreadable image, or folder, left out.
+        ignored: Files that are no images that can be read here, counted by extension.
     """
 
     name: str
@@ -44,6 +50,7 @@ class ImageData:
     test: ImageSet
     split_note: str
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, ImageSet]:

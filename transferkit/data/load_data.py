@@ -1,19 +1,23 @@
 """From the `dataset` group of a configuration to three splits of readable images."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from transferkit.config.checks import is_number, is_whole
+from transferkit.data.folder_walk import ignored_files, ignored_level
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import listed, shown
 from transferkit.data.splits import SplitOptions, make_splits
 from transferkit.errors import TransferkitError
 from transferkit.progress import progress
+
+log = logging.getLogger(__name__)
 
 KINDS = {
     "folder": "transferkit.data.sources.folder",
@@ -52,14 +56,18 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     cfg = _complete(cfg, module.DEFAULTS)
     options = _split_options(cfg)
     raw = module.load(cfg, seed)
+    if raw.ignored:
+        log.log(ignored_level(raw.ignored), "%s", ignored_files(raw.ignored))
     raw, skipped = _check_images(raw, cfg["on_error"])
     _check_classes(raw, cfg["name"])
     labels = {split: images.labels for split, images in raw.splits.items()}
     splits = make_splits(labels, raw.class_names, options, seed)
     train, val, test = (raw.splits[source].subset(rows) for source, rows in (splits.train, splits.val, splits.test))
-    left_out = f"{len(skipped)} unreadable images left out" if skipped else ""
-    note = "; ".join(part for part in (splits.note, raw.note, left_out) if part)
-    return ImageData(cfg["name"], raw.class_names, train, val, test, note, skipped)
+    unlisted = f"{len(raw.skipped)} unreadable folders left out" if raw.skipped else ""
+    unread = len(skipped) - len(raw.skipped)
+    left_out = f"{unread} unreadable images left out" if unread else ""
+    note = "; ".join(part for part in (splits.note, raw.note, unlisted, left_out) if part)
+    return ImageData(cfg["name"], raw.class_names, train, val, test, note, skipped, raw.ignored)
 
 
 def _complete(cfg: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str,
             f"{len(bad)} of {total} images cannot be read. Mend or remove them, or set dataset.on_error=skip to leave "
             f"them out:{listed([f'{name}: {reason}' for name, reason in bad])}"
         )
-    return RawData(raw.class_names, kept, raw.note), bad
+    return replace(raw, splits=kept), [*raw.skipped, *bad]
 
 
 def _check_classes(raw: RawData, name: str) -> None:

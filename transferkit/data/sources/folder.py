@@ -1,11 +1,12 @@
 """A folder of images: one sub-folder per class, perhaps below train/, val/ and test/."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transferkit.data.image_files import IMAGE_EXTENSIONS
+from transferkit.data.folder_walk import FolderWalk, unreadable_folders
+from transferkit.data.image_files import IMAGE_EXTENSIONS, is_image_name
 from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import shown
@@ -25,20 +26,46 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Read the layout of ``dataset.root``.
 
     Class names are the sorted names of the class folders, as in torchvision's `ImageFolder`; images may lie in
-    sub-folders of theirs. Hidden files and files without an image's extension are passed over.
+    sub-folders of theirs. Hidden files are passed over; files without an image's extension are counted.
 
     Raises:
-        TransferkitError: No such folder, no images, an empty class, or a class that occurs only outside train.
+        TransferkitError: No such folder, no images, an empty class, a class that occurs only outside train, a folder
+            that cannot be listed, or one that two classes or splits lead to.
     """
     root = existing_folder(cfg["root"])
-    folders = _split_folders(root)
-    class_names = _sub_folders(folders["train"])
+    walk = FolderWalk()
+    folders = _split_folders(root, walk)
+    class_names = walk.sub_folders(folders["train"])
     if not class_names:
         raise _no_classes(folders["train"])
-    splits = {split: _read_split(split, path, class_names) for split, path in folders.items()}
+    found = {split: _find(path, walk) for split, path in folders.items()}
+    for path in {root, *folders.values()}:
+        walk.count_files(path)
+    if walk.unreadable and cfg.get("on_error", "error") == "error":
+        raise unreadable_folders(walk.unreadable)
+    _check_shared(walk, root)
+    splits = {split: _split(split, path, found[split], class_names) for split, path in folders.items()}
+    return RawData(class_names, splits, _note(root, folders, walk), walk.ignored, walk.unreadable)
+
+
+def _note(root: Path, folders: Mapping[str, Path], walk: FolderWalk) -> str:
     used = {path.name for path in folders.values()}
-    others = [name for name in _sub_folders(root) if name not in used] if folders["train"] != root else []
-    return RawData(class_names, splits, f"beside train, not used: {shown(others)}" if others else "")
+    others = [name for name in walk.sub_folders(root) if name not in used] if folders["train"] != root else []
+    notes = [f"beside train, not used: {shown(others)}"] if others else []
+    notes += [f"links that lead back to a folder above them, not followed: {shown(walk.loops)}"] if walk.loops else []
+    return "; ".join(notes)
+
+
+def _check_shared(walk: FolderWalk, root: Path) -> None:
+    """A real folder belongs to one class and one split, or links are wrong."""
+    shared = {real: sorted(set(tops)) for real, tops in walk.reached.items() if len(set(tops)) > 1}
+    if shared:
+        told = [
+            f"{real} is {' and '.join(os.path.relpath(top, root) for top in tops)}" for real, tops in shared.items()
+        ]
+        raise TransferkitError(
+            f"dataset.root={root}: through links, one folder is in several classes or splits: {shown(told)}."
+        )
 
 
 def existing_folder(root: Any) -> Path:
@@ -53,47 +80,33 @@ def existing_folder(root: Any) -> Path:
     return path.absolute()
 
 
-def find_images(folder: Path) -> Iterator[Path]:
-    """Image files in a folder and below, sorted, following links; hidden ones and other kinds are passed over."""
-    for path, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(path, name) for name in sorted(files) if _is_image_name(name))
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
-
-
-def _split_folders(root: Path) -> dict[str, Path]:
+def _split_folders(root: Path, walk: FolderWalk) -> dict[str, Path]:
     """The folders of the given splits, or the root itself as train if there are none."""
     found: dict[str, Path] = {}
-    names = _sub_folders(root)
+    names = walk.sub_folders(root)
     for split, aliases in _SPLIT_NAMES.items():
         present = [name for name in names if name.lower() in aliases]
         if len(present) > 1:
             raise TransferkitError(f"dataset.root={root} has several folders for {split}: {shown(present)}. Keep one.")
         if present:
             found[split] = root / present[0]
-    if not found or (len(found) < len(names) and ("train" not in found or not _sub_folders(found["train"]))):
+    if not found or (len(found) < len(names) and ("train" not in found or not walk.sub_folders(found["train"]))):
         return {"train": root}  # classes, one of which may happen to be called "train"
     if "train" not in found:
         raise TransferkitError(f"dataset.root={root} has {shown(names)} but no train folder. Expected: {_LAYOUT}.")
     return found
 
 
-def _sub_folders(folder: Path) -> list[str]:
-    return sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".") and entry.name != "__MACOSX"
-    )
-
-
-def _read_split(split: str, folder: Path, class_names: list[str]) -> ImageSet:
-    names = _sub_folders(folder)
+def _find(folder: Path, walk: FolderWalk) -> dict[str, list[Path]]:
+    """The images of each class folder."""
+    names = walk.sub_folders(folder)
     if not names:
         raise _no_classes(folder)
-    files = {name: list(find_images(folder / name)) for name in names}
+    return {name: walk.images(folder / name) for name in names}
+
+
+def _split(split: str, folder: Path, files: Mapping[str, list[Path]], class_names: list[str]) -> ImageSet:
+    names = list(files)
     unseen = [name for name in names if name not in class_names and files[name]]
     if unseen:
         raise TransferkitError(
@@ -114,7 +127,7 @@ def _read_split(split: str, folder: Path, class_names: list[str]) -> ImageSet:
 
 
 def _no_classes(folder: Path) -> TransferkitError:
-    if any(_is_image_name(entry.name) for entry in os.scandir(folder)):
+    if any(is_image_name(entry.name) for entry in os.scandir(folder)):
         return TransferkitError(
             f"dataset.root={folder} has images directly in it and no class folders. Sort them into {_LAYOUT}; or give "
             "their labels in a table (dataset=csv); or, to label them with a fitted model, use task=predict images=DIR."
