@@ -23,6 +23,7 @@ MODULES = [
     "rundir",
     "progress",
     "metrics",
+    "ranking",
     "device",
     "untrusted",
     "plain_yaml",

@@ -1,8 +1,5 @@
 """Metrics of predicted class probabilities; every value is a fraction in [0, 1], except `nll` (nats)."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -78,8 +75,3 @@ def _check(probabilities: FloatArray, labels: IntArray) -> None:
         raise ValueError(f"labels must be class indices from 0 to {probabilities.shape[1] - 1}")
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
-
-
-def val_rank(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Sort key of candidates by their metrics on val: top-1, then the lower negative log-likelihood."""
-    return row["val_top1"], -row["val_nll"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transferkit.advisor.evidence import Evidence, best_of
+from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.gains import COST_ORDER, PROBES, gain_of
 from transferkit.advisor.quadrant import TABLE, judge
 from transferkit.advisor.quadrant_cases import CASES, Case
@@ -81,8 +81,12 @@ def test_equally_good_neighbours_come_after_the_probe() -> None:
 
 
 def test_of_equally_good_stages_the_deepest_is_the_best() -> None:
-    assert best_of({"stage3": 0.7, "stage4": 0.9, "stage5": 0.9}) == "stage5"
-    assert best_of({"stage4": 0.9, "stage5": 0.8}) == "stage4"
+    evidence = dataclasses.replace(SIMILAR_SMALL, probes={"stage3": 0.7, "stage4": 0.9, "stage5": 0.9})
+    assert evidence.best_stage == "stage5"
+    likelier = dataclasses.replace(evidence, losses={"stage3": 1.0, "stage4": 0.2, "stage5": 0.3})
+    assert (likelier.best_stage, likelier.lead) == ("stage4", 0)
+    assert judge(likelier).different == judge(evidence).different, "the loss alone is no sign of another domain"
+    assert dataclasses.replace(evidence, probes={"stage4": 0.9, "stage5": 0.8}).best_stage == "stage4"
 
 
 def test_small_and_similar_stays_with_the_probe() -> None:

@@ -19,7 +19,7 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.stage_probe import best_stage, fit_probes
+from transferkit.strategies.stage_probe import fit_probes
 
 CS = [0.01, 0.1, 1.0]
 STAGES = ["stage1", "stage2", "stage3", "stage4", "stage5"]
@@ -148,16 +148,6 @@ def test_all_stages_together(data: ImageData) -> None:
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=figures["C"], max_iter=2000))
     expected = reference.fit(x[0], data.train.labels).score(x[1], data.val.labels)
     assert figures["val_top1"] == pytest.approx(expected, abs=0.013)
-
-
-def test_of_equal_stages_the_likelier_then_the_earlier_is_taken() -> None:
-    rows = {
-        "stage2": {"val_top1": 0.8, "val_nll": 0.1},
-        "stage3": {"val_top1": 0.9, "val_nll": 0.5},
-        "stage4": {"val_top1": 0.9, "val_nll": 0.4},
-        "stage5": {"val_top1": 0.9, "val_nll": 0.4},
-    }
-    assert best_stage(rows) == "stage4"
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
         early=distance.early if distance else None,
         late=distance.late if distance else None,
         pretrained=backbone.weights_name != "random",
+        losses={name: probe.val_nll for name, probe in measured.probes.items()},
     )
 
 

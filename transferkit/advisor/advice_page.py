@@ -8,11 +8,11 @@ from markupsafe import Markup
 
 from transferkit import __version__
 from transferkit.advisor.advice_figures import curve_figure, distance_figure, quadrant_figure
-from transferkit.advisor.evidence import best_of
 from transferkit.advisor.quadrant import TABLE
 from transferkit.advisor.text import SCORE_NAMES
 from transferkit.advisor.thresholds import DISTANCE
 from transferkit.files import write_text
+from transferkit.ranking import best_stage
 from transferkit.report.figures import depth_figure
 from transferkit.report.render import render
 
@@ -37,7 +37,7 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
         "evidence": advice["evidence"],
         "table": TABLE,
         "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
-        "depth": Markup(depth_figure(stages, best_of(stages))),
+        "depth": Markup(depth_figure(stages, best_stage(advice["stages"]))),
         "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
         "threshold": DISTANCE,
         "curve": Markup(curve_figure(advice["learning_curve"])),

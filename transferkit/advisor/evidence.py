@@ -2,18 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from transferkit.ranking import best_stage
 
 
 def standard_error(share: float, n: int) -> float:
     """Standard error of a fraction measured on `n` images; smoothed, so that it is never zero."""
     smoothed = (share * n + 1) / (n + 2)
     return math.sqrt(smoothed * (1 - smoothed) / max(n, 1))
-
-
-def best_of(probes: Mapping[str, float]) -> str:
-    """The stage with the highest accuracy; of equal ones the deepest, which comes last."""
-    return max(reversed(list(probes)), key=lambda stage: probes[stage])
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class Evidence:
         early: The same over the first third of the layers: the input differs.
         late: The same over the last third: the content differs.
         pretrained: Whether the backbone has pretrained weights.
+        losses: Negative log-likelihood of the stages' probes, nats; where unknown, equal for all.
     """
 
     images: int
@@ -43,6 +41,7 @@ class Evidence:
     early: float | None = None
     late: float | None = None
     pretrained: bool = True
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def per_class(self) -> float:
@@ -61,13 +60,15 @@ class Evidence:
 
     @property
     def best_stage(self) -> str:
-        """The stage whose probe is best; of equal ones the deepest."""
-        return best_of(self.probes)
+        """The stage whose probe ranks first (`ranking.rank`)."""
+        return best_stage(
+            {name: {"val_top1": top1, "val_nll": self.losses.get(name, 0.0)} for name, top1 in self.probes.items()}
+        )
 
     @property
     def lead(self) -> float:
         """Accuracy of the best stage's probe minus that of the top stage's."""
-        return self.probes[self.best_stage] - self.top
+        return round(self.probes[self.best_stage] - self.top, 9)  # 0 where only the loss decided
 
     @property
     def standard_error(self) -> float:

@@ -18,9 +18,10 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.stratify import cut
 from transferkit.features.from_settings import Extract
-from transferkit.metrics import compute_metrics, val_rank
+from transferkit.metrics import compute_metrics
 from transferkit.probes.linear import LinearProbe
 from transferkit.probes.neighbors import METRICS, NeighborHead, vote_shares
+from transferkit.ranking import rank
 
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
@@ -151,7 +152,7 @@ def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, C
         top1 += len(test) * np.array([row["val_top1"] for row in probe.path_])
         nll += len(test) * np.array([row["val_nll"] for row in probe.path_])
         judged += len(test)
-    best = min(range(len(Cs)), key=lambda i: (-round(float(top1[i])), nll[i]))
+    best = max(range(len(Cs)), key=lambda i: rank(float(top1[i]) / judged, float(nll[i])))
     equal = top1 >= top1[best] - judged * standard_error(float(top1[best] / judged), judged) / 2
     return StageProbe(
         C=float(Cs[best]),
@@ -176,7 +177,7 @@ def find_neighbors(features: npt.NDArray[np.float32], labels: Labels, folds: Fol
         for k in ks:
             figures = compute_metrics(vote_shares(nearest[:, :k], classes).numpy(), judged)
             tried.append(Neighbors(metric, k, float(figures["top1"]), float(figures["nll"])))
-    return max(tried, key=lambda row: val_rank({"val_top1": row.val_top1, "val_nll": row.val_nll}))
+    return max(tried, key=lambda row: rank(row.val_top1, row.val_nll))
 
 
 def _neighbor_labels(

@@ -112,7 +112,7 @@ def _distance(evidence: Evidence) -> float | None:
 def _depth(evidence: Evidence) -> float | None:
     if evidence.judged < thresholds.COMPARABLE:
         return None
-    if evidence.best_stage == list(evidence.probes)[-1]:
+    if evidence.lead <= 0:
         return thresholds.DEPTH_TOP
     return _limited(evidence.lead / evidence.standard_error, thresholds.DEPTH_MOST)
 

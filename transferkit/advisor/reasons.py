@@ -62,6 +62,8 @@ def _depth(evidence: Evidence) -> str:
     stage, names = evidence.best_stage, list(evidence.probes)
     if stage == names[-1]:
         return f"The top stage, {stage}, has the best probe ({100 * evidence.top:.1f} %)"
+    if evidence.lead <= 0:
+        return f"No stage has a more accurate probe than the top stage, {names[-1]} ({100 * evidence.top:.1f} %)"
     return (
         f"The best probe is below the top stage, at {stage}: {100 * evidence.probes[stage]:.1f} against "
         f"{100 * evidence.top:.1f} %, a difference of {evidence.lead / evidence.standard_error:.1f} standard errors"

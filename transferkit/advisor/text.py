@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from transferkit.advisor.advice import Advice
-from transferkit.advisor.evidence import best_of
+from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.quadrant import TABLE
 from transferkit.report.facts import duration
 
@@ -30,7 +30,7 @@ def advice_text(advice: Advice, title: str) -> str:
         *(f"  - {reason}" for reason in verdict.reasons),
         "",
         "Probe accuracy by stage, " + ("cross-validated (val is small)" if advice.cross_validated else "on val"),
-        *_bars(evidence.probes),
+        *_bars(evidence),
         "",
         "Strategy          expected top-1   expected cost (estimates)",
         *_strategies(advice),
@@ -60,11 +60,11 @@ def scores_text(scores: Mapping[str, float]) -> str:
     return f"{listed} (for comparing backbones on the same data; higher is better)"
 
 
-def _bars(probes: Mapping[str, float]) -> list[str]:
-    best = best_of(probes)
+def _bars(evidence: Evidence) -> list[str]:
+    best = evidence.best_stage
     return [
         f"  {stage:<8} {100 * value:5.1f} %  {'#' * round(30 * value)}{'  best' if stage == best else ''}"
-        for stage, value in probes.items()
+        for stage, value in evidence.probes.items()
     ]
 
 

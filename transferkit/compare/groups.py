@@ -1,6 +1,7 @@
 """Groups of runs that differ only in the seed: mean and spread of accuracy, mean cost."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -9,6 +10,7 @@ from typing import Any
 from transferkit.compare.collect import FinishedRun
 from transferkit.compare.testsets import Comparable
 from transferkit.compare.variants import Variant, family, find_variants, show_variant
+from transferkit.ranking import rank
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Group:
         return fmean(run.metrics["val"]["top1"] for run in self.runs)
 
     @property
+    def val_nll(self) -> float:
+        """Mean val negative log-likelihood over the runs, nats; infinite where a run does not say it."""
+        losses = [run.metrics["val"].get("nll") for run in self.runs]
+        return fmean(math.inf if loss is None else loss for loss in losses)
+
+    @property
     def seconds(self) -> float:
         """Mean duration of a run."""
         return fmean(run.metrics["seconds"]["total"] for run in self.runs)
@@ -101,7 +109,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def make_groups(comparable: Comparable) -> list[Group]:
-    """Group the runs of one test set, sorted by images per class (descending) and accuracy on val (descending).
+    """Group the runs of one test set, sorted by images per class (descending) and rank on val (the best first).
 
     Of several runs with the same seed in a group only the newest is used: they are one result, not several.
     """
@@ -112,7 +120,9 @@ def make_groups(comparable: Comparable) -> list[Group]:
         groups.setdefault(key, []).append(run)
         variants[key] = variant
     made = [_make_group(runs, variants[key]) for key, runs in groups.items()]
-    return sorted(made, key=lambda group: (-round(group.per_class or 0, 1), -group.val_top1, group.label))
+    by_name = sorted(made, key=lambda group: group.label)
+    by_rank = sorted(by_name, key=lambda group: rank(group.val_top1, group.val_nll), reverse=True)
+    return sorted(by_rank, key=lambda group: -round(group.per_class or 0, 1))
 
 
 def _make_group(runs: Sequence[FinishedRun], variant: Variant) -> Group:

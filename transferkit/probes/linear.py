@@ -18,6 +18,7 @@ from transferkit.metrics import compute_metrics
 from transferkit.probes.logistic.basis import Basis, Head, Stack
 from transferkit.probes.logistic.path import solve_path
 from transferkit.probes.logistic.rows import Ints, Rows
+from transferkit.ranking import rank
 
 log = logging.getLogger(__name__)
 
@@ -228,14 +229,14 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         basis = Basis(train, self.standardize)
         dtype = self._precision(train, basis, self.tol)
         rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
-        best: tuple[float, float] | None = None
+        best: tuple[float, float, int] | None = None
         for C, solution in zip(Cs, solve_path(rows, basis, labels, Cs, self.tol, self.max_iter), strict=True):
             logits = _two_sided(rows_val.logits(solution.head))
             top1 = float((logits.argmax(axis=1) == val_labels).mean())
             nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
             self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
-            if best is None or (top1, -nll) > best:
-                best, self.C_, chosen, head = (top1, -nll), float(C), logits, solution.head
+            if best is None or rank(top1, nll) > best:
+                best, self.C_, chosen, head = rank(top1, nll), float(C), logits, solution.head
                 self.n_iter_ = np.array([solution.iterations])
         self.passes_ += rows.passes
         self.val_probabilities_ = softmax(chosen, axis=1)

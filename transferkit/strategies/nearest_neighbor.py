@@ -10,9 +10,10 @@ import torch
 from transferkit.arrays import Features, Probabilities
 from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError
-from transferkit.metrics import compute_metrics, val_rank
+from transferkit.metrics import compute_metrics
 from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.neighbors import NeighborHead, check_metric, nearest, vote_shares
+from transferkit.ranking import rank, row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import extract_train_val, named_stages, refuse_augment
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 def fit_neighbors(context: Context) -> Fitted:
     """Choose stage, metric and k on val; the model's gallery are the features of train and val.
 
-    Of equal top-1 accuracies the lower negative log-likelihood decides, then what is named first.
+    Of equal ones (`ranking.rank`) the metric named first and the smaller k are taken.
 
     Raises:
         TransferkitError: A setting cannot be used.
@@ -47,7 +48,9 @@ def fit_neighbors(context: Context) -> Fitted:
             for row, probabilities in _try(context, train[stage], val[stage], ks, {"stage": stage, "metric": metric})
         ]
         rows = [row for row, _ in tried]
-        best, probabilities = max(tried, key=lambda pair: val_rank(pair[0]))
+        best, probabilities = max(
+            tried, key=lambda pair: rank(pair[0]["val_top1"], pair[0]["val_nll"], stages.index(pair[0]["stage"]))
+        )
         stage = best["stage"]
         log.info(
             "Chosen on val: k = %d, %s, on %s; top-1 %.1f %%.",
@@ -85,5 +88,5 @@ def _try(
 
 
 def _best_of(rows: list[dict[str, Any]], stage: str) -> dict[str, Any]:
-    best = max((row for row in rows if row["stage"] == stage), key=val_rank)
+    best = max((row for row in rows if row["stage"] == stage), key=row_rank)
     return {key: value for key, value in best.items() if key != "stage"}

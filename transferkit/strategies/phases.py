@@ -19,10 +19,10 @@ from transferkit.features.stored_inputs import StoredInputs
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import center_probabilities
+from transferkit.ranking import rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.phase_data import Batches, make_batches
 from transferkit.strategies.training_settings import train_settings
-from transferkit.training.callbacks import score
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained, fit_module
 
@@ -75,7 +75,7 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
             module.begin(phase.name)
             before = _trained_state(module)
             outcome = fit_phase(module, context, number)
-            kept = _score(outcome.val, labels) >= _score(val, labels)
+            kept = _rank(outcome.val, labels) >= _rank(val, labels)
             if kept:
                 val = outcome.val
             else:
@@ -181,6 +181,6 @@ def _trained_state(module: FinetuneModule) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items() if name not in frozen}
 
 
-def _score(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> float:
+def _rank(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> tuple[float, float, int]:
     figures = compute_metrics(probabilities, labels)
-    return score(float(figures["top1"]), float(figures["nll"]), len(labels))
+    return rank(figures["top1"], figures["nll"])

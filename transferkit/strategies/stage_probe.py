@@ -1,7 +1,6 @@
 """Linear classifiers on frozen features: of one stage (linear_probe), or of several, the best by val (stage_probe)."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,9 @@ import numpy as np
 from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError, unknown_name
 from transferkit.features.extract import join_stages
-from transferkit.metrics import val_rank
 from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.linear import LinearProbe
+from transferkit.ranking import best_stage
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import extract_train_val, probe_stages, refuse_augment
@@ -77,11 +76,6 @@ def fit_exact_probes(context: Context) -> Fitted:
         sweep={name: probe_path(probe) for name, probe in probes.items()},
         details={"stage": best, "solver": "exact", "pool": pool},
     )
-
-
-def best_stage(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the stage with the best top-1 on val; of equal ones the lower loss decides, then the earlier stage."""
-    return max(figures, key=lambda name: val_rank(figures[name]))
 
 
 def _check(key: str, value: Any, valid: tuple[str, ...]) -> None:

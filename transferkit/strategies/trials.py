@@ -9,6 +9,7 @@ from typing import Any
 from transferkit.advisor.choose import Budget
 from transferkit.advisor.evidence import standard_error
 from transferkit.metrics import compute_metrics
+from transferkit.ranking import rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 
@@ -75,8 +76,8 @@ def winner(trials: Sequence[Trial]) -> str:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """By top-1 on val, then the lower negative log-likelihood; of equal ones the first stays first."""
-    return sorted(trials, key=lambda trial: (-trial.val_top1, trial.val_nll))
+    """The best first (`ranking.rank`); of equal ones the first stays first."""
+    return sorted(trials, key=lambda trial: rank(trial.val_top1, trial.val_nll), reverse=True)
 
 
 def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fit) -> Trial:

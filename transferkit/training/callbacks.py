@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.errors import TransferkitError
 from transferkit.progress import Advance, progress
+from transferkit.ranking import score
 from transferkit.training.epochs import seed_step
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,3 @@ class ValidationSums:
         self.sums = None
         module.log_dict({"val_loss": loss / n, "val_top1": right / n}, prog_bar=True)
         module.log("val_score", score(right / n, loss / n, int(n)))
-
-
-def score(top1: float, nll: float, n: int) -> float:
-    """Top-1 accuracy on `n` images, equal ones ordered by the lower negative log-likelihood, as probes are chosen."""
-    return top1 + 0.5 / n / (1 + max(nll, 0.0))

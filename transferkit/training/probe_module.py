@@ -12,9 +12,8 @@ from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_f
 from transferkit.backbones.stages import match_stages
 from transferkit.config.checks import is_number
 from transferkit.errors import TransferkitError, unknown_name
-from transferkit.metrics import val_rank
 from transferkit.models.transfer_model import TransferModel
-from transferkit.training.callbacks import score
+from transferkit.ranking import best_stage, row_rank, score
 from transferkit.training.optimizers import create_optimizer
 from transferkit.training.plan import differences
 from transferkit.training.probe_heads import HeadSums, ProbeHeads, head_losses
@@ -230,12 +229,12 @@ class ProbeModule(ScheduledModule):
         """
         if not self.figures:
             raise TransferkitError("Nothing was validated, so there is no best head: fit with a val loader, or name C.")
-        return max(self.figures[probe], key=val_rank)
+        return max(self.figures[probe], key=row_rank)
 
     @property
     def best(self) -> tuple[str, float]:
         """Name and C of the probe that is best on val."""
-        name = max(self.probes, key=lambda name: val_rank(self.best_row(name)))
+        name = best_stage({name: self.best_row(name) for name in self.probes})
         return name, self.best_row(name)["C"]
 
     def head(self, stage: str, C: float | None = None) -> torch.nn.Linear:
