@@ -15,6 +15,9 @@ Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 """(N,), from 0 on."""
 
+Rows = npt.NDArray[Any]
+"""(n, ...): what was computed once for each image, of any shape and type."""
+
 Doubles = npt.NDArray[np.float64]
 """For sums of many terms, which need double precision."""
 

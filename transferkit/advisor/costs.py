@@ -15,7 +15,7 @@ from transferkit.data.batch_loading import count_workers
 from transferkit.data.imageset import ImageSet
 from transferkit.device import autocast
 from transferkit.features.placement import pixel_bytes
-from transferkit.features.store import GIGABYTE
+from transferkit.features.store_entries import GIGABYTE
 from transferkit.training.plan import Plan
 
 BATCHES = 5

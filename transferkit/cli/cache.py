@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.errors import TransferkitError
-from transferkit.features.store import GIGABYTE, default_cache_dir
-from transferkit.features.store_entries import Listed, list_entries, remove_entries
+from transferkit.features.store import default_cache_dir
+from transferkit.features.store_entries import GIGABYTE, Listed, list_entries, remove_entries
 from transferkit.files import write_csv
 
 log = logging.getLogger(__name__)

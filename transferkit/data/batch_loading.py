@@ -1,15 +1,15 @@
 """From a data set, or the caller's own loader, to batches of input tensors that know which image is which."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from transferkit.cores import count_cores
 from transferkit.data.images import UnreadableImage
@@ -27,17 +27,21 @@ class Batch:
 
     Attributes:
         positions: Of each in the data set.
-        ids: Identity of each: equal contents have equal ones.
+        ids: Identity of each, of the bytes that were decoded: equal contents have equal ones.
         inputs: Tensor (n, 3, H, W); uint8 where the transform gives that.
         errors: Position of, and error for, images that are in none of the above.
-        decoded: How many were decoded for it; None for all.
+        decoded: How many were decoded for it.
     """
 
     positions: list[int]
     ids: list[str]
     inputs: Tensor
     errors: list[tuple[int, TransferkitError]]
-    decoded: int | None = None
+    decoded: int
+
+
+Batches = Iterable[list[int]]
+"""Positions of the images of each batch. Taken one by one, some batches ahead, so that they may be decided on late."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,24 @@ class Source:
         ids: Identity of each image where that is known without decoding it, else None.
         names: What to call each image, where it has a name.
         size: How many there are; 0 where nobody knows.
-        load: Gives the batches of the images at some positions, in that order; without `ids` always of all.
+        load: Gives these batches, and is told how many images are to be decoded for them; without `ids` it always gives
+            all images.
     """
 
     ids: list[str] | None
     names: Callable[[int], str]
     size: int
-    load: Callable[[Sequence[int]], Iterator[Batch]]
+    load: Callable[[Batches, int], Iterator[Batch]]
+
+
+class Kept(Protocol):
+    """Tensors of images that were decoded before."""
+
+    def places(self, positions: Sequence[int]) -> list[int]:
+        """Where the tensor of each image lies; -1 for those that must be decoded."""
+
+    def read(self, position: int, place: int) -> Tensor:
+        """One of them; in whichever process loads images."""
 
 
 def open_source(
@@ -65,6 +80,7 @@ def open_source(
     num_workers: int | str,
     hashed: bool,
     progress: bool = True,
+    keep: Callable[[list[str]], Kept] | None = None,
 ) -> Source:
     """Prepare to read images.
 
@@ -73,11 +89,12 @@ def open_source(
             floating-point tensors (3, H, W) (which count as transformed), alone or first in a tuple; or a
             `DataLoader` of such tensors in batches that does not shuffle.
         transform: From an image to a tensor (3, H, W); as uint8 it takes a quarter of the way between processes.
-        batch_size: Images a batch; a given loader has its own.
+        batch_size: Images a batch, of data whose identities take decoding; a given loader has its own.
         num_workers: Processes that decode; "auto" chooses by the number of images and of cores. A given loader
             has its own.
         hashed: Whether to identify images by their content where that takes decoding; else by their position.
         progress: Whether to show how far the identification of an `ImageSet` is.
+        keep: From the identities of an `ImageSet` to the images that need no decoding.
 
     Raises:
         TransferkitError: Data of another kind, or a loader that shuffles.
@@ -91,26 +108,45 @@ def open_source(
     ids = _ids(dataset, progress) if isinstance(dataset, ImageSet) else None
     names: Callable[[int], str] = (lambda i: dataset.names[i]) if ids is not None else "item {}".format
 
-    def load(positions: Sequence[int]) -> Iterator[Batch]:
-        chosen = positions if ids is not None else range(len(dataset))
-        items = _Items(dataset, transform, chosen, hashed and ids is None)
+    kept = keep(ids) if keep and ids is not None else None
+    items = _Items(dataset, transform, hashed, kept)
+
+    def load(batches: Batches, decode: int) -> Iterator[Batch]:
+        if ids is None:
+            size, decode = len(dataset), len(dataset)
+            batches = (list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size))
         # Arrays need no decoding, so what a process takes to start is not made up for.
         decoding = not isinstance(dataset, ImageSet) or dataset.in_files
-        workers = count_workers(num_workers, len(chosen) if decoding else 0)
-        try:
-            # Its own generator, so that the caller's random numbers do not depend on what was in the cache.
-            loader = DataLoader(
-                items, batch_size, num_workers=workers, collate_fn=_collate, generator=torch.Generator()
-            )
-            for batch in loader:
-                yield batch if ids is None else replace(batch, ids=[ids[position] for position in batch.positions])
-        except RuntimeError as error:
-            told = worker_died(error)
-            if told is None:
-                raise
-            raise TransferkitError(told) from error
+        workers = count_workers(num_workers, decode if decoding else 0)
+        for batch in load_items(items, _places(batches, kept), workers):
+            known = batch.ids if ids is None else [i or ids[p] for p, i in zip(batch.positions, batch.ids, strict=True)]
+            yield replace(batch, ids=known)
 
     return Source(ids, names, len(dataset), load)
+
+
+def load_items(items: "Dataset[Item]", batches: Iterable[list[Any]], num_workers: int) -> Iterator[Batch]:
+    """These batches of items, in order.
+
+    Raises:
+        TransferkitError: A process that loads them died.
+    """
+    try:
+        # Its own generator, so that the caller's random numbers do not depend on what was in the cache.
+        yield from DataLoader(
+            items, batch_sampler=batches, num_workers=num_workers, collate_fn=_collate, generator=torch.Generator()
+        )
+    except RuntimeError as error:
+        told = worker_died(error)
+        if told is None:
+            raise
+        raise TransferkitError(told) from error
+
+
+def _places(batches: Batches, kept: Kept | None) -> Iterator[list[tuple[int, int]]]:
+    """Each position with the place of what is kept of it."""
+    for batch in batches:
+        yield list(zip(batch, kept.places(batch) if kept else [-1] * len(batch), strict=True))
 
 
 def damaged(reasons: Sequence[str]) -> TransferkitError:
@@ -147,44 +183,64 @@ def identify(image: Image.Image | Tensor) -> str:
     return digest.hexdigest()
 
 
-_Item = tuple[int, str, Tensor | TransferkitError]
+@dataclass(frozen=True)
+class Item:
+    """One image of a data set.
+
+    Attributes:
+        position: In the data set.
+        id: Identity of the content that was decoded; empty where that is what it was before.
+        content: The tensor; or why there is none, not raised, so that it leaves a worker process as it is.
+        decoded: Whether it was decoded.
+    """
+
+    position: int
+    id: str
+    content: Tensor | TransferkitError
+    decoded: bool = True
 
 
-class _Items(torch.utils.data.Dataset[_Item]):
-    """Position, identity and tensor of chosen images; of one that cannot be read, the error instead of the tensor."""
+class _Items(Dataset[Item]):
+    """The images of a data set by (position, place of what is kept of it)."""
 
     def __init__(
-        self, dataset: Any, transform: Callable[[Image.Image], Tensor], positions: Sequence[int], hashed: bool
+        self, dataset: Any, transform: Callable[[Image.Image], Tensor], hashed: bool, kept: Kept | None
     ) -> None:
         self._dataset = dataset
         self._transform = transform
-        self._positions = positions
         self._hashed = hashed
+        self._kept = kept
 
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: int) -> _Item:
-        position = int(self._positions[index])
+    def __getitem__(self, where: tuple[int, int]) -> Item:
+        position, place = where
+        if place >= 0 and self._kept is not None:
+            return Item(position, "", self._kept.read(position, place), decoded=False)
         try:
-            image = _first(self._dataset[position])
-        except TransferkitError as error:  # not raised, so that it leaves a worker process as it is
-            return position, "", error
+            return self._decode(position)
+        except TransferkitError as error:
+            return Item(position, "", error)
         except OSError as error:  # what other data sets raise, Pillow's UnidentifiedImageError among them
-            return position, "", UnreadableImage(f"item {position}", str(error))
-        identity = identify(image) if self._hashed else str(position)
-        return position, identity, self._transform(image) if isinstance(image, Image.Image) else image
+            return Item(position, "", UnreadableImage(f"item {position}", str(error)))
+
+    def _decode(self, position: int) -> Item:
+        if isinstance(self._dataset, ImageSet):
+            image, identity = self._dataset.identified(position)
+        else:
+            image = _first(self._dataset[position])
+            identity = identify(image) if self._hashed else str(position)
+        return Item(position, identity, self._transform(image) if isinstance(image, Image.Image) else image)
 
 
-def _collate(items: list[_Item]) -> Batch:
-    good = [(position, identity, x) for position, identity, x in items if isinstance(x, Tensor)]
-    errors = [(position, x) for position, _, x in items if isinstance(x, TransferkitError)]
-    shapes = {tuple(x.shape) for _, _, x in good}
+def _collate(items: list[Item]) -> Batch:
+    good = [(item, item.content) for item in items if isinstance(item.content, Tensor)]
+    errors = [(item.position, item.content) for item in items if isinstance(item.content, TransferkitError)]
+    shapes = {tuple(x.shape) for _, x in good}
     if len(shapes) > 1:
         message = f"The data set gives tensors of different shapes, {shapes}: resize them to one."
-        errors, good = [*errors, (good[0][0], TransferkitError(message))], []
-    inputs = torch.stack([x for _, _, x in good]) if good else torch.empty(0)
-    return Batch([position for position, _, _ in good], [identity for _, identity, _ in good], inputs, errors)
+        errors, good = [*errors, (good[0][0].position, TransferkitError(message))], []
+    inputs = torch.stack([x for _, x in good]) if good else torch.empty(0)
+    positions, ids = [item.position for item, _ in good], [item.id for item, _ in good]
+    return Batch(positions, ids, inputs, errors, decoded=sum(item.decoded for item, _ in good))
 
 
 def _from_loader(loader: "DataLoader[Any]", hashed: bool) -> Source:
@@ -193,12 +249,13 @@ def _from_loader(loader: "DataLoader[Any]", hashed: bool) -> Source:
             "The DataLoader shuffles, so features would not be in the order of the labels: shuffle=False."
         )
 
-    def load(positions: Sequence[int]) -> Iterator[Batch]:
+    def load(batches: Batches, decode: int) -> Iterator[Batch]:
         start = 0
         for batch in loader:
             inputs = _first(batch)
             where = list(range(start, start + len(inputs)))
-            yield Batch(where, [identify(x) for x in inputs] if hashed else [str(i) for i in where], inputs, [])
+            ids = [identify(x) for x in inputs] if hashed else [str(i) for i in where]
+            yield Batch(where, ids, inputs, [], decoded=len(where))
             start += len(inputs)
 
     size = len(loader.dataset) if hasattr(loader.dataset, "__len__") else 0

@@ -30,6 +30,10 @@ class _Files:
     def image(self, i: int) -> Image.Image:
         return decode(self.names[i])
 
+    def identified(self, i: int) -> tuple[Image.Image, str]:
+        content = self.content(i)
+        return decode(content, self.names[i]), content_id(content)
+
     def check(self, i: int, thorough: bool) -> str | None:
         checked = check_file(self.names[i], thorough)
         self.ids[i] = checked.id or None
@@ -59,6 +63,9 @@ class _Arrays:
 
     def image(self, i: int) -> Image.Image:
         return Image.fromarray(self.images[i]).convert("RGB")
+
+    def identified(self, i: int) -> tuple[Image.Image, str]:
+        return self.image(i), self.ids[i] or content_id(self.content(i))
 
     def check(self, i: int, thorough: bool) -> str | None:
         return None
@@ -115,6 +122,16 @@ class ImageSet:
             UnreadableImage: The file cannot be decoded.
         """
         return self._store.image(int(self._rows[index]))
+
+    def identified(self, index: int) -> tuple[Image.Image, str]:
+        """Decode one image to RGB, with the identity of the bytes that were decoded.
+
+        That differs from what `ids` gives if the file was replaced meanwhile.
+
+        Raises:
+            UnreadableImage: The file cannot be decoded.
+        """
+        return self._store.identified(int(self._rows[index]))
 
     def content(self, index: int) -> bytes:
         """Everything that determines the image: the bytes of its file, or those of a PGM/PPM file with its pixels.

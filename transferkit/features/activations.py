@@ -1,93 +1,73 @@
-"""Compute rows once for each image (and view), keep them in memory or in the cache."""
+"""What leaves a frozen stage, or the decoded images: computed once for each view, in memory or in the store."""
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from transferkit.features.growing_rows import Pace
-from transferkit.features.store import CacheEntry, Chunk, FeatureCache, Rows
+from transferkit.arrays import Rows
+from transferkit.data.batch_loading import Batch, Source
+from transferkit.features.fill import Counts, Job, Places, fill
+from transferkit.features.identities import SHARDS, shards_of
+from transferkit.features.memory_rows import MemoryRows
+from transferkit.features.store import CacheEntry
 from transferkit.features.stored_inputs import StoredInputs
 from transferkit.progress import progress
 
-log = logging.getLogger(__name__)
-
-Load = Callable[[int, Sequence[int]], Iterator[tuple[Sequence[int], Tensor]]]
-"""(view, positions) to batches of positions and inputs (n, 3, H, W)."""
+ROWS = "rows"
 
 
 def store_rows(
-    ids: Sequence[Sequence[str]],
+    source: Source,
     labels: npt.NDArray[np.int64],
-    load: Load,
     compute: Callable[[Tensor], Rows],
     precision: str | None,
     *,
-    cache: FeatureCache | None = None,
+    views: int = 1,
     entry: CacheEntry | None = None,
+    pixels: CacheEntry | None = None,
     in_memory: bool = True,
+    batch_size: int = 64,
 ) -> StoredInputs:
-    """Take from the cache what it has, and compute the rest.
+    """Take from the store what it has, and compute the rest.
 
     Args:
-        ids: Of each view, the name of the row of each image; equal rows have equal ones, and are computed once.
-        labels: Of the images.
-        load: Reads images.
-        compute: From inputs to rows, as `pack` makes them.
+        source: The images, or `views` times as many: all in their first view, all in their second, and so on. Equal
+            rows have equal identities, and are computed once.
+        labels: Of the images (N,).
+        compute: From inputs (n, 3, H, W) to rows, as `pack` makes them.
         precision: Of the rows, for `StoredInputs`.
-        cache: Where the entry lies; None without one.
+        views: Of each image.
         entry: Gets the rows; None to keep them in memory only.
+        pixels: Gets the inputs.
         in_memory: Whether to read them all into memory.
+        batch_size: Images a batch.
+
+    Raises:
+        TransferkitError: An image cannot be read, or the store cannot be read or written.
     """
-    wanted = {name: (view, i) for view, names in enumerate(ids) for i, name in reversed(list(enumerate(names)))}
-    chunks = entry.read() if entry else []
-    if not wanted.keys() <= _names(chunks):
-        with cache.locked([entry]) if cache and entry else nullcontext():
-            chunks = entry.clean() if entry else []
-            there = _names(chunks)
-            missing = {name: place for name, place in wanted.items() if name not in there}
-            with progress("Computing what is frozen", len(missing)) as advance:
-                for chunk in _computed(missing, load, compute, entry):
-                    chunks.append(chunk)
-                    advance(len(chunk[0]))
-        if cache:
-            cache.shrink()
-    rows = [np.array(chunk) if in_memory and isinstance(chunk, np.memmap) else chunk for _, chunk in chunks]
-    where = {name: (c, i) for c, (names, _) in enumerate(chunks) for i, name in enumerate(names)}
-    places = np.array([[where[name] for name in names] for names in ids], dtype=np.int64)
-    return StoredInputs(rows, places.reshape(len(ids), -1, 2), labels, precision)
+
+    def rows_of(batch: Batch, wanted: Mapping[str, Places]) -> Mapping[str, Rows]:
+        return {
+            name: compute(batch.inputs if len(places) == len(batch.inputs) else batch.inputs[places])
+            for name, places in wanted.items()
+        }
+
+    rows = entry or MemoryRows()
+    job = Job({ROWS: rows}, source, lambda _: rows_of, batch_size, "Computing what is frozen", pixels, None, progress)
+    ids = fill(job, Counts())
+    shape = views, len(labels)
+    if isinstance(rows, MemoryRows):
+        return StoredInputs([rows.rows], _places(np.zeros(len(ids)), rows.find(ids), shape), labels, precision)
+    if in_memory:
+        unique, where = np.unique(ids, return_inverse=True)
+        chunk = rows.gather(unique, ram_bytes=np.inf)
+        return StoredInputs([chunk], _places(np.zeros(len(ids)), where, shape), labels, precision)
+    chunks = [rows.map(shard) for shard in range(SHARDS)]
+    return StoredInputs(chunks, _places(shards_of(ids), rows.find(ids), shape), labels, precision, owner=rows)
 
 
-def _names(chunks: Sequence[Chunk]) -> set[str]:
-    return {name for names, _ in chunks for name in names}
-
-
-def _computed(
-    missing: dict[str, tuple[int, int]], load: Load, compute: Callable[[Tensor], Rows], entry: CacheEntry | None
-) -> Iterator[Chunk]:
-    """Compute, and write what there is in any case."""
-    names: dict[tuple[int, int], str] = {place: name for name, place in missing.items()}
-    waiting: list[tuple[list[str], Rows]] = []
-    pace = Pace()
-    try:
-        for view in sorted({view for view, _ in names}):
-            for positions, inputs in load(view, sorted(i for v, i in names if v == view)):
-                waiting.append(([names[view, i] for i in positions], compute(inputs)))
-                if pace.due(sum(rows.nbytes for _, rows in waiting)):
-                    chunk, waiting = _keep(waiting, entry), []
-                    yield chunk
-    except BaseException:
-        if waiting:
-            _keep(waiting, entry)
-        raise
-    if waiting:
-        yield _keep(waiting, entry)
-
-
-def _keep(waiting: list[tuple[list[str], Rows]], entry: CacheEntry | None) -> Chunk:
-    names = [name for some, _ in waiting for name in some]
-    rows = np.concatenate([rows for _, rows in waiting])
-    return entry.write(names, rows) if entry else (names, rows)
+def _places(chunks: npt.NDArray[np.generic], rows: Places, shape: tuple[int, int]) -> Places:
+    """Chunk and row of each view of each image (views, N, 2)."""
+    return np.stack([chunks.astype(np.int64), rows], axis=1).reshape(*shape, 2)

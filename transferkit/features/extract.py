@@ -2,29 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from transferkit.arrays import Features
+from transferkit.arrays import Features, Rows
 from transferkit.backbones.backbone import Backbone, check_pool
 from transferkit.backbones.stages import match_stages
-from transferkit.data.batch_loading import Batch, Source, damaged, open_source
-from transferkit.data.images import UnreadableImage
-from transferkit.data.preprocess import Preprocessing
+from transferkit.data.batch_loading import Batch, Source, open_source
 from transferkit.device import find_device, find_precision
 from transferkit.errors import TransferkitError
-from transferkit.features.growing_rows import GrowingRows, Pace
+from transferkit.features.fill import Counts, Job, Places, fill
 from transferkit.features.inference_network import InferenceNetwork
 from transferkit.features.keys import describe
-from transferkit.features.pixels import with_kept_pixels
-from transferkit.features.store import FeatureCache, RowIndex, default_cache_dir
+from transferkit.features.memory_rows import MemoryRows
+from transferkit.features.pixels import KeptPixels, pixels_entry
+from transferkit.features.store import CacheEntry, FeatureCache, default_cache_dir
 from transferkit.progress import progress as show_progress
 
 log = logging.getLogger(__name__)
@@ -51,6 +47,108 @@ class ExtractionStats:
     computed: dict[str, int] = field(default_factory=dict)
     bytes_written: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """How features are extracted; `extract_features` says more of each.
+
+    Attributes:
+        store: The cache; None to keep features in memory only.
+        pixels: A cache for decoded images.
+        batch_size: Images that go through the network together.
+        num_workers: Processes that decode.
+        device: "auto", or a device.
+        precision: Of the products.
+        compile: Whether to compile the network.
+        progress: Whether to show it.
+    """
+
+    store: FeatureCache | None
+    pixels: FeatureCache | None = None
+    batch_size: int = 32
+    num_workers: int | str = "auto"
+    device: str | torch.device = "auto"
+    precision: str = "fp32"
+    compile: bool | Literal["auto"] = "auto"
+    progress: bool = True
+
+    def extract(
+        self, backbone: Backbone, dataset: Any, stages: Sequence[str], pool: str, stats: ExtractionStats
+    ) -> dict[str, Features]:
+        """The features (N, D) of each stage."""
+        start = time.perf_counter()
+        rows = self._rows(backbone, stages, pool)
+        ids = self._fill(backbone, dataset, rows, pool, stats, None)
+        for cache in (self.store, self.pixels):
+            if cache:
+                cache.shrink()
+        widths = {name: backbone.infos[name].channels for name in rows}
+        features = {
+            name: store.gather(ids) if len(ids) else np.empty((0, widths[name]), np.float32)
+            for name, store in rows.items()
+        }
+        _tell(stats, len(ids), len(np.unique(ids)), list(rows), time.perf_counter() - start)
+        return features
+
+    def extract_share(
+        self, backbone: Backbone, dataset: Any, stages: Sequence[str], pool: str, share: range
+    ) -> ExtractionStats:
+        """Compute and store the rows of some shards only."""
+        stats = ExtractionStats()
+        self._fill(backbone, dataset, self._rows(backbone, stages, pool), pool, stats, share)
+        return stats
+
+    def _rows(self, backbone: Backbone, stages: Sequence[str], pool: str) -> dict[str, CacheEntry | MemoryRows]:
+        if self.store is None:
+            return {name: MemoryRows() for name in stages}
+        keys = describe(backbone, stages, pool, find_precision(self.precision, find_device(self.device)))
+        return {name: self.store.entry(keys[name]) for name in stages}
+
+    def _fill(
+        self,
+        backbone: Backbone,
+        dataset: Any,
+        rows: Mapping[str, CacheEntry | MemoryRows],
+        pool: str,
+        stats: ExtractionStats,
+        share: range | None,
+    ) -> Any:
+        """Compute what is missing; returns the identity of each image."""
+        preprocess, stages = backbone.preprocess, list(rows)
+        entry = pixels_entry(self.pixels, preprocess) if self.pixels else None
+        source = open_source(
+            dataset,
+            preprocess.pixels,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            hashed=self.store is not None,
+            progress=self.progress,
+            keep=(lambda names: KeptPixels(entry, names, preprocess.input_size)) if entry else None,
+        )
+
+        def prepare(images: int) -> "_Forward":
+            place = find_device(self.device)
+            cut = backbone.truncate(stages[-1])
+            network = InferenceNetwork(cut, pool, place, find_precision(self.precision, place))
+            network.decide(self.compile, images, (3, *preprocess.input_size))
+            return _Forward(network, source, stats)
+
+        job = Job(
+            rows,
+            source,
+            prepare,
+            self.batch_size,
+            f"Extracting {', '.join(stages)}",
+            entry if source.ids is not None else None,
+            share,
+            show_progress if self.progress else None,
+        )
+        counts = Counts(computed=stats.computed)
+        try:
+            return fill(job, counts)
+        finally:
+            stats.loaded, stats.bytes_written = counts.loaded, counts.written
 
 
 def extract_features(
@@ -99,55 +197,22 @@ def extract_features(
         TransferkitError: An unknown setting, data of another kind, images that cannot be read (all are listed, the
             others are kept), features that are not finite, or a cache that cannot be written.
     """
-    start = time.perf_counter()
     check_pool(pool)
     names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
-    stats = ExtractionStats() if stats is None else stats
     store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
-    source = _open(dataset, backbone.preprocess, pixels, batch_size, num_workers, store is not None, progress)
-    fast = find_precision(precision, place := find_device(device))
-    keys = describe(backbone, names, pool, fast) if store else {}
-    rows = {name: GrowingRows(store.entry(keys[name]) if store else None) for name in names}
-    make_network = partial(_network, backbone.truncate(names[-1]), pool, place, fast, compile)
-    ids = _complete(rows, source, store, make_network, stats, progress)
-    features = {name: _gather(rows[name].index, ids, backbone.infos[name].channels) for name in names}
-    _tell(stats, ids, names, time.perf_counter() - start)
-    return features
+    extractor = Extractor(store, pixels, batch_size, num_workers, device, precision, compile, progress)
+    return extractor.extract(backbone, dataset, names, pool, ExtractionStats() if stats is None else stats)
 
 
-def _open(
-    dataset: Any,
-    preprocess: Preprocessing,
-    pixels: FeatureCache | None,
-    batch_size: int,
-    num_workers: int | str,
-    hashed: bool,
-    progress: bool,
-) -> Source:
-    """The images, resized and cropped, from the cache where they are kept."""
-    loading: dict[str, Any] = {"batch_size": batch_size, "num_workers": num_workers, "progress": progress}
-    source = open_source(dataset, preprocess.pixels, hashed=hashed, **loading)
-    return source if pixels is None else with_kept_pixels(source, pixels, preprocess, batch_size)
+def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Features:
+    """Return the features of these stages side by side, (N, sum of their D); those of one stage are not copied."""
+    return features[stages[0]] if len(stages) == 1 else np.concatenate([features[name] for name in stages], axis=1)
 
 
-def _network(
-    backbone: Backbone, pool: str, device: torch.device, precision: str, compile: bool | str, images: int
-) -> InferenceNetwork:
-    """The network as it computes fastest, for so many images."""
-    network = InferenceNetwork(backbone, pool, device, precision)
-    network.decide(compile, images, (3, *backbone.preprocess.input_size))
-    return network
-
-
-def _gather(index: RowIndex, ids: Sequence[str], width: int) -> Features:
-    """The rows of all images; of none, an array of the width that pooled rows have."""
-    return index.gather(ids) if ids else np.empty((0, width), dtype=np.float32)
-
-
-def _tell(stats: ExtractionStats, ids: Sequence[str], names: Sequence[str], seconds: float) -> None:
+def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[str], seconds: float) -> None:
     """Complete the counts; one line in the log for all stages of which as much was reused and computed."""
-    stats.images = len(ids)
-    stats.reused = {name: len(set(ids)) - stats.computed.get(name, 0) for name in names}
+    stats.images = images
+    stats.reused = {name: different - stats.computed.get(name, 0) for name in names}
     stats.seconds = seconds
     alike: dict[tuple[int, int], list[str]] = {}
     for name, reused in stats.reused.items():
@@ -157,108 +222,31 @@ def _tell(stats: ExtractionStats, ids: Sequence[str], names: Sequence[str], seco
         log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", ", ".join(names), *numbers)
 
 
-def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Features:
-    """Return the features of these stages side by side, (N, sum of their D); those of one stage are not copied."""
-    return features[stages[0]] if len(stages) == 1 else np.concatenate([features[name] for name in stages], axis=1)
+@dataclass(frozen=True)
+class _Forward:
+    """Computes the features that a batch lacks."""
 
+    network: InferenceNetwork
+    source: Source
+    stats: ExtractionStats
 
-def _complete(
-    rows: Mapping[str, GrowingRows],
-    source: Source,
-    cache: FeatureCache | None,
-    make_network: Callable[[int], InferenceNetwork],
-    stats: ExtractionStats,
-    progress: bool,
-) -> list[str]:
-    """The identity of every image, once every stage has the rows of all of them."""
-    for stage_rows in rows.values():
-        stage_rows.read()
-    if source.ids is not None and all(
-        identity in stage_rows for stage_rows in rows.values() for identity in source.ids
-    ):
-        return source.ids
-    with cache.locked([r.entry for r in rows.values() if r.entry]) if cache else nullcontext():
-        for stage_rows in rows.values():
-            stage_rows.read(clean=True)
-        ids = _compute(source, rows, make_network, stats, progress)
-    if cache:
-        cache.shrink()
-    return ids
-
-
-def _compute(
-    source: Source,
-    rows: Mapping[str, GrowingRows],
-    make_network: Callable[[int], InferenceNetwork],
-    stats: ExtractionStats,
-    progress: bool,
-) -> list[str]:
-    """Compute and keep what is missing; returns the identity of every image."""
-    positions = _missing(source.ids, rows)
-    total = source.size if source.ids is None else len(positions)
-    network = make_network(total)
-    found: list[str] = []
-    unreadable: list[tuple[int, TransferkitError]] = []
-    pace = Pace()
-    with (
-        show_progress(f"Extracting {', '.join(rows)}", total)
-        if progress
-        else nullcontext(lambda count: None) as advance
-    ):
-        try:
-            for batch in source.load(positions):
-                found += batch.ids
-                for position, error in batch.errors:
-                    if not isinstance(error, UnreadableImage):
-                        raise error
-                    unreadable.append((position, error))
-                stats.loaded += len(batch.ids) if batch.decoded is None else batch.decoded
-                if len(batch.ids):
-                    _forward(batch, source, rows, network, stats)
-                if pace.due(sum(stage_rows.waiting for stage_rows in rows.values())):
-                    stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())
-                advance(len(batch.ids) + len(batch.errors))
-        finally:
-            stats.bytes_written += sum(stage_rows.keep() for stage_rows in rows.values())
-    if unreadable:
-        raise damaged([str(error) for _, error in sorted(unreadable, key=itemgetter(0))])
-    return source.ids if source.ids is not None else found
-
-
-def _missing(ids: list[str] | None, rows: Mapping[str, GrowingRows]) -> list[int]:
-    """One position of each image that lacks a row, those first that need not go as deep."""
-    first = {identity: i for i, identity in reversed(list(enumerate(ids or [])))}
-    depth = {
-        i: max((d for d, stage_rows in enumerate(rows.values()) if identity not in stage_rows), default=-1)
-        for identity, i in first.items()
-    }
-    return sorted((i for i in first.values() if depth[i] >= 0), key=lambda i: (depth[i], i))
-
-
-def _forward(
-    batch: Batch, source: Source, rows: Mapping[str, GrowingRows], network: InferenceNetwork, stats: ExtractionStats
-) -> None:
-    """Compute the rows that a batch lacks."""
-    wanted = {}  # stage to places in the batch, one for each image
-    for name, stage_rows in rows.items():
-        new = {identity: i for i, identity in enumerate(batch.ids) if identity not in stage_rows}
-        if new:
-            wanted[name] = sorted(new.values())
-    places = sorted(set().union(*wanted.values()))
-    if not places:
-        return
-    inputs = batch.inputs if len(places) == len(batch.inputs) else batch.inputs[places]
-    features = network(inputs, list(wanted))
-    for name in network.names[: network.names.index(list(wanted)[-1]) + 1]:
-        stats.forwarded[name] = stats.forwarded.get(name, 0) + len(places)
-    for name, mine in wanted.items():
-        values = features[name][np.searchsorted(places, mine)]
-        bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(bad):
-            image = source.names(batch.positions[mine[bad[0]]])
-            raise TransferkitError(
-                f"The features of {name} are not finite for {image}: the weights are broken, or the preprocessing "
-                "(backbone.mean, backbone.std) does not fit them."
-            )
-        rows[name].add([batch.ids[i] for i in mine], values)
-        stats.computed[name] = stats.computed.get(name, 0) + len(mine)
+    def __call__(self, batch: Batch, wanted: Mapping[str, Places]) -> dict[str, Rows]:
+        if not wanted:
+            return {}
+        places = np.unique(np.concatenate(list(wanted.values())))
+        inputs = batch.inputs if len(places) == len(batch.inputs) else batch.inputs[places]
+        features = self.network(inputs, list(wanted))
+        names = self.network.names
+        for name in names[: names.index(list(wanted)[-1]) + 1]:
+            self.stats.forwarded[name] = self.stats.forwarded.get(name, 0) + len(places)
+        rows = {}
+        for name, mine in wanted.items():
+            rows[name] = features[name][np.searchsorted(places, mine)]
+            bad = np.flatnonzero(~np.isfinite(rows[name]).all(axis=1))
+            if len(bad):
+                image = self.source.names(batch.positions[mine[bad[0]]])
+                raise TransferkitError(
+                    f"The features of {name} are not finite for {image}: the weights are broken, or the preprocessing "
+                    "(backbone.mean, backbone.std) does not fit them."
+                )
+        return rows

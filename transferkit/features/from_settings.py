@@ -1,15 +1,17 @@
 """From the configuration to the function that computes features."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.backbone import Backbone, check_pool
+from transferkit.backbones.stages import match_stages
 from transferkit.data.imageset import ImageSet
-from transferkit.features.extract import extract_features
+from transferkit.features.extract import ExtractionStats, Extractor
 from transferkit.features.store import FeatureCache, default_cache_dir
 
 
@@ -44,24 +46,27 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
     Args:
         settings: The resolved configuration.
     """
-    trainer, cache = settings["trainer"], make_cache(settings["cache"])
-    pixels = cache if keeps_pixels(settings) else None
+    extractor = _extractor(settings)
 
     def extract(
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
     ) -> Mapping[str, npt.NDArray[np.float32]]:
-        return extract_features(
-            backbone,
-            images,
-            stages,
-            pool=pool,
-            cache=cache if all(backbone.as_loaded(stage) for stage in stages) else None,
-            batch_size=trainer["batch_size"],
-            num_workers=trainer["num_workers"],
-            device=trainer["device"],
-            precision=trainer["precision"],
-            compile=trainer["compile"],
-            pixels=pixels,
-        )
+        check_pool(pool)
+        names = match_stages(stages, backbone.stage_names)
+        kept = extractor if all(map(backbone.as_loaded, names)) else replace(extractor, store=None)
+        return kept.extract(backbone, images, names, pool, ExtractionStats())
 
     return extract
+
+
+def _extractor(settings: Mapping[str, Any]) -> Extractor:
+    trainer, cache = settings["trainer"], make_cache(settings["cache"])
+    return Extractor(
+        cache,
+        cache if keeps_pixels(settings) else None,
+        trainer["batch_size"],
+        trainer["num_workers"],
+        trainer["device"],
+        trainer["precision"],
+        trainer["compile"],
+    )

@@ -1,17 +1,18 @@
 """Images kept as they enter a network, but for the normalisation: decoded, resized, cropped."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from transferkit.data.batch_loading import Batch, Source
 from transferkit.data.images import DECODE_VERSION
 from transferkit.data.preprocess import Preprocessing
-from transferkit.features.growing_rows import GrowingRows, Pace
-from transferkit.features.store import FeatureCache
+from transferkit.features.identities import shards_of, to_ids
+from transferkit.features.shard_blocks import Layout
+from transferkit.features.store import CacheEntry, FeatureCache
 
 
 def describe_pixels(preprocess: Preprocessing) -> dict[str, Any]:
@@ -24,52 +25,31 @@ def describe_pixels(preprocess: Preprocessing) -> dict[str, Any]:
     }
 
 
-def with_kept_pixels(source: Source, cache: FeatureCache, preprocess: Preprocessing, batch_size: int) -> Source:
-    """The same images, their pixels read from the cache where it has them, and kept there where not.
+def pixels_entry(cache: FeatureCache, preprocess: Preprocessing) -> CacheEntry:
+    """The entry that holds such pixels."""
+    return cache.entry(describe_pixels(preprocess), "pixels")
+
+
+class KeptPixels:
+    """The pixels of a data set that are in the store already, for `open_source`.
 
     Args:
-        source: Gives uint8 pixels; without `ids` (they take decoding) it is returned as it is.
-        cache: Gets rows (n, 3, H, W), uint8, of kind "pixels".
-        preprocess: What the source resizes and crops with.
-        batch_size: Images a batch.
+        entry: Has rows (3, H, W), uint8. It knows more of them while others are decoded.
+        names: Identity of each image.
+        size: Height and width.
     """
-    if source.ids is None:
-        return source
-    ids = source.ids
-    rows = GrowingRows(cache.entry(describe_pixels(preprocess), "pixels"))
 
-    def load(positions: Sequence[int]) -> Iterator[Batch]:
-        rows.read()
-        if all(ids[position] in rows for position in positions):
-            yield from _kept(rows, ids, positions, batch_size)
-            return
-        assert rows.entry is not None
-        with cache.locked([rows.entry]):  # a job that decodes the same images is waited for
-            rows.read(clean=True)
-            there = [position for position in positions if ids[position] in rows]
-            missing = [position for position in positions if ids[position] not in rows]
-            yield from _kept(rows, ids, there, batch_size)
-            yield from _decoded(source, rows, missing)
+    def __init__(self, entry: CacheEntry, names: Sequence[str], size: tuple[int, int]) -> None:
+        self._entry = entry
+        self._ids = to_ids(names)
+        self._shards = shards_of(self._ids)
+        self._layout = Layout(np.dtype(np.uint8).str, (3, *size))
 
-    return replace(source, load=load)
+    def places(self, positions: Sequence[int]) -> list[int]:
+        """The row of each image in its shard; -1 for those that must be decoded."""
+        places: list[int] = self._entry.find(self._ids[np.asarray(positions, dtype=np.int64)]).tolist()
+        return places
 
-
-def _kept(rows: GrowingRows, ids: Sequence[str], positions: Sequence[int], size: int) -> Iterator[Batch]:
-    for start in range(0, len(positions), size):
-        mine = list(positions[start : start + size])
-        names = [ids[position] for position in mine]
-        yield Batch(mine, names, torch.from_numpy(rows.index.gather(names)), [], decoded=0)
-
-
-def _decoded(source: Source, rows: GrowingRows, positions: Sequence[int]) -> Iterator[Batch]:
-    """Decode, and keep what was decoded even if the reader stops."""
-    pace = Pace()
-    try:
-        for batch in source.load(positions):
-            if len(batch.ids):
-                rows.add(batch.ids, batch.inputs.numpy())
-            if pace.due(rows.waiting):
-                rows.keep()
-            yield batch
-    finally:
-        rows.keep()
+    def read(self, position: int, place: int) -> Tensor:
+        """The pixels of one image (3, H, W), uint8."""
+        return torch.from_numpy(self._entry.row(int(self._shards[position]), place, self._layout))

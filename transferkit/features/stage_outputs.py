@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transferkit.arrays import Rows
 from transferkit.backbones.backbone import Backbone, State, feature, pool_features
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.features.keys import describe
-from transferkit.features.store import Rows
 from transferkit.features.stored_inputs import pack
 
 SAMPLE = 8

@@ -1,58 +1,61 @@
-"""Computed once for each image, on disk: content-addressed, memory-mapped, safe to kill and to share, bounded in size.
+"""Computed once for each image, on disk: checksummed, memory-mapped, safe to kill and to share, bounded in size.
 
     <root>/.transferkit-cache             marks the folder as a cache: without it, nothing is ever removed
     <root>/<kind>/<key[:2]>/<key>/        one entry: all that determines the values but the image
-        entry.json                        the same for people; its time stamp is the last use
-        <uuid>.npy                        rows, (n, ...)
-        <uuid>.json                       the identity of the image of each row, and a checksum; written last
-    <root>/<kind>/<key[:2]>/<key>.lock    held by the job that computes rows of the entry
+        entry.json                        the same for people; its SHA-256 is the key, its time stamp the last use
+        NN.rows, NN.index                 the rows of one of 32 shards, see `shard_file`
+        NN.lock                           held by the job that fills the shard
+        use.lock                          shared by all jobs that use the entry, which therefore stays
 
 Kinds: features (pooled, float32 (n, D)), activations (what leaves a frozen stage), pixels (decoded, resized and
 cropped).
 
-Files never change once they have their names, so readers need no lock. Rows are found by the content of the image:
-another split, seed, folder or added images find what is there already.
+Rows are found by the content of the image: another split, seed, folder or added images find what is there already. An
+entry has the same number of files at any size, since rows are appended. (LMDB and HDF5 were weighed: the one takes one
+writer at a time and does not work over NFS, neither notices damage to what it keeps.)
 """
 
 import json
 import logging
-import math
 import os
-import sys
-import tempfile
-import uuid
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from filelock import Timeout
 
+from transferkit.arrays import Rows
 from transferkit.errors import TransferkitError
+from transferkit.features.claims import Use
+from transferkit.features.gathered import RAM_BYTES, gather_rows
+from transferkit.features.identities import SHARDS, Ids, shards_of
+from transferkit.features.shard_blocks import Layout
+from transferkit.features.shard_file import (
+    Shard,
+    append_rows,
+    index_path,
+    map_rows,
+    mend_shard,
+    read_row,
+    read_shard,
+    rows_path,
+)
 from transferkit.features.store_entries import (
-    entry_folders,
+    MANIFEST,
     entry_key,
-    entry_lock,
-    entry_size,
-    last_use,
     mark_root,
-    remove_entry,
+    read_manifest,
+    remove_leftovers,
+    shrink_cache,
 )
 from transferkit.files import new_file
 
 log = logging.getLogger(__name__)
 
-Rows = npt.NDArray[Any]
-Chunk = tuple[Sequence[str], Rows]
-"""Identities of n images, and their rows (n, ...)."""
-
-GIGABYTE = 10**9
-
-RAM_BYTES = 256_000_000
-"""Gathered rows that take more lie in a file."""
+FORMAT = 3
+"""Of the files of an entry; entries of others are not read."""
 
 
 def default_cache_dir() -> Path:
@@ -60,61 +63,137 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transferkit"
 
 
+class RowStore(Protocol):
+    """Rows of equal shape, each for one image, on disk or in memory."""
+
+    def find(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """The place of each row (N,); -1 for those that are not here."""
+
+    def append(self, shard: int, ids: Ids, rows: Rows) -> None:
+        """Keep n more rows (n, ...), all of one shard."""
+
+    def gather(self, ids: Ids) -> Rows:
+        """The rows (N, ...) of these images, all of which are here, at least one, in this order."""
+
+
 class CacheEntry:
-    """Rows that were computed in one way, each for one image."""
+    """Rows on disk that were computed in one way. What is found is kept until `refresh`; no files are held open.
 
-    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
-        self.folder = folder
-        self._description = description
+    Args:
+        root: Of the cache.
+        kind: Of the rows.
+        description: All that determines them but the image, in plain values.
+    """
 
-    def read(self) -> list[Chunk]:
-        """All intact chunks, memory-mapped; others do not exist. Counts as a use."""
-        with suppress(OSError):
-            os.utime(self.folder / "entry.json")
-        return [chunk for _, chunk in self._chunks()]
+    def __init__(self, root: Path, kind: str, description: Mapping[str, Any]) -> None:
+        self._manifest = {**description, "store": FORMAT}
+        key = entry_key(self._manifest)
+        self.root = root
+        self.folder = root / kind / key[:2] / key
+        self._shards: dict[int, Shard] = {}
+        self._use: Use | None = None
 
-    def clean(self) -> list[Chunk]:
-        """Like `read`, and remove damaged chunks and what a killed writer left; needs the lock."""
-        intact = dict(self._chunks())
-        for path in self.folder.glob("*"):
-            if path.name != "entry.json" and path.name.split(".")[0] not in intact:
-                if path.suffix == ".json":
-                    log.warning("Feature cache: %s is damaged; its rows are computed anew.", path.with_suffix(".npy"))
-                path.unlink(missing_ok=True)
-        return list(intact.values())
+    @property
+    def layout(self) -> Layout | None:
+        """Of a row; None as long as none is known."""
+        return next((shard.layout for shard in self._shards.values() if shard.layout), None)
 
-    def write(self, ids: Sequence[str], rows: Rows) -> Chunk:
-        """Keep n rows; needs the lock.
+    def open(self) -> None:
+        """Know what is there, in all shards; counts as a use.
 
-        Returns:
-            The same chunk, memory-mapped.
+        Raises:
+            TransferkitError: It cannot be read.
+        """
+        with explained(self.root, "read"):
+            if self.folder.is_dir():
+                with suppress(PermissionError, FileNotFoundError):  # the cache of somebody else, or just removed
+                    self._use = self._use or Use(self.folder, make=False)
+                with suppress(OSError):
+                    os.utime(self.folder / MANIFEST)
+            self._shards = {shard: read_shard(self.folder, shard) for shard in range(SHARDS)}
+
+    def prepare(self) -> None:
+        """Make the folder, with the manifest, so that rows can be written.
 
         Raises:
             TransferkitError: It cannot be written.
         """
-        name = self.folder / uuid.uuid4().hex
-        rows = np.ascontiguousarray(rows)
-        kind = {"dtype": rows.dtype.str, "shape": rows.shape}
-        index = {"crc32": zlib.crc32(rows.data), **kind, "ids": list(ids)}
-        with _needs_writing(self.folder):
-            mark_root(self.folder.parents[2])
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not (self.folder / "entry.json").exists():
-                _write(self.folder / "entry.json", json.dumps(self._description, indent=1).encode())
-            with new_file(name.with_suffix(".npy")) as temporary, temporary.open("wb") as file:
-                np.save(file, rows)
-            _write(name.with_suffix(".json"), json.dumps(index).encode())
-        return ids, np.load(name.with_suffix(".npy"), mmap_mode="r")
+        with explained(self.root, "written"):
+            mark_root(self.root)
+            self._use = self._use or Use(self.folder, make=True)
+            if read_manifest(self.folder) is None:
+                with new_file(self.folder / MANIFEST) as temporary:
+                    temporary.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
 
-    def _chunks(self) -> Iterator[tuple[str, Chunk]]:
-        for path in sorted(self.folder.glob("*.json")):
-            # It may be damaged in any way, so that reading it may fail in any way; or another job has just removed it.
-            with suppress(Exception):
-                index = json.loads(path.read_bytes())
-                rows = np.load(path.with_suffix(".npy"), mmap_mode="r")
-                whole = (rows.dtype.str, list(rows.shape)) == (index["dtype"], index["shape"])
-                if whole and len(rows) == len(index["ids"]) and zlib.crc32(rows.data) == index["crc32"]:
-                    yield path.stem, (index["ids"], rows)
+    def refresh(self, shard: int) -> None:
+        """Know what other jobs wrote, and mend what killed ones left; for the job that claimed the shard.
+
+        Raises:
+            TransferkitError: It cannot be read or written.
+        """
+        with explained(self.root, "written"):
+            found = read_shard(self.folder, shard)
+            if found.lost:
+                count = f"{found.lost} rows" if found.lost > 0 else "Rows"
+                log.warning(
+                    "Feature cache: %s in %s are damaged; they are computed anew.", count, rows_path(self.folder, shard)
+                )
+            mend_shard(self.folder, shard, found)
+            remove_leftovers(self.folder, index_path(self.folder, shard).name)
+            self._shards[shard] = found
+
+    def find(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """The place of each row (N,) in its shard; -1 for those that are not here."""
+        shards = shards_of(ids)
+        places = np.full(len(ids), -1)
+        for number in np.unique(shards):
+            mine = np.flatnonzero(shards == number)
+            if int(number) in self._shards:
+                places[mine] = self._shards[int(number)].find(ids[mine])
+        return places
+
+    def append(self, shard: int, ids: Ids, rows: Rows) -> None:
+        """Keep n more rows (n, ...) of a shard that was claimed.
+
+        Raises:
+            TransferkitError: They cannot be written; or the entry has rows of another shape.
+        """
+        layout = self.layout
+        if layout is not None and layout != Layout.of(rows):
+            raise TransferkitError(
+                f"The cache entry {self.folder} holds rows of another shape ({layout.encode().decode()}); remove it "
+                f"with task=cache cache.clear={self.folder.name[:12]}."
+            )
+        with explained(self.root, "written"):
+            block = append_rows(self.folder, shard, ids, rows)
+            with suppress(FileNotFoundError):
+                os.utime(self.folder / MANIFEST)
+            self._shards[shard] = self._shards[shard].with_block(block)
+
+    def gather(self, ids: Ids, ram_bytes: float = RAM_BYTES) -> Rows:
+        """The rows (N, ...) of these images, all of which are here, at least one, in this order.
+
+        What would take more than `ram_bytes` is memory-mapped, from a file that vanishes with the array: the system
+        keeps in memory what it can and what is used.
+
+        Raises:
+            TransferkitError: They cannot be read, or the disk is full.
+        """
+        with explained(self.root, "read"):
+            return gather_rows(shards_of(ids), self.find(ids), self.map, self.root, ram_bytes)
+
+    def row(self, shard: int, place: int, layout: Layout) -> Rows:
+        """The row at a place that `find` gave; in a process that may have been started before it was written.
+
+        Raises:
+            TransferkitError: It cannot be read.
+        """
+        with explained(self.root, "read"):
+            return read_row(self.folder, shard, place, layout)
+
+    def map(self, shard: int) -> Rows:
+        """The rows (n, ...) of a shard, memory-mapped; some may be damaged, which `find` does not give."""
+        return map_rows(self.folder, shard, self._shards[shard])
 
 
 class FeatureCache:
@@ -122,110 +201,38 @@ class FeatureCache:
 
     Args:
         root: Where; made when something is first kept.
-        max_gb: Size in gigabytes (10^9 bytes) beyond which the entries used least recently leave. Entries that this
-            process used, or any process computes, stay.
+        max_gb: Size in gigabytes (10^9 bytes) beyond which the entries used least recently leave. Entries that any
+            process uses stay.
     """
 
     def __init__(self, root: Path | str, max_gb: float = 20) -> None:
         self.root = Path(root)
         self.max_gb = max_gb
-        self._used: set[Path] = set()
+        self._entries: dict[Path, CacheEntry] = {}
 
     def entry(self, description: Mapping[str, Any], kind: str = "features") -> CacheEntry:
-        """The entry for rows of some kind computed as `description` (plain values) says."""
-        key = entry_key(description)
-        folder = self.root / kind / key[:2] / key
-        self._used.add(folder)
-        return CacheEntry(folder, description)
+        """The entry for rows of some kind computed as `description` (plain values) says.
 
-    @contextmanager
-    def locked(self, entries: Iterable[CacheEntry]) -> Iterator[None]:
-        """Be the only job that computes rows of these entries; waits, and says so, while another one does.
-
-        Raises:
-            TransferkitError: The folder cannot be written.
+        Once opened or prepared it stays in use as long as this cache lives.
         """
-        with ExitStack() as stack:
-            for folder in sorted(entry.folder for entry in entries):  # one order for all jobs, so none wait in a circle
-                with _needs_writing(self.root):
-                    folder.parent.mkdir(parents=True, exist_ok=True)
-                    lock = entry_lock(folder)
-                    try:
-                        lock.acquire(timeout=0)
-                    except Timeout:
-                        log.info("Waiting for another job, which computes the same features.")
-                        lock.acquire()
-                stack.callback(lock.release)
-            yield
+        entry = CacheEntry(self.root, kind, description)
+        return self._entries.setdefault(entry.folder, entry)
 
     def shrink(self) -> None:
         """Remove the entries used least recently until the size is within `max_gb`."""
-        entries = [(last_use(folder), entry_size(folder), folder) for folder in entry_folders(self.root)]
-        excess = sum(size for _, size, _ in entries) - self.max_gb * GIGABYTE
-        for _, size, folder in sorted(entries):
-            if excess <= 0:
-                return
-            if folder not in self._used and remove_entry(folder):
-                log.info("Feature cache: removed %s, used least recently (cache.max_gb=%g).", folder, self.max_gb)
-                excess -= size
-
-
-class RowIndex:
-    """Where the row of each image lies, over many chunks."""
-
-    def __init__(self) -> None:
-        self._chunks: list[Rows] = []
-        self._starts: list[int] = []
-        self._places: dict[str, int] = {}  # over all chunks, one after the other
-
-    def add(self, chunk: Chunk) -> None:
-        """Know n more rows."""
-        ids, rows = chunk
-        start = self._starts[-1] + len(self._chunks[-1]) if self._chunks else 0
-        self._places.update((sys.intern(identity), start + i) for i, identity in enumerate(ids))  # stages share them
-        self._chunks.append(rows)
-        self._starts.append(start)
-
-    def __contains__(self, identity: str) -> bool:
-        return identity in self._places
-
-    def gather(self, ids: Sequence[str], ram_bytes: int = RAM_BYTES) -> Rows:
-        """The rows (N, ...) of these images, at least one, in this order.
-
-        What would take more than `ram_bytes` is memory-mapped, from a file that vanishes with the array: the system
-        keeps in memory what it can and what is used.
-        """
-        places = np.fromiter((self._places[identity] for identity in ids), dtype=np.int64, count=len(ids))
-        numbers = np.searchsorted(self._starts, places, side="right") - 1
-        first = self._chunks[numbers[0]]
-        shape, kind = (len(ids), *first.shape[1:]), first.dtype
-        if math.prod(shape) * kind.itemsize <= ram_bytes:
-            out: Rows = np.empty(shape, kind)
-            self._fill(out, places, numbers)
-            return out
-        with tempfile.TemporaryFile() as file:
-            self._fill(np.memmap(file, kind, "w+", shape=shape), places, numbers)
-            return np.memmap(file, kind, "r", shape=shape)
-
-    def _fill(self, out: Rows, places: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> None:
-        """Copy rows, chunk by chunk: where they lie over all chunks, and the number of their chunk."""
-        order = np.argsort(numbers, kind="stable")
-        for mine in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
-            number = numbers[mine[0]]
-            out[mine] = self._chunks[number][places[mine] - self._starts[number]]
-
-
-def _write(path: Path, content: bytes) -> None:
-    with new_file(path) as temporary:
-        temporary.write_bytes(content)
+        shrink_cache(self.root, self.max_gb)
 
 
 @contextmanager
-def _needs_writing(folder: Path) -> Iterator[None]:
+def explained(folder: Path, what: str) -> Iterator[None]:
+    """An error of the system, such as too many open files or a full disk, as one message; it is never damage."""
     try:
         yield
-    except OSError as error:
+    except TransferkitError:
+        raise
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise TransferkitError(
-            f"The feature cache {folder} cannot be written: {error.strerror or error}. "
+            f"The feature cache {folder} cannot be {what}: {reason}. "
             "Choose another folder with cache.dir=..., or keep features in memory with cache.enabled=false."
         ) from error

@@ -6,8 +6,10 @@ that a cache writes are deleted.
 """
 
 import json
+import logging
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,20 +17,31 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from filelock import FileLock
+from transferkit.features.claims import USE, Removal
+from transferkit.features.gathered import PREFIX
+from transferkit.features.shard_blocks import parse_index
+
+log = logging.getLogger(__name__)
 
 MARKER = ".transferkit-cache"
 """A file in the root of every cache; nothing is removed below a folder without it."""
 
 MANIFEST = "entry.json"
 
+GIGABYTE = 10**9
+
 _KEY = re.compile("[0-9a-f]{64}")
 
-_NAMES = r"(entry\.json|[0-9a-f]{32}\.(npy|json))"
+_OLD = r"[0-9a-f]{32}\.(npy|json)"
+"""Rows and their index, up to format 2."""
+
+_NAMES = rf"(entry\.json|\d\d\.(rows|index|lock)|use\.lock|{_OLD})"
 # The last two: what a killed writer left, as `files.new_file` names it, and as it did before.
 _OURS = re.compile(rf"{_NAMES}|\.{_NAMES}\.[0-9a-f]{{32}}\.transferkit-tmp|{_NAMES}\.tmp")
 """The files that a cache writes into an entry."""
+
+_LEFT_SECONDS = 3600.0
+"""A temporary file of a manifest, or a file without a name that has one, is written in far less."""
 
 
 def entry_key(description: Mapping[str, Any]) -> str:
@@ -50,10 +63,11 @@ class Listed:
     Attributes:
         folder: Of the entry; its name is the key.
         kind: Such as features, activations or pixels.
-        description: What entry.json says; empty where there is none that can be read.
-        rows: In finished files.
+        description: What entry.json says.
+        rows: Appended so far; 0 in an entry of an old format, which is not read any more.
         size: In bytes, of all files.
         used: Time of the last use, seconds since 1970; 0 if unknown.
+        old: Whether it is of a format that is not read any more.
     """
 
     folder: Path
@@ -62,6 +76,7 @@ class Listed:
     rows: int
     size: int
     used: float
+    old: bool = False
 
     @property
     def key(self) -> str:
@@ -78,7 +93,7 @@ def entry_folders(root: Path) -> list[Path]:
         for kind in _folders(root)
         for prefix in _folders(kind)
         for folder in _folders(prefix)
-        if _KEY.fullmatch(folder.name) and folder.name[:2] == prefix.name and _read_manifest(folder) is not None
+        if _KEY.fullmatch(folder.name) and folder.name[:2] == prefix.name and read_manifest(folder) is not None
     ]
 
 
@@ -88,11 +103,39 @@ def list_entries(root: Path) -> list[Listed]:
 
 
 def remove_entries(entries: Sequence[Listed]) -> list[Listed]:
-    """Remove entries; returns those that stay because a job computes rows of them, or they are not ours to remove.
-
-    A job that reads an entry keeps what it has opened; what it asks for later is computed anew.
-    """
+    """Remove entries; returns those that stay because a job uses them, or they are not ours to remove."""
     return [entry for entry in entries if not remove_entry(entry.folder)]
+
+
+def shrink_cache(root: Path, max_gb: float) -> None:
+    """Remove the entries used least recently until the size is within `max_gb`, and what killed jobs left."""
+    entries = [(last_use(folder), entry_size(folder), folder) for folder in entry_folders(root)]
+    excess = sum(size for _, size, _ in entries) - max_gb * GIGABYTE
+    for _, size, folder in sorted(entries):
+        if excess <= 0:
+            break
+        if remove_entry(folder):
+            log.info("Feature cache: removed %s, used least recently (cache.max_gb=%g).", folder, max_gb)
+            excess -= size
+    if (root / MARKER).is_file():
+        for path in root.glob(f"{PREFIX}*"):
+            _remove_old(path)
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Remove what killed writers left in an entry: of the file `name`, for its only writer, and of the manifest."""
+    for path in folder.glob(".*.transferkit-tmp"):
+        if path.name.startswith(f".{name}.") and _OURS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+        elif path.name.startswith(f".{MANIFEST}."):
+            _remove_old(path)
+
+
+def _remove_old(path: Path) -> None:
+    """Remove a plain file that nobody has written for long."""
+    with suppress(OSError):
+        if not path.is_symlink() and path.is_file() and time.time() - path.stat().st_mtime > _LEFT_SECONDS:
+            path.unlink()
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -104,7 +147,7 @@ def _folders(parent: Path) -> list[Path]:
         return []
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The description of an entry; None where it does not hash to the name of its folder."""
     path = folder / MANIFEST
     with suppress(OSError, ValueError, RecursionError):
@@ -117,24 +160,19 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _listed(folder: Path) -> Listed:
+    about, kind = read_manifest(folder) or {}, folder.parent.parent.name
     rows = 0
-    for path in folder.glob("*.npy"):
-        with suppress(OSError, ValueError):
-            if path.with_suffix(".json").exists():
-                rows += len(np.load(path, mmap_mode="r"))
-    kind = folder.parent.parent.name
-    return Listed(folder, kind, _read_manifest(folder) or {}, rows, entry_size(folder), last_use(folder))
-
-
-def entry_lock(folder: Path) -> FileLock:
-    """What a job holds while it computes rows of the entry in `folder`."""
-    return FileLock(folder.with_name(folder.name + ".lock"))
+    for path in folder.glob("*.index"):
+        with suppress(OSError):
+            rows += sum(len(block.ids) for block in parse_index(path.read_bytes())[0])
+    old = about.get("store") is None
+    return Listed(folder, kind, about, rows, entry_size(folder), last_use(folder), old)
 
 
 def last_use(folder: Path) -> float:
     """Seconds since 1970; 0 if unknown."""
     try:
-        return (folder / "entry.json").stat().st_mtime
+        return (folder / MANIFEST).stat().st_mtime
     except OSError:
         return 0.0
 
@@ -149,24 +187,26 @@ def entry_size(folder: Path) -> int:
 
 
 def remove_entry(folder: Path) -> bool:
-    """Remove an entry unless a job computes rows of it, or it is not ours to remove; returns whether it is gone."""
+    """Remove an entry unless a job uses it, or it is not ours to remove; returns whether it is gone."""
     if not folder.exists():
         return True
-    if not (folder.parents[2] / MARKER).is_file() or folder.is_symlink() or _read_manifest(folder) is None:
-        return False
-    lock = entry_lock(folder)
-    try:
-        lock.acquire(timeout=0)
-    except OSError:  # filelock's Timeout is one
+    if not (folder.parents[2] / MARKER).is_file() or folder.is_symlink() or read_manifest(folder) is None:
         return False
     try:
-        # The manifest goes last: what is left of an interrupted removal is still known to be ours.
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST):
-            if _OURS.fullmatch(path.name) and not path.is_dir():
+        removal = Removal(folder)
+    except OSError:
+        return False
+    try:
+        # The manifest and the lock go last: what is left of an interrupted removal is still known to be ours.
+        last = (MANIFEST, USE)
+        for path in sorted(folder.iterdir(), key=lambda path: last.index(path.name) if path.name in last else -1):
+            if removal.granted and _OURS.fullmatch(path.name) and not path.is_dir():
                 path.unlink(missing_ok=True)
-        folder.rmdir()
+        if removal.granted:
+            folder.rmdir()
+            folder.with_name(folder.name + ".lock").unlink(missing_ok=True)  # of format 2
     except OSError:  # not ours to remove, or a file of somebody else lies in it
         return False
     finally:
-        lock.release()
-    return True
+        removal.close()
+    return removal.granted

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from transferkit.arrays import Rows
 from transferkit.device import TYPES
-from transferkit.features.store import Rows
 
 
 class StoredInputs:
@@ -24,10 +24,16 @@ class StoredInputs:
         places: (views, N, 2): chunk and row of each view of each image.
         labels: (N,).
         precision: What the rows are in, as `pack` made them; None for what is taken as it is.
+        owner: What keeps the files of memory-mapped chunks from being removed.
     """
 
     def __init__(
-        self, chunks: Sequence[Rows], places: npt.NDArray[np.int64], labels: Any, precision: str | None = None
+        self,
+        chunks: Sequence[Rows],
+        places: npt.NDArray[np.int64],
+        labels: Any,
+        precision: str | None = None,
+        owner: object = None,
     ) -> None:
         # As tensors, what is in memory goes to another process through shared memory.
         self._chunks = [c if isinstance(c, np.memmap) else torch.from_numpy(c) for c in chunks]
@@ -35,6 +41,7 @@ class StoredInputs:
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         self.views = len(places)
         self._precision = precision
+        self._owner = owner
 
     @classmethod
     def of(cls, rows: Rows, labels: Any) -> "StoredInputs":
@@ -65,11 +72,11 @@ class StoredInputs:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: files by their names."""
-        chunks = [c.filename if isinstance(c, np.memmap) else c for c in self._chunks]
-        return {**self.__dict__, "_chunks": chunks}
+        chunks = [(c.filename, c.dtype.str, c.shape) if isinstance(c, np.memmap) else c for c in self._chunks]
+        return {**self.__dict__, "_chunks": chunks, "_owner": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        chunks = [c if isinstance(c, Tensor) else np.load(c, mmap_mode="r") for c in state["_chunks"]]
+        chunks = [np.memmap(c[0], c[1], "r", shape=c[2]) if isinstance(c, tuple) else c for c in state["_chunks"]]
         self.__dict__.update({**state, "_chunks": chunks})
 
 

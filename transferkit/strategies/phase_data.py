@@ -15,7 +15,8 @@ from transferkit.data.batch_loading import count_workers
 from transferkit.device import run_place
 from transferkit.features.placement import Storage, Work, choose_storage, pixel_bytes
 from transferkit.features.stage_outputs import CutRows
-from transferkit.features.store import GIGABYTE, FeatureCache
+from transferkit.features.store import FeatureCache
+from transferkit.features.store_entries import GIGABYTE
 from transferkit.features.stored_inputs import StoredInputs
 from transferkit.strategies.context import Context
 from transferkit.strategies.split_reader import Reader

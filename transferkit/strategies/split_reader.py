@@ -1,22 +1,26 @@
 """Read the images of a split, as they are or in fixed random views, to keep what is computed from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from transferkit.arrays import Rows
 from transferkit.data.augment import Augment
-from transferkit.data.batch_loading import count_workers, open_source
+from transferkit.data.batch_loading import Batch, Batches, Item, Source, count_workers, load_items, open_source
+from transferkit.data.images import UnreadableImage
 from transferkit.data.imageset import ImageSet
 from transferkit.data.preprocess import Preprocessing
-from transferkit.features.activations import Load, store_rows
+from transferkit.features.activations import store_rows
 from transferkit.features.from_settings import keeps_pixels, make_cache
-from transferkit.features.pixels import with_kept_pixels
+from transferkit.features.pixels import KeptPixels, pixels_entry
 from transferkit.features.stage_outputs import CutRows
+from transferkit.features.store import CacheEntry
 from transferkit.features.stored_inputs import StoredInputs
 from transferkit.strategies.context import Context
-from transferkit.training.epochs import TrainingImages, batch_loader
+from transferkit.training.epochs import view_of
 
 BATCH = 64
 
@@ -49,37 +53,79 @@ class Reader:
         """What leaves a frozen stage."""
         random = train and self._augment is not None
         more: dict[str, Any] = {"augment": self._changes, "seed": self._seed} if random else {}
-        cache = self.cache if on_disk else None
-        entry = cache.entry(cut.description(**more), "activations") if cache else None
-        ids, load = self._views_of(images) if random else self._plain(images)
-        return store_rows(
-            ids, images.labels, load, cut.compute, cut.precision, cache=cache, entry=entry, in_memory=in_memory
-        )
+        entry = self.cache.entry(cut.description(**more), "activations") if on_disk and self.cache else None
+        stored = self._stored(images, train, cut.compute, cut.precision, entry, in_memory)
+        if entry and self.cache:
+            self.cache.shrink()
+        return stored
 
     def pixels(self, images: ImageSet, train: bool) -> StoredInputs:
         """The decoded images, uint8, in memory."""
-        ids, load = self._views_of(images) if train and self._augment is not None else self._plain(images)
-        return store_rows(ids, images.labels, load, torch.Tensor.numpy, None)
+        return self._stored(images, train, torch.Tensor.numpy, None, None, True)
 
-    def _plain(self, images: ImageSet) -> tuple[list[list[str]], Load]:
-        source = open_source(images, self._preprocess.pixels, batch_size=BATCH, num_workers=self._workers, hashed=False)
-        if self._keep_pixels and self.cache:
-            source = with_kept_pixels(source, self.cache, self._preprocess, BATCH)
+    def _stored(
+        self,
+        images: ImageSet,
+        train: bool,
+        compute: Callable[[Tensor], Rows],
+        precision: str | None,
+        entry: CacheEntry | None,
+        in_memory: bool,
+    ) -> StoredInputs:
+        kept: CacheEntry | None = None
+        if train and self._augment is not None:
+            source, views = self._views_of(images, self._augment), self._views
+        else:
+            kept = pixels_entry(self.cache, self._preprocess) if self._keep_pixels and self.cache else None
+            source, views = self._plain(images, kept), 1
+        return store_rows(
+            source,
+            images.labels,
+            compute,
+            precision,
+            views=views,
+            entry=entry,
+            pixels=kept,
+            in_memory=in_memory,
+            batch_size=BATCH,
+        )
 
-        def load(view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
-            for batch in source.load(positions):
-                for _, error in batch.errors:
-                    raise error
-                yield batch.positions, batch.inputs
+    def _plain(self, images: ImageSet, kept: CacheEntry | None) -> Source:
+        size = self._preprocess.input_size
+        return open_source(
+            images,
+            self._preprocess.pixels,
+            batch_size=BATCH,
+            num_workers=self._workers,
+            hashed=False,
+            keep=(lambda names: KeptPixels(kept, names, size)) if kept else None,
+        )
 
-        return [source.ids or []], load
+    def _views_of(self, images: ImageSet, augment: Augment) -> Source:
+        items = ViewItems(images, self._preprocess, augment, self._seed)
 
-    def _views_of(self, images: ImageSet) -> tuple[list[list[str]], Load]:
-        def load(view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
-            epoch = TrainingImages(images, self._preprocess.pixels, self._augment, self._seed, view, views=self._views)
-            batches = [list(positions[start : start + BATCH]) for start in range(0, len(positions), BATCH)]
-            workers = count_workers(self._workers, len(positions))
-            for places, (inputs, _) in zip(batches, batch_loader(epoch, batches, workers), strict=True):
-                yield places, inputs
+        def load(batches: Batches, decode: int) -> Iterator[Batch]:
+            return load_items(items, batches, count_workers(self._workers, decode))
 
-        return [[f"{identity}/{view}" for identity in images.ids()] for view in range(self._views)], load
+        names = images.names
+        ids = [f"{identity}/{view}" for view in range(self._views) for identity in images.ids()]
+        return Source(ids, lambda i: names[i % len(names)], len(ids), load)
+
+
+class ViewItems(Dataset[Item]):
+    """Fixed random views of images: all images in their first view, then in their second, and so on."""
+
+    def __init__(self, images: ImageSet, preprocess: Preprocessing, augment: Augment, seed: int) -> None:
+        self._images = images
+        self._preprocess = preprocess
+        self._augment = augment
+        self._seed = seed
+
+    def __getitem__(self, position: int) -> Item:
+        view, index = divmod(position, len(self._images))
+        try:
+            image, identity = self._images.identified(index)
+        except UnreadableImage as error:
+            return Item(position, "", error)
+        image = view_of(image, self._augment, self._seed, view, identity)
+        return Item(position, f"{identity}/{view}", self._preprocess.pixels(image))

@@ -33,6 +33,18 @@ class Items(Protocol):
         """One input and its label."""
 
 
+def augmented(image: Any, augment: Augment, seed: int, turn: int, number: int) -> Any:
+    """One image, changed at random as the seed, the turn and the image's number say."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(mixed(seed, _AUGMENT, turn, number))
+        return augment(image)
+
+
+def view_of(image: Any, augment: Augment, seed: int, view: int, identity: str) -> Any:
+    """One of the fixed views of an image, whose random numbers follow from its content."""
+    return augmented(image, augment, seed, view, int(identity, 16))
+
+
 def epoch_order(size: int, seed: int, epoch: int, passes: int) -> npt.NDArray[np.int64]:
     """Places of `size` images in an order that the epoch decides, one pass after the other, each on from the last."""
     first = epoch * passes
@@ -80,9 +92,8 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         turn, index = divmod(index, len(self.images))
         image, label = self.images[index]
         if self.augment is not None:
-            with torch.random.fork_rng(devices=()):
-                torch.manual_seed(mixed(self.seed, _AUGMENT, *self._numbers(self.epoch * self.passes + turn, index)))
-                image = self.augment(image)
+            numbers = self._numbers(self.epoch * self.passes + turn, index)
+            image = augmented(image, self.augment, self.seed, *numbers)
         return (image if self.preprocess is None else self.preprocess(image)), label
 
     def _numbers(self, turn: int, index: int) -> tuple[int, int]:
