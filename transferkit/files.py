@@ -55,6 +55,17 @@ def new_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """Write everything at the place where the descriptor stands; the system may take a part at a time.
+
+    Raises:
+        OSError: The disk is full, for instance.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:

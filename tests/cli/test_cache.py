@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import RunCommand
+from tests.features.damage import fill_entry
 from tests.test_imports import HEAVY, loaded_after
 from transferkit.cli.cache import choose, table
 from transferkit.errors import TransferkitError
+from transferkit.features.claims import Use
 from transferkit.features.store import FeatureCache
 from transferkit.features.store_entries import list_entries
 
@@ -24,11 +26,10 @@ def fill(folder: Path) -> FeatureCache:
             "precision": "bf16",
             "weights": "f" * 64,
         }
-        entry = cache.entry(about)
-        entry.write([f"image{i}" for i in range(rows)], np.zeros((rows, 1000), dtype=np.float32))
+        fill_entry(cache.entry(about), [f"image{i}" for i in range(rows)], np.zeros((rows, 1000), dtype=np.float32))
     pixels = cache.entry({"size": [224, 224]}, "pixels")
-    pixels.write(["image"], np.zeros((1, 3, 224, 224), dtype=np.uint8))
-    return cache
+    fill_entry(pixels, ["image"], np.zeros((1, 3, 224, 224), dtype=np.uint8))
+    return FeatureCache(folder)
 
 
 def test_every_entry_has_a_line_and_the_sum_is_told(tmp_path: Path) -> None:
@@ -66,8 +67,9 @@ def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
         ("pixels", "", "1"),
     ]
     held = list_entries(cache.root)[0]
-    with cache.locked([cache.entry(held.description, held.kind)]):
-        done = transferkit("task=cache", f"cache.dir={cache.root}", "cache.clear=all", cwd=tmp_path)
+    use = Use(held.folder, make=False)
+    done = transferkit("task=cache", f"cache.dir={cache.root}", "cache.clear=all", cwd=tmp_path)
+    del use
     assert "Removed 2 of 3 entries" in done.stdout
     assert f"{held.key[:8]} ({held.kind}) stays" in done.stdout
     assert list_entries(cache.root) == [held]

@@ -20,11 +20,23 @@ def test_batches_come_in_the_order_asked_for():
     pixels = np.random.default_rng(0).integers(0, 256, (10, 40, 40, 3), dtype=np.uint8)
     images = ImageSet.from_arrays(pixels, np.zeros(10))
     source = open_source(images, SMALL, batch_size=2, num_workers=0, hashed=True)
-    batches = list(source.load([7, 3, 5]))
+    batches = list(source.load([[7, 3], [5]], 3))
     assert [batch.positions for batch in batches] == [[7, 3], [5]]
     assert [identity for batch in batches for identity in batch.ids] == [images.ids()[i] for i in (7, 3, 5)]
     assert torch.equal(batches[1].inputs[0], SMALL(images.image(5)))
     assert (source.size, source.names(7)) == (10, "7")
+
+
+def test_the_identity_is_that_of_the_bytes_that_were_decoded(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    for path, array in zip((tmp_path / "a.png", tmp_path / "b.png"), pixels, strict=True):
+        Image.fromarray(array).save(path)
+    images = ImageSet.from_files([tmp_path / "a.png"], [0])
+    source = open_source(images, SMALL, batch_size=2, num_workers=0, hashed=True)
+    (tmp_path / "b.png").rename(tmp_path / "a.png")
+    (batch,) = source.load([[0]], 1)
+    assert batch.ids == ImageSet.from_files([tmp_path / "a.png"], [0]).ids() != source.ids
+    assert torch.equal(batch.inputs[0], SMALL(Image.fromarray(pixels[1])))
 
 
 def test_identity_is_the_content():
@@ -58,7 +70,7 @@ class Deadly(Dataset[Any]):
 def test_a_worker_that_dies():
     source = open_source(Deadly(), SMALL, batch_size=1, num_workers=1, hashed=False)
     with pytest.raises(TransferkitError, match=r"/dev/shm.*trainer\.num_workers=0"):
-        list(source.load([]))
+        list(source.load([], 0))
 
 
 @pytest.mark.parametrize(("in_files", "expected"), [(True, 1), (False, 0)])
@@ -78,5 +90,5 @@ def test_arrays_are_read_without_workers(tmp_path, monkeypatch, in_files, expect
 
     monkeypatch.setattr(loading, "DataLoader", Spy)
     source = open_source(images, SMALL, batch_size=32, num_workers="auto", hashed=False, progress=False)
-    assert sum(len(batch.ids) for batch in source.load(range(64))) == 64
+    assert sum(len(batch.ids) for batch in source.load([list(range(64))], 64)) == 64
     assert asked == [expected]

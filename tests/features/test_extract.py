@@ -8,9 +8,10 @@ import torch
 import torchvision
 from torch.utils.data import DataLoader, Dataset
 
+from tests.features.damage import flip_a_bit, some_files
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
-from transferkit.data.imageset import ImageSet
+from transferkit.data.imageset import ImageSet, _Files
 from transferkit.device import find_device
 from transferkit.errors import TransferkitError
 from transferkit.features.extract import ExtractionStats, extract_features, join_stages
@@ -204,16 +205,43 @@ def test_what_determines_the_values_is_in_the_key(backbone, cache, change, recom
 def test_damaged_rows_are_computed_anew(backbone, cache, caplog):
     images = photographs(5)
     first, _ = extract(backbone, images, cache=cache)
-    (chunk,) = cache.root.rglob("*.npy")
-    content = bytearray(chunk.read_bytes())
-    content[-100] ^= 1
-    chunk.write_bytes(content)
+    flip_a_bit(some_files(cache.root, "*.rows")[0])
     second, stats = extract(backbone, images, cache=cache)
-    assert stats.computed == {"stage5": 5}
-    assert "damaged" in caplog.text
+    assert 0 < stats.computed["stage5"] < 5  # those of one shard
+    assert caplog.text.count("are damaged") == 1
     np.testing.assert_allclose(first["stage5"], second["stage5"], atol=1e-5)
     _, stats = extract(backbone, images, cache=cache)
     assert stats.computed == {}
+    assert caplog.text.count("are damaged") == 1
+
+
+class Replaced(ImageSet):
+    """Files, one of which is replaced after all were identified, before it is decoded."""
+
+    def ids(self, progress: Any = None) -> list[str]:
+        found = super().ids(progress)
+        photographs(1, seed=9).image(0).save(self.names[2])
+        return found
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_file_that_changes_after_it_was_identified(backbone, cache, tmp_path, caplog, cached, num_workers):
+    paths = write_photographs(tmp_path / "photos", 8)
+    old, new = photographs(8), photographs(1, seed=9)
+    given = cache if cached else None
+    changed = Replaced(_Files(paths), np.zeros(8))
+    features, stats = extract(backbone, changed, cache=given, num_workers=num_workers)
+    assert "002.png changed" in caplog.text
+    expected, _ = extract(backbone, old, cache=None)
+    expected["stage5"][2] = extract_features(backbone, new, cache=None)["stage5"][0]
+    np.testing.assert_allclose(features["stage5"], expected["stage5"], atol=1e-5)
+    assert stats.loaded == 9
+    # The row lies under the content that was decoded: the old content is not in the cache, the new one is.
+    photographs(8).image(2).save(paths[2])
+    again, stats = extract(backbone, ImageSet.from_files(paths, np.zeros(8)), cache=cache)
+    np.testing.assert_allclose(again["stage5"], extract(backbone, old, cache=None)[0]["stage5"], atol=1e-5)
+    assert stats.computed == {"stage5": 1 if cached else 8}
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

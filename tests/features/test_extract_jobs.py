@@ -1,17 +1,22 @@
-"""Extraction in other processes: killed in the middle, and two at once."""
+"""Extraction by several processes: each image once, and right whoever is killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.features.test_extract import extract, network, photographs
 from transferkit.features.store import FeatureCache
+
+N = 120
+STAGES = ["stage2", "stage5"]
 
 
 @pytest.fixture
@@ -20,38 +25,44 @@ def cache(tmp_path: Path) -> FeatureCache:
 
 
 SLOW = """
-import logging, sys, time
+import json, logging, sys, time
 import numpy as np
 from tests.features.test_extract import network, photographs
 import transferkit.features.extract
+import transferkit.features.pace
 from transferkit.features.store import FeatureCache
 from transferkit.data.imageset import ImageSet
 
-def slow(self, index, quick=ImageSet.image):
+def slow(self, index, quick=ImageSet.identified):
     time.sleep(0.05)
     return quick(self, index)
 
-ImageSet.image = slow
-transferkit.features.growing_rows.KEEP_SECONDS = 0.2
-logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+ImageSet.identified = slow
+transferkit.features.pace.KEEP_SECONDS = 0.1
+logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
 backbone = network()
 stats = transferkit.features.extract.ExtractionStats()
 print("ready", flush=True)
 sys.stdin.readline()
 features = transferkit.features.extract.extract_features(
-    backbone, photographs(40), cache=FeatureCache(sys.argv[1]), batch_size=2, num_workers=int(sys.argv[2]), stats=stats
+    backbone, photographs(120), ["stage2", "stage5"], cache=FeatureCache(sys.argv[1]), batch_size=4,
+    num_workers=int(sys.argv[2]), stats=stats,
 )
-np.save(sys.argv[3], features["stage5"])
-print("computed", stats.computed.get("stage5", 0), flush=True)
+np.savez(sys.argv[3], **features)
+print(json.dumps({"loaded": stats.loaded, **stats.computed}), flush=True)
 """
 
 
 def start_slow(cache: FeatureCache, num_workers: int, out: Path) -> "subprocess.Popen[str]":
-    """A process that extracts at 20 images a second and a worker, once it is told to."""
-    command = [sys.executable, "-c", SLOW, str(cache.root), str(num_workers), str(out)]
-    repository = Path(__file__).parents[2]
+    """A process that decodes at most 20 images a second and worker, once it is told to."""
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=repository, start_new_session=True
+        [sys.executable, "-c", SLOW, str(cache.root), str(num_workers), str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -64,33 +75,98 @@ def go(process: "subprocess.Popen[str]") -> None:
     process.stdin.flush()
 
 
-@pytest.mark.slow
-def test_a_killed_extraction_goes_on_where_it_was(cache, tmp_path):
-    backbone = network()
-    process = start_slow(cache, 0, tmp_path / "out.npy")
-    go(process)
+def finish(process: "subprocess.Popen[str]") -> tuple[dict[str, int], str]:
+    """What it did, and its log."""
+    out, log = process.communicate(timeout=120)
+    assert process.returncode == 0, log
+    return json.loads(out), log
+
+
+def stored_rows(cache: FeatureCache) -> int:
+    return sum(path.stat().st_size for path in cache.root.rglob("*.rows")) // (4 * 64)
+
+
+def wait_for_rows(cache: FeatureCache) -> None:
     deadline = time.monotonic() + 60
-    while len(list(cache.root.rglob("*.npy"))) < 2 and time.monotonic() < deadline:
+    while stored_rows(cache) < 20 and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    features, _ = extract(network(), photographs(N), STAGES, cache=None)
+    return dict(features)
+
+
+def check(out: Path, expected: dict[str, Any]) -> None:
+    with np.load(out) as features:
+        for name, values in expected.items():
+            np.testing.assert_allclose(features[name], values, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_extraction_goes_on_where_it_was(
+    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    process = start_slow(cache, 0, tmp_path / "out.npz")
+    go(process)
+    wait_for_rows(cache)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (tmp_path / "out.npy").exists()
-    features, stats = extract(backbone, photographs(40), cache=cache)
-    assert 0 < stats.reused["stage5"] < 40
-    assert stats.loaded == stats.computed["stage5"] == 40 - stats.reused["stage5"]
-    uninterrupted, _ = extract(backbone, photographs(40), cache=None)
-    np.testing.assert_allclose(features["stage5"], uninterrupted["stage5"], atol=1e-5)
+    assert not (tmp_path / "out.npz").exists()
+    features, stats = extract(network(), photographs(N), STAGES, cache=cache)
+    assert 0 < stats.reused["stage5"] < N
+    assert stats.loaded == stats.computed["stage5"] == N - stats.reused["stage5"]
+    np.testing.assert_allclose(features["stage5"], expected["stage5"], atol=1e-5)
 
 
 @pytest.mark.slow
-def test_two_jobs_at_once_do_each_image_once(cache, tmp_path):
-    jobs = [start_slow(cache, num_workers, tmp_path / f"{num_workers}.npy") for num_workers in (2, 0)]
-    go(jobs[0])
-    while not list(cache.root.rglob("*.lock")):
-        time.sleep(0.01)
-    go(jobs[1])
-    outputs = [job.communicate(timeout=120)[0] for job in jobs]
-    assert "computed 40" in outputs[0]
-    assert "computed 0" in outputs[1]
-    assert outputs[1].count("Waiting for another job") == 1
-    np.testing.assert_array_equal(np.load(tmp_path / "2.npy"), np.load(tmp_path / "0.npy"))
+def test_four_jobs_side_by_side_do_each_image_once(
+    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
+) -> None:
+    jobs = [start_slow(cache, workers, tmp_path / f"{i}.npz") for i, workers in enumerate((0, 0, 0, 1))]
+    for job in jobs:
+        go(job)
+    done = [finish(job) for job in jobs]
+    for name in ("loaded", "stage2", "stage5"):
+        shares = [counts.get(name, 0) for counts, _ in done]
+        assert sum(shares) == N, shares
+        assert min(shares) > 0, shares  # none had to wait for another one to be ready
+    for i, (_, log) in enumerate(done):
+        check(tmp_path / f"{i}.npz", expected)
+        assert log.count("Waiting for another job") <= 1
+
+
+@pytest.mark.slow
+def test_of_four_jobs_one_is_killed(cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]) -> None:
+    """The others compute what it had claimed; no more is computed twice than what it had not written."""
+    jobs = [start_slow(cache, 0, tmp_path / f"{i}.npz") for i in range(4)]
+    for job in jobs:
+        go(job)
+    wait_for_rows(cache)
+    os.killpg(jobs[0].pid, signal.SIGKILL)
+    jobs[0].communicate()
+    done = [finish(job) for job in jobs[1:]]
+    for i in (1, 2, 3):
+        check(tmp_path / f"{i}.npz", expected)
+    total = sum(counts["stage5"] for counts, _ in done)
+    assert N // 2 < total < N  # the killed one's rows that were written are used
+    _, stats = extract(network(), photographs(N), STAGES, cache=cache)
+    assert stats.computed == {}
+    assert stored_rows(cache) == N + N * 512 // 64
+
+
+@pytest.mark.slow
+def test_a_data_set_whose_identities_take_decoding_waits_for_the_others(
+    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = start_slow(cache, 0, tmp_path / "out.npz")
+    go(job)
+    wait_for_rows(cache)
+    own = [photographs(N).image(i) for i in range(3)]
+    features, _ = extract(network(), own, ["stage5"], cache=cache)
+    np.testing.assert_allclose(features["stage5"], expected["stage5"][:3], atol=1e-5)
+    counts, _ = finish(job)
+    assert counts["stage5"] == N
+    assert caplog.text.count("Waiting for another job") == 1

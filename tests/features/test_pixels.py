@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.features.damage import flip_a_bit, some_files
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.imageset import ImageSet
-from transferkit.features.extract import ExtractionStats, extract_features
+from transferkit.features.extract import ExtractionStats, _Forward, extract_features
 from transferkit.features.pixels import describe_pixels
 from transferkit.features.store import FeatureCache
 
@@ -63,33 +64,42 @@ def test_another_size_has_pixels_of_its_own(cache, images) -> None:
 
 def test_damaged_pixels_are_decoded_anew(cache, images, tmp_path) -> None:
     expected, _ = extract(network(), images, cache)
-    [rows] = tmp_path.glob("pixels/*/*/*.npy")
-    content = bytearray(rows.read_bytes())
-    content[-1] ^= 255
-    rows.write_bytes(bytes(content))
+    flip_a_bit(some_files(tmp_path, "*.rows")[0], -1)
     got, stats = extract(network(), images, cache)
-    assert stats.loaded == 9
-    assert np.array_equal(got, expected)
+    assert 0 < stats.loaded < 9
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_an_interrupted_pass_leaves_its_pixels(cache, images, monkeypatch) -> None:
     calls = []
 
-    def stop(*args: object) -> None:
+    def stop(*args: Any) -> Any:
         calls.append(1)
         if len(calls) > 1:
             raise KeyboardInterrupt
+        return whole(*args)
 
-    monkeypatch.setattr("transferkit.features.extract._forward", stop)
+    whole = _Forward.__call__
+    monkeypatch.setattr(_Forward, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         extract(network(), images, cache)
     monkeypatch.undo()
-    assert extract(network(), images, cache)[1].loaded == 1  # two batches of four were decoded
+    assert extract(network(), images, cache)[1].loaded == 5  # one batch of four was kept
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_pixels_are_read_by_whoever_loads_images(cache, images, num_workers) -> None:
+    expected, _ = extract(network(), images, cache)
+    stats = ExtractionStats()
+    given: Any = {"cache": None, "pixels": cache, "num_workers": num_workers, "stats": stats}
+    got = extract_features(network(), images, ["stage2"], **given)["stage2"]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+    assert stats.loaded == 0
 
 
 def test_pixels_are_a_quarter_of_the_input(cache, images, tmp_path) -> None:
     extract(network(), images, cache)
-    [rows] = tmp_path.glob("pixels/*/*/*.npy")
-    assert np.load(rows).nbytes == 9 * 3 * 32 * 32
+    assert sum(rows.stat().st_size for rows in tmp_path.glob("pixels/*/*/*.rows")) == 9 * 3 * 32 * 32
     [entry] = tmp_path.glob("pixels/*/*/entry.json")
-    assert json.loads(entry.read_text()) == json.loads(json.dumps(describe_pixels(network().preprocess)))
+    described = json.loads(json.dumps(describe_pixels(network().preprocess)))
+    assert json.loads(entry.read_text()) == {**described, "store": 3}

@@ -1,16 +1,22 @@
+"""What is written is read, whatever happens to the files meanwhile: never a wrong row."""
+
 import errno
 import json
-import multiprocessing
 import os
-import time
-from multiprocessing.synchronize import Event
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.conftest import REPOSITORY
+from tests.features.damage import fill_entry, flip_a_bit, read_entry, some_files
 from transferkit.errors import TransferkitError
-from transferkit.features.store import CacheEntry, Chunk, FeatureCache, RowIndex, default_cache_dir
+from transferkit.features.identities import to_ids
+from transferkit.features.shard_blocks import Block
+from transferkit.features.store import CacheEntry, FeatureCache, default_cache_dir
 
 
 def rows(n: int, width: int = 3, start: int = 0) -> np.ndarray:
@@ -31,211 +37,258 @@ def entry(cache: FeatureCache) -> CacheEntry:
     return cache.entry({"stage": "stage5"})
 
 
-def the_file(entry: CacheEntry, pattern: str) -> Path:
-    (found,) = (path for path in entry.folder.glob(pattern) if path.name != "entry.json")
-    return found
+def test_what_is_written_is_read(entry: CacheEntry) -> None:
+    assert read_entry(entry, names(4)) == {}
+    fill_entry(entry, names(40), rows(40))
+    fill_entry(entry, names(20, 40), rows(20, start=500))
+    expected = dict(zip(names(60), [*rows(40).tolist(), *rows(20, start=500).tolist()], strict=True))
+    assert read_entry(entry, names(61)) == expected
 
 
-def contents(chunks: list[Chunk]) -> dict[str, list[float]]:
-    return {identity: row.tolist() for ids, values in chunks for identity, row in zip(ids, values, strict=True)}
+def test_rows_are_gathered_in_the_order_asked_for(entry: CacheEntry) -> None:
+    fill_entry(entry, names(6), rows(6))
+    got = entry.gather(to_ids(["id4", "id0", "id0", "id2"]))
+    np.testing.assert_array_equal(got, rows(6)[[4, 0, 0, 2]])
 
 
-def test_what_is_written_is_read(entry):
-    assert entry.read() == []
-    entry.write(names(4), rows(4))
-    entry.write(names(2, 4), rows(2, start=100))
-    expected = dict(zip(names(6), [*rows(4).tolist(), *rows(2, start=100).tolist()], strict=True))
-    assert contents(entry.read()) == expected
+def test_of_rows_written_twice_the_later_one_is_read(entry: CacheEntry) -> None:
+    fill_entry(entry, names(3), rows(3))
+    fill_entry(entry, names(1, 1), rows(1, start=100))
+    assert entry.gather(to_ids(["id1"])).tolist() == rows(1, start=100).tolist()
+    assert read_entry(entry, ["id1"]) == {"id1": rows(1, start=100)[0].tolist()}
 
 
-def test_rows_are_memory_mapped(entry):
-    _, written = entry.write(names(4), rows(4))
-    ((_, read),) = entry.read()
-    assert isinstance(written, np.memmap)
-    assert isinstance(read, np.memmap)
-    assert read.dtype == np.float32
+def test_the_number_of_files_does_not_grow(entry: CacheEntry) -> None:
+    for start in range(0, 900, 90):
+        fill_entry(entry, names(90, start), rows(90, start=start))
+    assert len(list(entry.folder.iterdir())) <= 2 * 32 + 2
+    assert len(read_entry(entry, names(900))) == 900
 
 
-def test_an_entry_says_what_it_is(cache):
-    entry = cache.entry({"stage": "stage5", "network": {"name": "resnet18"}})
-    entry.write(names(1), rows(1))
-    description = json.loads((entry.folder / "entry.json").read_text())
-    assert description == {"stage": "stage5", "network": {"name": "resnet18"}}
-    assert cache.entry({"network": {"name": "resnet18"}, "stage": "stage5"}).folder == entry.folder
-    assert cache.entry({"network": {"name": "resnet18"}, "stage": "stage4"}).folder != entry.folder
+def test_an_entry_says_what_it_is(cache: FeatureCache) -> None:
+    about = {"stage": "stage5", "network": {"name": "resnet18"}}
+    fill_entry(cache.entry(about), names(1), rows(1))
+    manifest = json.loads((cache.entry(about).folder / "entry.json").read_text())
+    assert manifest == {**about, "store": 3}
+    assert cache.entry(dict(reversed(about.items()))).folder == cache.entry(about).folder
+    assert cache.entry({**about, "stage": "stage4"}).folder != cache.entry(about).folder
+    assert cache.entry(about, "pixels").folder != cache.entry(about).folder
 
 
-def flip_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
-    path.write_bytes(content)
+def test_a_damaged_manifest_is_written_anew(entry: CacheEntry) -> None:
+    fill_entry(entry, names(1), rows(1))
+    whole = (entry.folder / "entry.json").read_text()
+    flip_a_bit(entry.folder / "entry.json", 4)
+    fill_entry(entry, names(1, 1), rows(1))
+    assert (entry.folder / "entry.json").read_text() == whole
 
 
-DAMAGE = {
-    "bit": lambda entry: flip_a_bit(the_file(entry, "*.npy")),
-    "truncated": lambda entry: os.truncate(the_file(entry, "*.npy"), 130),
-    "empty": lambda entry: os.truncate(the_file(entry, "*.npy"), 0),
-    "zip": lambda entry: the_file(entry, "*.npy").write_bytes(b"PK\x03\x04"),
-    "no rows": lambda entry: the_file(entry, "*.npy").unlink(),
-    "index": lambda entry: os.truncate(the_file(entry, "*.json"), 20),
-    "other index": lambda entry: the_file(entry, "*.json").write_text("[]"),
+@pytest.mark.parametrize("seed", range(60))
+def test_random_damage_never_gives_a_wrong_row(tmp_path: Path, seed: int) -> None:
+    """Any byte of any file changed, any file cut anywhere or removed; then all is written anew, and read."""
+    random = np.random.default_rng(seed)
+    entry = FeatureCache(tmp_path).entry({"stage": "stage5"})
+    expected = dict(zip(names(120), rows(120).tolist(), strict=True))
+    for start in range(0, 120, 40):
+        fill_entry(entry, names(40, start), rows(40, start=3 * start))
+    files = [path for path in sorted(entry.folder.iterdir()) if path.stat().st_size]
+    for path in random.choice(np.array(files), 1 + seed % 5, replace=False):
+        size, way = path.stat().st_size, random.integers(4)
+        if way == 0:
+            flip_a_bit(path, int(random.integers(size)))
+        elif way == 1:
+            os.truncate(path, int(random.integers(size)))
+        elif way == 2:
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes() + random.bytes(int(random.integers(1, 200))))
+    found = read_entry(entry, names(120))
+    assert found.items() <= expected.items()
+    again = FeatureCache(tmp_path).entry({"stage": "stage5"})
+    lost = [name for name in names(120) if name not in found]
+    for _ in range(2):
+        fill_entry(again, lost or names(1), np.array([expected[name] for name in lost or names(1)], np.float32))
+    assert read_entry(again, names(120)) == expected
+
+
+def test_exchanged_identities_are_noticed(entry: CacheEntry) -> None:
+    """Permuted ids once gave an accuracy of 0.07 instead of 0.85 without a word."""
+    fill_entry(entry, names(200), rows(200))
+    index = some_files(entry.folder, "*.index")[0]
+    content = index.read_bytes()
+    index.write_bytes(content[:-32] + content[-16:] + content[-32:-16])
+    found = read_entry(entry, names(200))
+    assert found.items() < dict(zip(names(200), rows(200).tolist(), strict=True)).items()
+
+
+def test_damage_is_told_once_and_costs_one_block(entry: CacheEntry, caplog: pytest.LogCaptureFixture) -> None:
+    fill_entry(entry, names(200), rows(200))
+    fill_entry(entry, names(200, 200), rows(200, start=600))
+    first = some_files(entry.folder, "*.rows")[0]
+    flip_a_bit(first, 5)
+    left = read_entry(entry, names(400))
+    assert 400 - 20 < len(left) < 400
+    lost = [name for name in names(400) if name not in left]
+    fill_entry(entry, lost, rows(len(lost)))
+    assert f"{len(lost)} rows in {first} are damaged" in caplog.text
+    fill_entry(entry, lost, rows(len(lost)))
+    assert len(caplog.messages) == 1
+
+
+def test_what_a_killed_writer_left_is_cut_off(entry: CacheEntry, caplog: pytest.LogCaptureFixture) -> None:
+    fill_entry(entry, names(200), rows(200))
+    sizes = {path: path.stat().st_size for path in entry.folder.iterdir() if path.suffix in (".rows", ".index")}
+    for path in sizes:
+        path.write_bytes(path.read_bytes() + (path.read_bytes()[:50] if path.suffix == ".index" else b"half a row"))
+    shard = some_files(entry.folder, "*.index")[0]
+    left = entry.folder / f".{shard.name}.{'0' * 32}.transferkit-tmp"
+    left.write_bytes(b"half")
+    assert len(read_entry(entry, names(200))) == 200
+    for number in range(32):
+        entry.refresh(number)
+    assert {path: path.stat().st_size for path in sizes} == sizes
+    assert not left.exists()
+    assert not caplog.messages
+
+
+def test_rows_are_verified_once_a_process(entry: CacheEntry, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_entry(entry, names(50), rows(50))
+    for path in entry.folder.iterdir():
+        os.utime(path, (1e9, 1e9))
+    entry.open()
+    verified: list[int] = []
+
+    def note(file: object, block: Block) -> int:
+        verified.append(len(block.ids))
+        return block.checksum
+
+    monkeypatch.setattr("transferkit.features.shard_file._checksum", note)
+    entry.open()
+    assert verified == []
+    assert (entry.find(to_ids(names(50))) >= 0).all()
+    fill_entry(entry, names(1, 50), rows(1))
+    entry.open()
+    assert len(verified) == 2  # both blocks of the one file that changed
+
+
+ERRORS = {"too many files": errno.EMFILE, "input or output": errno.EIO, "permission": errno.EACCES, "memory": None}
+
+
+@pytest.mark.parametrize("number", ERRORS.values(), ids=ERRORS)
+def test_an_error_of_the_system_is_no_damage(
+    entry: CacheEntry, monkeypatch: pytest.MonkeyPatch, number: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill_entry(entry, names(50), rows(50))
+    before = {path: path.read_bytes() for path in entry.folder.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number)) if number else MemoryError
+
+    for step in (entry.open, lambda: entry.refresh(0)):
+        with monkeypatch.context() as patch:
+            patch.setattr("transferkit.features.shard_file._intact_rows", fail)
+            with pytest.raises(TransferkitError, match=r"cache .*\(?cannot be (read|written): .*cache\.dir="):
+                step()
+    assert {path: path.read_bytes() for path in entry.folder.iterdir()} == before
+    assert not caplog.messages
+    assert len(read_entry(entry, names(50))) == 50
+
+
+FEW = """
+import resource, sys
+from pathlib import Path
+from tests.features.test_store import fill_entry, names, read_entry, rows
+from transferkit.features.store import FeatureCache
+cache = FeatureCache(Path(sys.argv[1]))
+entry = cache.entry({"stage": "stage5"})
+for start in range(1100):
+    fill_entry(entry, names(1, start), rows(1, start=3 * start))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+found = read_entry(entry, names(1100))
+assert list(found.values()) == rows(1100).tolist()
+print("read", len(found))
+"""
+
+
+def test_an_entry_of_1100_flushes_is_read_with_64_descriptors(tmp_path: Path) -> None:
+    """A chunk for each flush, each an open file, once ended a long extraction for good."""
+    done = subprocess.run([sys.executable, "-c", FEW, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "read 1100\n", done.stderr
+
+
+def write_nothing(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk(entry: CacheEntry, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_entry(entry, names(40), rows(40))
+    monkeypatch.setattr("transferkit.features.shard_file.make_block", write_nothing)
+    with pytest.raises(TransferkitError, match=r"No space left.*cache\.dir=.*cache\.enabled=false"):
+        fill_entry(entry, names(2, 40), rows(2))
+    assert len(read_entry(entry, names(42))) == 40
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from tests.features.test_store import fill_entry, names, read_entry, rows
+from transferkit.errors import TransferkitError
+from transferkit.features.store import FeatureCache
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+entry = FeatureCache(Path(sys.argv[1])).entry({"stage": "stage5"})
+fill_entry(entry, names(64), rows(64, 100))
+sizes = {path: path.stat().st_size for path in entry.folder.iterdir()}
+resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
+try:
+    fill_entry(entry, names(640, 64), rows(640, 100))
+except TransferkitError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(len(read_entry(entry, names(64))))
+"""
+
+
+def test_a_write_that_ends_in_the_middle_leaves_what_was_there(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+    told, left = done.stdout.splitlines()
+    assert "cannot be written: File too large" in told, done.stderr
+    assert left == "64"
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TransferkitError, match=r"cannot be written.*cache\.dir="):
+        FeatureCache(tmp_path / "file" / "cache").entry({}).prepare()
+
+
+def test_rows_of_another_shape_are_refused(entry: CacheEntry) -> None:
+    fill_entry(entry, names(1), rows(1))
+    with pytest.raises(TransferkitError, match=r"another shape.*cache\.clear="):
+        fill_entry(entry, names(40, 1), rows(40, 5))
+    assert len(read_entry(entry, names(1))) == 1
+
+
+SHAPES: dict[str, Callable[[], np.ndarray]] = {
+    "uint8 maps": lambda: np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2),
+    "int16": lambda: np.arange(8, dtype=np.int16).reshape(2, 4),
+    "numbers": lambda: np.arange(2, dtype=np.float32),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_noticed_told_and_removed(entry, damage, caplog):
-    entry.write(names(4), rows(4))
-    damage(entry)
-    assert entry.read() == []
-    entry.write(["good"], rows(1))
-    assert list(contents(entry.clean())) == ["good"]
-    assert len(caplog.messages) == 1
-    assert "damaged" in caplog.text
-    assert len(list(entry.folder.iterdir())) == 3
+@pytest.mark.parametrize("make", SHAPES.values(), ids=SHAPES)
+def test_rows_of_any_shape_and_type_come_back(tmp_path: Path, make: Callable[[], np.ndarray]) -> None:
+    values = make()
+    entry = FeatureCache(tmp_path).entry({"of": "maps"}, "pixels")
+    fill_entry(entry, ["a", "b"], values)
+    assert entry.folder.relative_to(tmp_path).parts[0] == "pixels"
+    got = entry.gather(to_ids(["b", "a"]))
+    assert got.dtype == values.dtype
+    assert np.array_equal(got, values[::-1])
 
 
-def test_what_a_killed_writer_left_does_not_exist_and_is_removed(entry, caplog):
-    entry.write(names(2), rows(2))
-    np.save(entry.folder / "abc.npy", rows(4))
-    (entry.folder / "def.npy.tmp").write_bytes(b"half")
-    (entry.folder / "abc.json.tmp").write_bytes(b"half")
-    assert list(contents(entry.read())) == names(2)
-    assert list(contents(entry.clean())) == names(2)
-    assert len(list(entry.folder.iterdir())) == 3
-    assert not caplog.messages
-
-
-def test_full_disk(entry, monkeypatch):
-    entry.write(names(2), rows(2))
-
-    def save(file, array):
-        file.write(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(np, "save", save)
-    with pytest.raises(TransferkitError, match=r"No space left.*cache\.dir=.*cache\.enabled=false"):
-        entry.write(names(2, 2), rows(2))
-    assert len(list(entry.folder.iterdir())) == 3
-    assert list(contents(entry.read())) == names(2)
-
-
-def test_a_place_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    cache = FeatureCache(tmp_path / "file" / "cache")
-    with pytest.raises(TransferkitError, match=r"cannot be written.*cache\.dir="), cache.locked([cache.entry({})]):
-        pass
-
-
-def test_the_least_recently_used_leave(tmp_path):
-    for age, stage in enumerate(["old", "older", "oldest"]):
-        entry = FeatureCache(tmp_path).entry({"stage": stage})
-        entry.write(names(100), rows(100, 1000))
-        os.utime(entry.folder / "entry.json", (1e9 - age, 1e9 - age))
-    FeatureCache(tmp_path).entry({"stage": "oldest"}).read()  # a use
-    cache = FeatureCache(tmp_path, max_gb=1e-3)  # room for two of 0.4 MB
-    kept = cache.entry({"stage": "new"})
-    kept.write(names(1), rows(1))
-    cache.shrink()
-    left = {json.loads(path.read_text())["stage"] for path in tmp_path.glob("features/*/*/entry.json")}
-    assert left == {"old", "oldest", "new"}
-
-
-def test_entries_in_use_stay(tmp_path):
-    entry = FeatureCache(tmp_path).entry({"stage": "locked"})
-    entry.write(names(100), rows(100, 1000))
-    cache = FeatureCache(tmp_path, max_gb=1e-6)
-    mine = cache.entry({"stage": "mine"})
-    mine.write(names(100), rows(100, 1000))
-    with FeatureCache(tmp_path).locked([entry]):
-        cache.shrink()
-    assert entry.read()
-    cache.shrink()
-    assert not entry.read()
-    assert mine.read()
-
-
-def test_removing_does_not_disturb_a_reader(tmp_path):
-    entry = FeatureCache(tmp_path).entry({"stage": "stage5"})
-    entry.write(names(4), rows(4))
-    ((_, values),) = entry.read()
-    FeatureCache(tmp_path, max_gb=0).shrink()
-    assert not entry.folder.exists()
-    np.testing.assert_array_equal(values, rows(4))
-
-
-def hold(root: Path, held: Event) -> None:
-    """Take the lock and keep it."""
-    cache = FeatureCache(root)
-    with cache.locked([cache.entry({"stage": "stage5"})]):
-        held.set()
-        time.sleep(60)
-
-
-def test_a_killed_job_does_not_keep_others_waiting(cache, entry, caplog):
-    caplog.set_level("INFO")
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    process = context.Process(target=hold, args=(cache.root, held))
-    process.start()
-    assert held.wait(30)
-    process.kill()
-    process.join()
-    with cache.locked([entry]):
-        pass
-    assert not caplog.messages
-
-
-def test_rows_are_gathered_in_the_order_asked_for():
-    index = RowIndex()
-    index.add((names(3), rows(3)))
-    index.add((names(2, 3), rows(2, start=100)))
-    assert "id4" in index
-    assert "id5" not in index
-    got = index.gather(["id4", "id0", "id0", "id2"])
-    np.testing.assert_array_equal(got, [rows(2, start=100)[1], rows(3)[0], rows(3)[0], rows(3)[2]])
-
-
-def test_default_folder(monkeypatch, tmp_path):
+def test_default_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "transferkit"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert default_cache_dir() == Path("/home/someone/.cache/transferkit")
-
-
-def test_rows_of_any_shape_and_type_come_back(tmp_path: Path) -> None:
-    cache = FeatureCache(tmp_path)
-    maps = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
-    entry = cache.entry({"of": "maps"}, "pixels")
-    with cache.locked([entry]):
-        entry.write(["a", "b"], maps)
-    assert entry.folder.relative_to(tmp_path).parts[0] == "pixels"
-    [(ids, kept)] = cache.entry({"of": "maps"}, "pixels").read()
-    index = RowIndex()
-    index.add((ids, kept))
-    got = index.gather(["b", "a"])
-    assert got.dtype == np.uint8
-    assert np.array_equal(got, maps[::-1])
-    assert cache.entry({"of": "maps"}).read() == []  # another kind, another entry
-
-
-def test_every_kind_counts_for_the_size(tmp_path: Path) -> None:
-    old = FeatureCache(tmp_path).entry({"of": "pixels"}, "pixels")
-    old.write(["a"], np.zeros((1, 1000), dtype=np.uint8))
-    os.utime(old.folder / "entry.json", (1, 1))
-    cache = FeatureCache(tmp_path, max_gb=1e-6)
-    cache.entry({"of": "features"}).write(["a"], rows(1))
-    cache.shrink()
-    assert not old.folder.exists()
-
-
-def test_many_rows_are_gathered_into_a_file() -> None:
-    index = RowIndex()
-    for start in range(0, 12, 4):
-        index.add(([f"id{i}" for i in range(start, start + 4)], rows(4, start=3 * start)))
-    wanted = [f"id{i}" for i in (11, 0, 5, 5, 3)]
-    got = index.gather(wanted, ram_bytes=10)
-    assert isinstance(got, np.memmap)
-    assert got.mode == "r"  # so that pages that were read can be given back
-    assert np.array_equal(got, index.gather(wanted))
-    assert np.array_equal(got[:, 0], [33, 0, 15, 15, 9])

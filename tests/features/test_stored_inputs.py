@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 import transferkit as tk
+from tests.features.damage import flip_a_bit, some_files
 from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.data.batch_loading import Batch, Batches, Source
 from transferkit.features.activations import store_rows
 from transferkit.features.stage_outputs import CutRows
 from transferkit.features.store import FeatureCache
-from transferkit.features.stored_inputs import StoredInputs, pack, unpack
+from transferkit.features.stored_inputs import pack, unpack
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (10, 3, 32, 32), np.uint8))
 LABELS = np.arange(10) % 3
-IDS = [[f"image {i}" for i in range(10)]]
 CPU = torch.device("cpu")
 
 
@@ -29,16 +30,18 @@ def backbone() -> Backbone:
 
 
 class Reading:
-    """Gives the images in batches of four, and notes which."""
+    """Gives the images, and notes which."""
 
     def __init__(self) -> None:
         self.read: list[int] = []
 
-    def __call__(self, view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
-        for start in range(0, len(positions), 4):
-            some = list(positions[start : start + 4])
+    def source(self) -> Source:
+        return Source([f"image {i}" for i in range(10)], str, 10, self.load)
+
+    def load(self, batches: Batches, decode: int) -> Iterator[Batch]:
+        for some in batches:
             self.read += some
-            yield some, IMAGES[some]
+            yield Batch(some, [f"image {i}" for i in some], IMAGES[some], [], len(some))
 
 
 def state(backbone: Backbone, stage: str) -> Tensor:
@@ -53,8 +56,8 @@ def test_they_are_what_the_network_computes(backbone: Backbone, tmp_path: Path, 
     cut = CutRows(backbone, "stage3", CPU, "fp32")
     cache = FeatureCache(tmp_path) if cached else None
     entry = cache.entry(cut.description(), "activations") if cache else None
-    given: Any = {"cache": cache, "entry": entry, "in_memory": in_memory}
-    stored = store_rows(IDS, LABELS, Reading(), cut.compute, cut.precision, **given)
+    given: Any = {"entry": entry, "in_memory": in_memory, "batch_size": 4}
+    stored = store_rows(Reading().source(), LABELS, cut.compute, cut.precision, **given)
     for inputs in (stored, pickle.loads(pickle.dumps(stored))):
         rows, labels = inputs.batch([7, 2, 2])
         torch.testing.assert_close(rows, state(backbone, "stage3")[[7, 2, 2]], rtol=1e-4, atol=1e-5)
@@ -64,7 +67,7 @@ def test_they_are_what_the_network_computes(backbone: Backbone, tmp_path: Path, 
 
 def test_the_top_is_pooled(backbone: Backbone) -> None:
     cut = CutRows(backbone, "stage5", CPU, "bf16")
-    rows = store_rows(IDS, LABELS, Reading(), cut.compute, cut.precision).batch(range(10))[0]
+    rows = store_rows(Reading().source(), LABELS, cut.compute, cut.precision).batch(range(10))[0]
     assert rows.dtype == torch.float32
     expected = state(backbone, "stage5").mean(dim=(2, 3))
     assert float((rows - expected).norm() / expected.norm()) < 0.02
@@ -86,44 +89,44 @@ def test_a_killed_computation_goes_on_and_damage_is_noticed(
     cut, cache = CutRows(backbone, "stage3", CPU, "bf16"), FeatureCache(tmp_path)
     entry = cache.entry(cut.description(), "activations")
 
-    def run(compute: Any, reading: Reading) -> StoredInputs:
-        return store_rows(IDS, LABELS, reading, compute, cut.precision, cache=cache, entry=entry)
+    def run(compute: Any, reading: Reading) -> Tensor:
+        stored = store_rows(reading.source(), LABELS, compute, cut.precision, entry=entry, batch_size=4)
+        return stored.batch(range(10))[0]
 
     def killed(inputs: Tensor) -> Any:
         if len(reading.read) > 8:
             raise KeyboardInterrupt
         return cut.compute(inputs)
 
-    monkeypatch.setattr("transferkit.features.growing_rows.KEEP_BYTES", 1)
+    monkeypatch.setattr("transferkit.features.pace.KEEP_BYTES", 1)
     reading = Reading()
     with pytest.raises(KeyboardInterrupt):
         run(killed, reading)
-    reading = Reading()
-    whole = run(cut.compute, reading).batch(range(10))[0]
-    assert reading.read == [8, 9]
+    done, reading = set(reading.read[:8]), Reading()
+    whole = run(cut.compute, reading)
+    assert set(reading.read) == set(range(10)) - done
+    torch.testing.assert_close(whole.float(), state(backbone, "stage3"), rtol=0.05, atol=0.05)
 
-    damaged = sorted(entry.folder.glob("*.npy"), key=lambda path: path.stat().st_size)[-1]
-    content = bytearray(damaged.read_bytes())
-    content[-5] ^= 255
-    damaged.write_bytes(content)
+    flip_a_bit(some_files(entry.folder, "*.rows")[0], -5)
     reading = Reading()
-    assert torch.equal(run(cut.compute, reading).batch(range(10))[0], whole)
-    assert len(reading.read) == 4
+    assert torch.equal(run(cut.compute, reading), whole)
+    assert 0 < len(reading.read) <= 4
     reading = Reading()
     run(cut.compute, reading)
     assert not reading.read
 
 
 def test_views_are_taken_in_turn_and_equal_images_computed_once() -> None:
-    ids = [["a/0", "b/0", "a/0"], ["a/1", "b/1", "a/1"]]
-    asked: list[tuple[int, list[int]]] = []
+    ids, asked = ["a/0", "b/0", "a/0", "a/1", "b/1", "a/1"], list[int]()
 
-    def load(view: int, positions: Sequence[int]) -> Iterator[tuple[Sequence[int], Tensor]]:
-        asked.append((view, list(positions)))
-        yield positions, torch.tensor([10.0 * view + i for i in positions])
+    def load(batches: Batches, decode: int) -> Iterator[Batch]:
+        for some in batches:
+            asked.extend(some)
+            inputs = torch.tensor([[10.0 * (i // 3) + i % 3] for i in some])
+            yield Batch(some, [ids[i] for i in some], inputs, [], len(some))
 
-    stored = store_rows(ids, np.arange(3), load, lambda x: x.numpy(), None)
-    assert asked == [(0, [0, 1]), (1, [0, 1])]
+    stored = store_rows(Source(ids, str, 6, load), np.arange(3), lambda x: x.numpy()[:, 0], None, views=2)
+    assert asked == [0, 1, 3, 4]
     assert stored.views == 2
     assert stored.batch([0, 1, 2], [0, 1, 1])[0].tolist() == [0.0, 11.0, 10.0]
 

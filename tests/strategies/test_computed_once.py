@@ -51,11 +51,11 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(kind, name, watched)
 
-    watch(ImageSet, "image", "decoded", lambda index: 1)
+    watch(ImageSet, "identified", "decoded", lambda index: 1)
     # Not the zeros that are timed.
     watch(FrozenStages, "__call__", "forwarded", lambda images, stages: len(images) if images.any() else 0)
     watch(InferenceNetwork, "__call__", "extracted", lambda images, stages: len(images))
-    watch(CacheEntry, "write", "bytes", lambda ids, rows: rows.nbytes)
+    watch(CacheEntry, "append", "bytes", lambda shard, ids, rows: rows.nbytes)
     return counted
 
 
@@ -152,4 +152,4 @@ def test_rows_on_disk_train_as_those_in_memory(
     assert (fitted["memory"].val == fitted["disk"].val).all()
     assert fitted["memory"].history == fitted["disk"].history
     assert counts["forwarded"] == 2 * (len(data.train) + len(data.val))
-    assert list((tmp_path / "cache" / "activations").glob("*/*/*.npy"))
+    assert list((tmp_path / "cache" / "activations").glob("*/*/*.rows"))

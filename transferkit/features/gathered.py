@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from transferkit.arrays import Rows, release_pages
 from transferkit.errors import TransferkitError
+from transferkit.files import write_all
 
 RAM_BYTES = 256_000_000
 """An array that takes more lies in a file."""
@@ -66,7 +67,7 @@ def gather_rows(
             out = buffer[: len(places) - start]
             fill(out, start)
             # Written rather than mapped: a full disk is then an error, and no signal that ends the process.
-            _write(file.fileno(), out.reshape(-1).view(np.uint8).data)
+            write_all(file.fileno(), out.reshape(-1).view(np.uint8).data)
         return np.memmap(file, first.dtype, "r", shape=shape)
 
 
@@ -83,8 +84,3 @@ def _reserve(descriptor: int, size: int, folder: Path) -> None:
             f"The features of all images take {size / 1e9:.3g} GB, for which {folder} has no room "
             f"({error.strerror}). Make room there, or choose another folder with cache.dir=..."
         ) from error
-
-
-def _write(descriptor: int, content: memoryview) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]

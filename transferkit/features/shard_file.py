@@ -21,7 +21,7 @@ import numpy.typing as npt
 from transferkit.arrays import Rows
 from transferkit.features.identities import ID_BYTES, Ids
 from transferkit.features.shard_blocks import Block, Layout, make_block, parse_index
-from transferkit.files import new_file
+from transferkit.files import new_file, write_all
 
 _PIECE = 4_000_000
 """Bytes that are read at a time to verify them."""
@@ -38,7 +38,7 @@ class Shard:
         ids: Of the rows, sorted.
         places: The row of each.
         layout: Of the rows; None where there are none.
-        end: One after the last row.
+        end: One after the last intact row.
         lost: Rows that are damaged, and not written anew yet; -1 where nobody knows how many.
         damaged: Whether anything is.
         blocks: The intact ones.
@@ -68,11 +68,9 @@ class Shard:
 
 @dataclass
 class _Verified:
-    """What one process knows of a file of rows: which blocks were found intact, and when it last changed."""
+    """What this process knows of a file of rows that did not change since: which blocks are intact."""
 
-    inode: int
-    size: int
-    changed: int
+    mark: tuple[int, int, int]
     intact: dict[tuple[int, int, int], bool]
 
 
@@ -106,7 +104,7 @@ def read_shard(folder: Path, shard: int) -> Shard:
     bad = [block for block, rows in zip(blocks, intact, strict=True) if not (rows and block.layout == layout)]
     ids, places = _last_of_each(good)
     lost = -1 if damaged else sum(int(np.isin(block.ids, ids, invert=True).sum()) for block in bad)
-    end = max((block.end for block in blocks), default=0)
+    end = max((block.end for block in good), default=0)
     return Shard(ids, places, layout, end, lost, bool(bad) or damaged, good)
 
 
@@ -174,15 +172,17 @@ def map_rows(folder: Path, shard: int, found: Shard) -> Rows:
 
 def _append(path: Path, start: int, content: bytes | memoryview) -> None:
     """Write at the end; of a file that cannot take it all, no more than there was stays."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-        before = os.fstat(file.fileno()).st_size
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        before = os.fstat(descriptor).st_size
         try:
-            file.seek(start)
-            file.write(content)
-            file.flush()
+            os.lseek(descriptor, start, os.SEEK_SET)
+            write_all(descriptor, content)
         except BaseException:
-            os.ftruncate(file.fileno(), before)
+            os.ftruncate(descriptor, before)
             raise
+    finally:
+        os.close(descriptor)
 
 
 def _last_of_each(blocks: Sequence[Block]) -> tuple[Ids, npt.NDArray[np.int64]]:
@@ -202,28 +202,24 @@ def _intact_rows(path: Path, blocks: Sequence[Block]) -> list[bool]:
     try:
         with path.open("rb", buffering=0) as file:
             state = os.fstat(file.fileno())
-            known = _known(path, state)
+            known = _verified.get(path)
+            intact = known.intact if known and known.mark == _mark(state) else {}
             results = []
             for block in blocks:
                 key = block.first, len(block.ids), block.checksum
-                good = known[key] if key in known else _checksum(file, block) == block.checksum
+                good = intact[key] if key in intact else _checksum(file, block) == block.checksum
                 results.append(good)
     except FileNotFoundError:
         return [False] * len(blocks)
-    settled = time.time_ns() - state.st_mtime_ns > _SETTLED
-    if settled:
-        known = {(b.first, len(b.ids), b.checksum): good for b, good in zip(blocks, results, strict=True)}
-    _verified[path] = _Verified(state.st_ino, state.st_size, state.st_mtime_ns, known)
+    if time.time_ns() - state.st_mtime_ns > _SETTLED:
+        intact = {(b.first, len(b.ids), b.checksum): good for b, good in zip(blocks, results, strict=True)}
+        _verified[path] = _Verified(_mark(state), intact)
     return results
 
 
-def _known(path: Path, state: os.stat_result) -> dict[tuple[int, int, int], bool]:
-    """What is known of a file that is the same, or the same with more at its end."""
-    known = _verified.get(path)
-    if known is None or known.inode != state.st_ino:
-        return {}
-    same = (known.size, known.changed) == (state.st_size, state.st_mtime_ns)
-    return known.intact if same or known.size < state.st_size else {}
+def _mark(state: os.stat_result) -> tuple[int, int, int]:
+    """What differs once a file was replaced or written to."""
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _checksum(file: FileIO, block: Block) -> int | None:
