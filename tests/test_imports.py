@@ -16,6 +16,7 @@ PACKAGE = REPOSITORY / "transferkit"
 
 MODULES = [
     "errors",
+    "choices",
     "cores",
     "arrays",
     "timing",

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
+from transferkit.choices import PRECISIONS
 from transferkit.errors import TransferkitError, unknown_name
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The torch dtype of each format that `find_precision` returns."""

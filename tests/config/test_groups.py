@@ -12,7 +12,7 @@ from transferkit.cli.job import TASKS, named_choices, resolve
 
 CONF = REPOSITORY / "conf"
 FILES = sorted(path for path in CONF.rglob("*.yaml"))
-CHOICES = [path for path in FILES if path.parent not in (CONF, CONF / "hydra") and path.stem != "base"]
+CHOICES = [path for path in FILES if path.parent not in (CONF, CONF / "hydra", CONF / "shared")]
 GROUPS = {
     *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
     "experiment",

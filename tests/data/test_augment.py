@@ -42,9 +42,6 @@ def test_views() -> None:
     assert count_views(flips) is None
     assert count_views({**flips, "views": 3}) == 3
     assert count_views({"transforms": {"horizontal_flip": None}, "views": None}) == 1
-    for views in (0, 1.5, True, "many"):
-        with pytest.raises(TransferkitError, match=r"augment\.views=.* must be a whole number"):
-            count_views({**flips, "views": views})
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -59,13 +56,16 @@ def test_every_transform_takes_an_image(name: str, image: Image.Image) -> None:
 @pytest.mark.parametrize(
     ("transforms", "message"),
     [
-        ({"horizontal_flop": {}}, r"augment\.transforms: there is no transform 'horizontal_flop'\. Did you mean horiz"),
+        (
+            {"horizontal_flop": {}},
+            r"augment\.transforms\.horizontal_flop: .*\. Did you mean .*\.horiz",
+        ),
         (
             {"rotation": {"degree": 5}},
-            r"augment\.transforms\.rotation: there is no argument 'degree'\. Did you mean deg",
+            r"augment\.transforms\.rotation\.degree: there is no such key\. Did you mean .*\.deg",
         ),
-        ({"rotation": {}}, r"augment\.transforms\.rotation: .*degrees"),
-        ({"horizontal_flip": {"p": 2}}, r"augment\.transforms\.horizontal_flip: "),
+        ({"rotation": {}}, r"augment\.transforms\.rotation\.degrees is missing"),
+        ({"horizontal_flip": {"p": 2}}, r"augment\.transforms\.horizontal_flip\.p=2 must be a number from 0 to 1"),
     ],
 )
 def test_mistakes(transforms: dict[str, Any], message: str) -> None:

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from transferkit.data.load_data import COMMON, KINDS
+from transferkit.config.dataset_keys import DATASETS, Dataset
+from transferkit.data.load_data import KINDS
 from transferkit.data.sources.torchvision_table import SETS
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
-BASE = FOLDER / "base.yaml"
-FILES = sorted(path for path in FOLDER.glob("*.yaml") if path != BASE)
+BASE = FOLDER.parent / "shared" / "dataset.yaml"
+FILES = sorted(FOLDER.glob("*.yaml"))
 
 
-def test_base_holds_the_defaults_of_the_code():
-    base = OmegaConf.to_container(OmegaConf.load(BASE))
-    assert base == {key: value for key, value in COMMON.items() if key not in ("name", "kind")}
+def test_shared_keys_have_the_defaults_of_the_schema():
+    shared = OmegaConf.to_container(OmegaConf.load(BASE))
+    assert shared == {key: field.default for key, field in Dataset.model_fields.items() if key not in ("name", "kind")}
 
 
 def test_every_torchvision_set_has_a_file():
@@ -31,6 +32,11 @@ def test_file(path):
     assert "Expected:" in comment
     own = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(own, dict)
-    assert own.pop("defaults")[:2] == ["base", "_self_"]
+    assert own.pop("defaults")[:2] == ["/shared/dataset@_here_", "_self_"]
     assert own["name"] == path.stem
-    assert set(own) - {"name", "kind"} == set(import_module(KINDS[own["kind"]]).DEFAULTS)
+    assert set(own) - {"name", "kind"} == set(DATASETS[own["kind"]].model_fields) - set(Dataset.model_fields)
+
+
+def test_every_kind_has_keys_and_a_module():
+    assert list(DATASETS) == list(KINDS)
+    assert all(callable(import_module(module).load) for module in KINDS.values())

@@ -28,11 +28,7 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained
 
-FINETUNING = [
-    path.stem
-    for path in sorted((config_dir() / "strategy").glob("*.yaml"))
-    if path.stem != "base" and "phases:" in path.read_text()
-]
+FINETUNING = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml")) if "phases:" in path.read_text()]
 
 
 @pytest.fixture(scope="module")

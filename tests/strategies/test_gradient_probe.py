@@ -122,26 +122,6 @@ def test_a_list_of_Cs_is_for_both_solvers(data: ImageData, tmp_path: Path) -> No
     assert [row["C"] for row in fitted.sweep["stage5"]] == [0.5]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"epochs": 0}, r"strategy\.gradient\.epochs=0 must be a whole number of at least 1"),
-        ({"min_steps": -1}, r"strategy\.gradient\.min_steps=-1 must be"),
-        ({"lr": "fast"}, r"strategy\.gradient\.lr=fast must be above 0"),
-        ({"Cs": 7}, r"strategy\.gradient\.Cs=7 must be a list"),
-        ({"Cs": [0]}, r"Cs=\[0\]: needs one or several positive values"),
-    ],
-)
-def test_values_that_cannot_be_used(changes: dict[str, Any], message: str, data: ImageData, tmp_path: Path) -> None:
-    with pytest.raises(TransferkitError, match=message):
-        fit(data, tmp_path, {"gradient": {**GRADIENT, **changes}})
-
-
-def test_a_strategy_without_the_node(data: ImageData, tmp_path: Path) -> None:
-    with pytest.raises(TransferkitError, match=r"lacks gradient\.epochs"):
-        fit(data, tmp_path, {"gradient": None})
-
-
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
     trainer = compose_settings("stage_probe", *OVERRIDES)["trainer"]

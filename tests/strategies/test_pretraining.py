@@ -15,7 +15,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import load_model, save_model
-from transferkit.strategies.pretraining import Pretrained, pretrain, pretrain_plan
+from transferkit.strategies.pretraining import Pretrained, pretrain
 from transferkit.training.finetune_module import FinetuneModule
 
 OVERRIDES = (
@@ -122,7 +122,7 @@ def test_another_recipe_does_not_go_on_from_it(whole: Any, letters: ImageData) -
 
 
 def test_a_loss_that_explodes(letters: ImageData, tmp_path: Path) -> None:
-    changed = {"optimizer": {"name": "sgd", "lr": 1e12}, "schedule": {"name": "constant"}}
+    changed = {"optimizer": {"name": "sgd", "lr": 100.0}, "schedule": {"name": "constant"}}
     with pytest.raises(TransferkitError, match=r"The training loss is nan in epoch 1: lower .* \(optimizer\.lr"):
         train(letters, tmp_path, **changed)
 
@@ -162,18 +162,3 @@ def test_an_interruption_arrives_as_one(letters: ImageData, tmp_path: Path, monk
     monkeypatch.setattr(FinetuneModule, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(letters, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("group", "values", "message"),
-    [
-        ("task", {"epochs": 0}, r"task\.epochs=0 must be a positive whole number"),
-        ("task", {"epochs": 1.5}, r"task\.epochs=1\.5 must be a positive whole number"),
-        ("trainer", {"batch_size": 0}, r"trainer\.batch_size=0 must be a positive whole number"),
-        ("task", {"label_smoothing": 1}, r"task\.label_smoothing=1 must be at least 0 and below 1"),
-        ("optimizer", {"lr": 0}, r"optimizer\.lr=0 must be above 0"),
-    ],
-)
-def test_values_that_cannot_be_used(group: str, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(TransferkitError, match=message):
-        pretrain_plan(settings() | {group: settings()[group] | values})

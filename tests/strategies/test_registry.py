@@ -15,7 +15,7 @@ from transferkit.strategies.context import Context
 from transferkit.strategies.registry import KINDS, check_strategy, fit_strategy
 from transferkit.training.plan import Plan
 
-STRATEGIES = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml")) if path.stem != "base"]
+STRATEGIES = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -42,7 +42,7 @@ def test_a_single_rate_beside_a_plan_is_refused() -> None:
 
 def test_options_of_auto_are_checked() -> None:
     with pytest.raises(TransferkitError, match=r"strategy\.auto\.budget=2 must be a number from 0 to 1"):
-        check_strategy(load_strategy_settings("auto", ["strategy.auto.budget=2"]))
+        load_strategy_settings("auto", ["strategy.auto.budget=2"])
 
 
 def test_a_plan_is_read_once_and_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

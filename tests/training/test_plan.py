@@ -117,7 +117,7 @@ def test_a_misspelt_strategy_is_told() -> None:
         load_strategy("finetune_few").phase("tial")
 
 
-STRATEGIES = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml")) if path.stem != "base"]
+STRATEGIES = [path.stem for path in sorted((config_dir() / "strategy").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -22,7 +22,7 @@ from transferkit.features.from_settings import Extract
 
 log = logging.getLogger(__name__)
 
-NO_STRATEGY_OF_ITS_OWN = ("base", "auto")
+NO_STRATEGY_OF_ITS_OWN = ("auto",)
 STRATEGY_CS = 45
 """The number of values of C that the strategies try, for the costs."""
 

@@ -14,13 +14,14 @@ from transferkit.advisor.evidence import standard_error
 from transferkit.advisor.scores import h_score, leep, logme
 from transferkit.arrays import Labels
 from transferkit.backbones.backbone import Backbone
+from transferkit.choices import METRICS, NEIGHBORS
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.stratify import cut
 from transferkit.features.from_settings import Extract
 from transferkit.metrics import compute_metrics
 from transferkit.probes.linear import LinearProbe
-from transferkit.probes.neighbors import METRICS, NeighborHead, vote_shares
+from transferkit.probes.neighbors import NeighborHead, vote_shares
 from transferkit.ranking import rank
 
 Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
@@ -28,7 +29,6 @@ Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 CS = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1, 2))
 """The advisor's values of C: enough to compare stages; the strategies try 45."""
 
-NEIGHBORS = (1, 3, 5, 10, 20)
 """The values of k that `strategy=nearest_neighbor` tries."""
 
 FOLDS = 5

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from transferkit.backbones.stages import StageInfo, match_stages
+from transferkit.choices import POOLS
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
 
@@ -16,9 +17,6 @@ logger = logging.getLogger(__name__)
 
 _COUNTER = ".num_batches_tracked"
 _LISTED = 8  # keys of each kind listed in the message about weights that do not match
-
-POOLS = ("avg", "max", "grid2", "grid3", "grid4")
-"""Poolings of a map to a vector: mean or maximum over all positions, or means over a grid of 2 x 2 to 4 x 4 cells."""
 
 State = Tensor | tuple[Tensor, ...]
 """The activations at a cut: one tensor, or (NASNet) several of which the last is the feature."""

@@ -1,6 +1,5 @@
 """Creating a backbone by name."""
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -15,11 +14,10 @@ from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import check_kwargs, no_init
 from transferkit.backbones.weights import SUFFIXES
+from transferkit.choices import SOURCES
+from transferkit.config.schema import check_group
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
-
-SOURCES = ("embedded", "torchvision", "timm")
-"""In the search order of "auto"; `from_<source>` has its `names()` and `build(name, weights, kwargs)`."""
 
 BEYOND_THE_FILE = 500_000_000
 """Values (2 GB) that a network may have and a file lacks, since it ends with an early stage; VGG has 140 million."""
@@ -81,13 +79,7 @@ def create_backbone_from_config(config: Mapping[str, Any]) -> Backbone:
     Raises:
         TransferkitError: As `create_backbone`, and for an unknown or missing key.
     """
-    valid = list(inspect.signature(create_backbone).parameters)
-    for key in config:
-        if key not in valid:
-            raise TransferkitError(unknown_name("backbone", str(key), valid, "key"))
-    if not isinstance(config.get("name"), str):
-        raise TransferkitError("backbone.name: must be given, for example backbone.name=convnext_tiny.")
-    return create_backbone(**config)
+    return create_backbone(**check_group("backbone", config))
 
 
 def _source(source: str, name: str) -> str:
@@ -106,7 +98,7 @@ def _source(source: str, name: str) -> str:
 
 
 def _module(source: str) -> Any:
-    """Imported when it is needed: timm takes a second."""
+    """Its `names()` and `build(name, weights, kwargs)`; imported when it is needed, since timm takes a second."""
     return import_module(f"transferkit.backbones.from_{source}")
 
 

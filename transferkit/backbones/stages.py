@@ -4,10 +4,11 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from transferkit.choices import STAGES
 from transferkit.errors import TransferkitError, unknown_name
 
-CANONICAL = ("stage1", "stage2", "stage3", "stage4", "stage5", "fc6", "fc7", "head")
-"""Every stage name, in order. `stageK` ends at stride 2**K; `fc6` and `fc7` are VGG's and AlexNet's hidden layers."""
+CANONICAL = STAGES
+"""Every stage name, in order: `choices.STAGES`."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from transferkit.advisor.advice import advise, to_json
 from transferkit.advisor.advice_page import write_advice_page
 from transferkit.advisor.text import advice_text
 from transferkit.cli.prepare import prepare
-from transferkit.config.checks import is_whole
-from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.report.run_files import command_line, shown_path
@@ -29,8 +27,6 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir: Gets `advice.json` and `report.html`.
     """
     most = settings["task"]["max_images"]
-    if not is_whole(most) or most < 1:
-        raise TransferkitError(f"task.max_images={most} must be a whole number of at least 1.")
     timer = StepTimer()
     data, backbone = prepare(settings, run_dir, timer)
     with timer.step("advise"):

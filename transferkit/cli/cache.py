@@ -30,9 +30,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     root = Path(cache["dir"]).expanduser() if cache["dir"] else default_cache_dir()
     entries = list_entries(root)
     if cache["clear"] is not None:
-        if isinstance(cache["clear"], float):  # a key such as 12e4
-            raise TransferkitError("cache.clear reads as a number; in quotes it is a key: cache.clear=\"'12e4'\".")
-        chosen = choose(entries, str(cache["clear"]), cache["unused_days"] * DAY, time.time())
+        chosen = choose(entries, cache["clear"], cache["unused_days"] * DAY, time.time())
         stay = remove_entries(chosen)
         log.info("%s", removal(chosen, stay))
         entries = list_entries(root)

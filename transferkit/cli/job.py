@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transferkit.cli.failures import plain_reason
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
-from transferkit.config.checks import check_settings
+from transferkit.config.schema import check_config
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
 from transferkit.rundir import Status, Terminated, one_job, sigterm_raises, write_status
@@ -52,8 +52,7 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             write_status(run_dir, Status.RUNNING)
             with recorded_end(run_dir):
                 write_configuration(cfg, run_dir)
-                settings = resolve(cfg)
-                check_settings(settings)
+                settings = check_config(resolve(cfg))
                 if multirun:
                     refuse_several_devices(settings)
                     fit_beside_others(settings, hydra_config)

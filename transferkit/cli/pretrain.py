@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from transferkit.cli.prepare import describe, prepare
-from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_csv, write_json
 from transferkit.metrics import compute_metrics
@@ -27,8 +26,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """Pretrain, evaluate on the source set's own test split, and write the artifact."""
     task, timer = settings["task"], StepTimer()
-    if task["dtype"] not in DTYPES:
-        raise TransferkitError(f"task.dtype={task['dtype']} is not known: {' or '.join(DTYPES)}.")
     data, backbone = prepare(settings, run_dir, timer)
     extract = make_extractor(settings)
     with timer.step("fit"):

@@ -23,7 +23,7 @@ def config_dir() -> Path:
 
 
 def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration composed with `strategy=name`, as plain containers.
+    """The configuration composed with `strategy=name` and checked, as plain containers.
 
     Args:
         name: Of a YAML in conf/strategy.
@@ -38,12 +38,14 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
                 compose("config", overrides=[f"strategy={name}", *overrides]), resolve=True
             )
     except (HydraException, OmegaConfBaseException) as error:
-        names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml") if path.stem != "base")
+        names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
         if name not in names:
             raise TransferkitError(unknown_name("strategy", name, names, "strategy")) from error
         raise TransferkitError(f"strategy={name}: {error}") from error
+    from transferkit.config.schema import check_config  # pydantic, which --help does without
+
     assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
+    return check_config({str(key): value for key, value in settings.items()})
 
 
 @contextmanager

@@ -7,9 +7,9 @@ from typing import Any
 from PIL import Image
 from torchvision.transforms import v2
 
-from transferkit.config.checks import is_whole
+from transferkit.config.schema import check_transforms
 from transferkit.data.preprocess import Preprocessing
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.errors import TransferkitError
 
 Augment = Callable[[Image.Image], Image.Image]
 
@@ -30,18 +30,12 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
     "rand_augment": v2.RandAugment,
     "trivial_augment": v2.TrivialAugmentWide,
 }
-"""Name to torchvision's transform of PIL images; its arguments are the keys that may be set."""
+"""Name to torchvision's transform of PIL images; its keys are in `config.augment_keys`."""
 
 
 def count_views(augment: Mapping[str, Any]) -> int | None:
-    """How many fixed views of each image an `augment` group asks for: 1 where it changes nothing, None for new ones.
-
-    Raises:
-        TransferkitError: `augment.views` is no such number.
-    """
-    views = augment.get("views")
-    if views is not None and (not is_whole(views) or views < 1):
-        raise TransferkitError(f"augment.views={views} must be a whole number of at least 1, or null for new ones.")
+    """How many fixed views of each image an `augment` group asks for: 1 where it changes nothing, None for new ones."""
+    views: int | None = augment.get("views")
     return views if any(given is not None for given in augment["transforms"].values()) else 1
 
 
@@ -59,19 +53,14 @@ def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preproces
     Raises:
         TransferkitError: An unknown name, or arguments that the transform refuses.
     """
-    chain = [_create(name, given, preprocess) for name, given in transforms.items() if given is not None]
+    chosen = check_transforms(transforms)
+    chain = [_create(name, given, preprocess) for name, given in chosen.items() if given is not None]
     return v2.Compose(chain) if chain else None
 
 
 def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> v2.Transform:
-    if name not in TRANSFORMS:
-        raise TransferkitError(unknown_name("augment.transforms", name, list(TRANSFORMS), "transform"))
     kind = TRANSFORMS[name]
-    valid = inspect.signature(kind).parameters
-    unknown = [key for key in given if key not in valid]
-    if unknown:
-        raise TransferkitError(unknown_name(f"augment.transforms.{name}", unknown[0], list(valid), "argument"))
-    size = {"size": preprocess.input_size} if "size" in valid else {}
+    size = {"size": preprocess.input_size} if "size" in inspect.signature(kind).parameters else {}
     try:
         return kind(**size | dict(given))
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.config.checks import is_number, is_whole
+from transferkit.config.schema import check_group
 from transferkit.data.folder_walk import ignored_files, ignored_level
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
@@ -27,15 +27,7 @@ KINDS = {
     "glyphs": "transferkit.data.sources.glyphs",
     "fractals": "transferkit.data.sources.fractals",
 }
-"""Each kind's module has ``DEFAULTS``, its own keys, and ``load(cfg, seed) -> RawData``."""
-
-COMMON: dict[str, Any] = {
-    "name": None,
-    "kind": None,
-    "cache": None,  # what `transferkit.features.from_settings` reads
-    "on_error": "error",
-    **{field.name: field.default for field in fields(SplitOptions)},
-}
+"""Each kind's module has ``load(cfg, seed) -> RawData``; its keys are a model in `config.dataset_keys`."""
 
 
 def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
@@ -49,13 +41,9 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     Raises:
         TransferkitError: Whatever is wrong with the configuration or the data; all unreadable images in one message.
     """
-    kind = cfg.get("kind")
-    if kind not in KINDS:
-        raise TransferkitError(f"dataset.kind={kind} is unknown. Valid: {', '.join(KINDS)}.")
-    module = import_module(KINDS[kind])
-    cfg = _complete(cfg, module.DEFAULTS)
-    options = _split_options(cfg)
-    raw = module.load(cfg, seed)
+    cfg = check_group("dataset", cfg)
+    options = SplitOptions(**{field.name: cfg[field.name] for field in fields(SplitOptions)})
+    raw = import_module(KINDS[cfg["kind"]]).load(cfg, seed)
     if raw.ignored:
         log.log(ignored_level(raw.ignored), "%s", ignored_files(raw.ignored))
     raw, skipped = _check_images(raw, cfg["on_error"])
@@ -68,42 +56,6 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     left_out = f"{unread} unreadable images left out" if unread else ""
     note = "; ".join(part for part in (splits.note, raw.note, unlisted, left_out) if part)
     return ImageData(cfg["name"], raw.class_names, train, val, test, note, skipped, raw.ignored)
-
-
-def _complete(cfg: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in defaults and refuse keys that nothing would read."""
-    valid = {**COMMON, **own}
-    unknown = [key for key in cfg if key not in valid]
-    if unknown:
-        raise TransferkitError(
-            f"unknown key{'s' if len(unknown) > 1 else ''} in dataset of kind {cfg['kind']}: "
-            f"{', '.join(f'dataset.{key}' for key in unknown)}. Valid: {', '.join(sorted(valid))}."
-        )
-    merged = {**valid, **cfg}
-    return {**merged, "name": merged["name"] or cfg["kind"]}
-
-
-def _split_options(cfg: Mapping[str, Any]) -> SplitOptions:
-    """Check the values that decide the splits."""
-    options = SplitOptions(**{field.name: cfg[field.name] for field in fields(SplitOptions)})
-    for key in ("val_fraction", "test_fraction"):
-        _expect(is_number(cfg[key]) and 0 < cfg[key] < 1, cfg, key, "a number between 0 and 1")
-    _expect(options.val_fraction + options.test_fraction < 1, cfg, "val_fraction", "below 1 - dataset.test_fraction")
-    if options.fraction is not None:
-        _expect(is_number(options.fraction) and 0 < options.fraction <= 1, cfg, "fraction", "in (0, 1], or null")
-        _expect(options.per_class is None, cfg, "fraction", "null when dataset.per_class is set")
-    if options.per_class is not None:
-        few = "a whole number of at least 2 (one to fit, one for val), or null"
-        _expect(is_whole(options.per_class) and options.per_class >= 2, cfg, "per_class", few)
-    if options.max_test is not None:
-        _expect(is_whole(options.max_test) and options.max_test >= 1, cfg, "max_test", "a positive number, or null")
-    _expect(cfg["on_error"] in ("error", "skip"), cfg, "on_error", "error or skip")
-    return options
-
-
-def _expect(condition: bool, cfg: Mapping[str, Any], key: str, what: str) -> None:
-    if not condition:
-        raise TransferkitError(f"dataset.{key}={cfg[key]} must be {what}.")
 
 
 def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str, str]]]:

@@ -11,8 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
-from transferkit.config.checks import is_number
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.config.backbone_keys import Inputs, Resize
+from transferkit.config.schema import check_node
+from transferkit.errors import TransferkitError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -98,22 +99,15 @@ class Preprocessing:
         Raises:
             TransferkitError: If a value cannot be used; the message names the key as `backbone.<key>`.
         """
-        changes: dict[str, Any] = {}
-        if mean is not None:
-            changes["mean"] = _channels("mean", mean)
-        if std is not None:
-            changes["std"] = _channels("std", std)
-            if min(changes["std"]) <= 0:
-                raise TransferkitError(f"backbone.std: must be above 0 in every channel, not {std!r}.")
+        given: dict[str, Any] = {"mean": mean, "std": std, "input_size": input_size}
+        given |= {"interpolation": interpolation, "crop_pct": crop_pct}
+        values = check_node(Inputs, given, "backbone")
+        changes: dict[str, Any] = {key: _channels(values[key]) for key in ("mean", "std") if values[key] is not None}
         if interpolation is not None:
-            if interpolation not in INTERPOLATIONS:
-                raise TransferkitError(
-                    unknown_name("backbone.interpolation", str(interpolation), list(INTERPOLATIONS), "interpolation")
-                )
             changes["interpolation"] = interpolation
         if input_size is not None or crop_pct is not None:
             size = self.input_size if input_size is None else _size(input_size)
-            share = self.crop_pct if crop_pct is None else _share(crop_pct)
+            share = self.crop_pct if crop_pct is None else float(crop_pct)
             changes |= {"input_size": size, "crop_pct": share, "resize_size": resize_for(size, share)}
         return dataclasses.replace(self, **changes)
 
@@ -132,8 +126,9 @@ class Preprocessing:
         if set(values) != set(_FIELDS):
             raise TransferkitError(f"preprocessing: must have the keys {', '.join(_FIELDS)}, not {', '.join(values)}.")
         chosen = {name: values[name] for name in ("mean", "std", "input_size", "interpolation", "crop_pct")}
-        size, mode = _size(values["resize_size"]), str(values["crop_mode"])
-        return dataclasses.replace(cls().override(**chosen), resize_size=size, crop_mode=mode)
+        size = check_node(Resize, {"resize_size": values["resize_size"]}, "preprocessing")["resize_size"]
+        mode = str(values["crop_mode"])
+        return dataclasses.replace(cls().override(**chosen), resize_size=_size(size), crop_mode=mode)
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Preprocessing))
@@ -158,25 +153,10 @@ def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
     return height, width
 
 
-def _is_finite(value: Any) -> bool:
-    return is_number(value) and math.isfinite(value)
-
-
-def _channels(key: str, value: float | Sequence[float]) -> tuple[float, ...]:
-    values = list(value) if isinstance(value, Sequence) else [value] * 3
-    if len(values) != 3 or not all(map(_is_finite, values)):
-        raise TransferkitError(f"backbone.{key}: must be one number or three (red, green, blue), not {value!r}.")
-    return tuple(map(float, values))
+def _channels(value: float | Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),) * 3
 
 
 def _size(value: int | Sequence[int]) -> tuple[int, int]:
-    sides = list(value) if isinstance(value, Sequence) else [value] * 2
-    if len(sides) != 2 or not all(isinstance(side, int) and side is not True and side > 0 for side in sides):
-        raise TransferkitError(f"backbone.input_size: must be a positive integer or [height, width], not {value!r}.")
-    return sides[0], sides[1]
-
-
-def _share(value: float) -> float:
-    if not _is_finite(value) or not 0 < value <= 1:
-        raise TransferkitError(f"backbone.crop_pct: must be above 0 and at most 1, not {value!r}.")
-    return float(value)
+    height, width = value if isinstance(value, Sequence) else (value, value)
+    return height, width

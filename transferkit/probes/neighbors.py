@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from transferkit.arrays import Features, release_pages
+from transferkit.choices import METRICS
 from transferkit.errors import TransferkitError, unknown_name
-
-METRICS = ("l2", "cosine")
 
 TIE_VOTE = 0.01
 """Tie-breaking votes for the class of the nearest neighbour; fewer for a class whose first neighbour is farther."""

@@ -24,8 +24,6 @@ from transferkit.advisor.choose import (
 from transferkit.advisor.gains import PROBES
 from transferkit.advisor.text import advice_text
 from transferkit.advisor.thresholds import COMPARABLE
-from transferkit.config.checks import is_number, is_whole
-from transferkit.errors import TransferkitError, unknown_name
 from transferkit.files import write_json
 from transferkit.report.facts import duration
 from transferkit.strategies.context import Context
@@ -33,8 +31,6 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.trials import Fit, Trial, run_trials, winner
 
 log = logging.getLogger(__name__)
-
-DEFAULTS: dict[str, Any] = {"trials": True, "budget": 0.25, "contenders": 3, "share": 0.25, "max_images": 20000}
 
 
 def fit_auto(context: Context) -> Fitted:
@@ -51,7 +47,7 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
     gain over the probe on val counts (`weigh_gain`); if not, the probe is. A val that is too small to decide gets no
     trials: there the first contender is fitted, and only if a point is expected of it.
     """
-    options = check_options(context.strategy["auto"])
+    options = context.strategy["auto"]
     with context.timer.step("advise"):
         advice = advise(context.backbone, context.data, context.settings, context.extract, options["max_images"])
     log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
@@ -67,29 +63,6 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
     content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
     shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
     return dataclasses.replace(fitted, details={**fitted.details, "chosen": chosen, **content})
-
-
-def check_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The node `strategy.auto`, complete.
-
-    Raises:
-        TransferkitError: An unknown key, or a value that cannot be used.
-    """
-    for key in given:
-        if key not in DEFAULTS:
-            raise TransferkitError(unknown_name("strategy.auto", str(key), list(DEFAULTS), "key"))
-    options = {**DEFAULTS, **given}
-    rules = {
-        "trials": (isinstance(options["trials"], bool), "true or false"),
-        "budget": (is_number(options["budget"]) and 0 <= options["budget"] <= 1, "a number from 0 to 1"),
-        "contenders": (is_whole(options["contenders"]) and options["contenders"] >= 1, "a whole number from 1 on"),
-        "share": (is_number(options["share"]) and 0 < options["share"] <= 0.5, "a number above 0, up to 0.5"),
-        "max_images": (is_whole(options["max_images"]) and options["max_images"] >= 1, "a whole number from 1 on"),
-    }
-    for key, (holds, words) in rules.items():
-        if not holds:
-            raise TransferkitError(f"strategy.auto.{key}={options[key]} must be {words}.")
-    return options
 
 
 def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Any
 from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
+from transferkit.choices import TOP
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context
-from transferkit.training.plan import TOP
 
 
 def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[str]:

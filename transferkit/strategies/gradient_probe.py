@@ -2,13 +2,11 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.config.checks import is_number, is_whole
 from transferkit.device import run_place
-from transferkit.errors import TransferkitError
 from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
@@ -20,14 +18,6 @@ from transferkit.training.run_phase import TrainSettings, check_recipe, fit_modu
 
 log = logging.getLogger(__name__)
 
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "epochs": (lambda value: is_whole(value) and value >= 1, "a whole number of at least 1"),
-    "min_steps": (lambda value: is_whole(value) and value >= 0, "a whole number of at least 0"),
-    "lr": (lambda value: is_number(value) and value > 0, "above 0"),
-    "Cs": (lambda value: isinstance(value, list) and bool(value), "a list of values above 0"),
-}
-"""Key of the node `gradient` to what holds for its value, in code and in words."""
-
 
 def fit_gradient_probe(context: Context) -> Fitted:
     """Train the probes of all stages wanted on one forward pass a batch; keep the one that is best on val.
@@ -38,7 +28,7 @@ def fit_gradient_probe(context: Context) -> Fitted:
         TransferkitError: A setting cannot be used, or the run directory holds checkpoints of another training.
     """
     data, strategy, trainer = context.data, context.strategy, context.settings["trainer"]
-    gradient = _checked(strategy)
+    gradient = _gradient(strategy)
     backbone = copy.deepcopy(context.backbone)
     module = _create_module(context, backbone, gradient)
     folder = context.run_dir / "checkpoints"
@@ -75,16 +65,10 @@ def fit_gradient_probe(context: Context) -> Fitted:
     )
 
 
-def _checked(strategy: Mapping[str, Any]) -> dict[str, Any]:
+def _gradient(strategy: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the training; a list `strategy.probe.Cs` is for both solvers."""
-    given = strategy.get("gradient") or {}
-    for key, (holds, words) in RULES.items():
-        if key not in given:
-            raise TransferkitError(f"strategy={strategy['name']} lacks gradient.{key}, which solver=gradient needs.")
-        if not holds(given[key]):
-            raise TransferkitError(f"strategy.gradient.{key}={given[key]} must be {words}.")
-    Cs = strategy["probe"]["Cs"]
-    return {**given, "Cs": given["Cs"] if is_whole(Cs) else list(Cs)}
+    given, Cs = strategy["gradient"], strategy["probe"]["Cs"]
+    return {**given, "Cs": list(given["Cs"] if isinstance(Cs, int) else Cs)}
 
 
 def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, Any]) -> ProbeModule:

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from transferkit.arrays import Features, Probabilities
-from transferkit.backbones.backbone import check_pool
 from transferkit.errors import TransferkitError
 from transferkit.metrics import compute_metrics
 from transferkit.models.transfer_model import TransferModel
-from transferkit.probes.neighbors import NeighborHead, check_metric, nearest, vote_shares
+from transferkit.probes.neighbors import NeighborHead, nearest, vote_shares
 from transferkit.ranking import rank, row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
@@ -32,9 +31,6 @@ def fit_neighbors(context: Context) -> Fitted:
     backbone, data, strategy = context.backbone, context.data, context.strategy
     wanted, pool = strategy["neighbors"], strategy.get("pool", "avg")
     refuse_augment(context.settings, "use augment=none")
-    check_pool(pool)
-    for metric in wanted["metrics"]:
-        check_metric(metric)
     stages = named_stages(backbone, wanted["stages"], "strategy.neighbors.stages")
     ks = [k for k in sorted(set(wanted["ks"])) if k <= len(data.train)]
     if not ks:

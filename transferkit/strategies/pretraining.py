@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-from transferkit.config.checks import is_number, is_whole
-from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
 from transferkit.strategies.context import Context
 from transferkit.strategies.phases import phase_batches
@@ -35,13 +33,6 @@ class Pretrained:
 def pretrain_plan(settings: Mapping[str, Any]) -> Plan:
     """The plan that the `task`, `optimizer` and `schedule` groups of a pretraining describe."""
     task, optimizer = settings["task"], settings["optimizer"]
-    for key, value in {"task.epochs": task["epochs"], "trainer.batch_size": settings["trainer"]["batch_size"]}.items():
-        if not is_whole(value) or value < 1:
-            raise TransferkitError(f"{key}={value} must be a positive whole number.")
-    if not is_number(task["label_smoothing"]) or not 0 <= task["label_smoothing"] < 1:
-        raise TransferkitError(f"task.label_smoothing={task['label_smoothing']} must be at least 0 and below 1.")
-    if not is_number(optimizer["lr"]) or optimizer["lr"] <= 0:
-        raise TransferkitError(f"optimizer.lr={optimizer['lr']} must be above 0.")
     return Plan(
         name="pretrain",
         phases=(Phase("all", {"*": optimizer["lr"]}, task["epochs"]),),

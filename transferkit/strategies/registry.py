@@ -21,18 +21,13 @@ that fit it. Only what is used is imported: Lightning alone takes longer than a 
 
 
 def check_strategy(settings: Mapping[str, Any]) -> Plan | None:
-    """Find mistakes in the settings of a strategy before any work is done; return its plan if it has phases.
+    """Find mistakes that the schema cannot know, before any work is done; return the plan of a strategy with phases.
 
     Raises:
-        TransferkitError: Its plan or its options cannot be used.
+        TransferkitError: A key was given that this strategy does not read.
     """
-    strategy = settings["strategy"]
-    if "phases" in strategy:
+    if "phases" in settings["strategy"]:
         refuse_single_rate(settings)
-    if "auto" in strategy:
-        from transferkit.strategies.auto import check_options
-
-        check_options(strategy["auto"])
     return find_plan(settings)
 
 

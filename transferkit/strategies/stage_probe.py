@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.backbones.backbone import check_pool
-from transferkit.errors import TransferkitError, unknown_name
 from transferkit.features.extract import join_stages
 from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.linear import LinearProbe
@@ -18,9 +16,6 @@ from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_
 
 log = logging.getLogger(__name__)
 
-SOLVERS = ("exact", "gradient")
-COMBINE = ("best", "concat")
-
 
 def fit_probes(context: Context) -> Fitted:
     """Fit the strategies that have a node `probe`, with their solver.
@@ -29,9 +24,6 @@ def fit_probes(context: Context) -> Fitted:
         TransferkitError: A setting cannot be used.
     """
     strategy = context.strategy
-    check_pool(strategy.get("pool", "avg"))
-    _check("strategy.combine", strategy.get("combine", "best"), COMBINE)
-    _check("strategy.solver", strategy.get("solver", "exact"), SOLVERS)
     if strategy.get("solver") == "gradient":
         from transferkit.strategies.gradient_probe import fit_gradient_probe  # Lightning is slow to import
 
@@ -76,8 +68,3 @@ def fit_exact_probes(context: Context) -> Fitted:
         sweep={name: probe_path(probe) for name, probe in probes.items()},
         details={"stage": best, "solver": "exact", "pool": pool},
     )
-
-
-def _check(key: str, value: Any, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise TransferkitError(unknown_name(key, str(value), valid, "choice"))

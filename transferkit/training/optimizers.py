@@ -1,13 +1,13 @@
 """Optimizers and learning-rate schedules, by name: the `optimizer` and `schedule` groups as data."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn, optim
 from torch.optim import Optimizer, lr_scheduler
 
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.config.schema import check_group
+from transferkit.errors import TransferkitError
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": optim.SGD,
@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "rmsprop": optim.RMSprop,
     "adagrad": optim.Adagrad,
 }
-"""Name to torch's optimizer; its arguments are the keys that may be set."""
+"""Name to torch's optimizer; its keys are in `config.optimizer_keys`."""
 
 
 def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Optimizer:
@@ -32,12 +32,9 @@ def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settin
     Raises:
         TransferkitError: An unknown name, or arguments that the optimizer refuses.
     """
-    kind: type[Optimizer] = _chosen("optimizer", settings["name"], OPTIMIZERS)
-    arguments = {key: value for key, value in settings.items() if key not in ("name", "lr_scale")}
-    valid = [key for key in inspect.signature(kind).parameters if key != "params"]
-    for key in arguments:
-        if key not in valid:
-            raise TransferkitError(unknown_name("optimizer", key, valid, f"argument of {settings['name']}"))
+    settings = check_group("optimizer", settings)
+    kind = OPTIMIZERS[settings["name"]]
+    arguments: dict[str, Any] = {key: value for key, value in settings.items() if key not in ("name", "lr_scale")}
     groups: Any = parameters
     if isinstance(parameters, nn.Module):
         from timm.optim import param_groups_weight_decay  # timm takes a second to import
@@ -67,25 +64,14 @@ def create_schedule(
     Raises:
         TransferkitError: An unknown name or key, or a value that cannot be used.
     """
-    build = _chosen("schedule", settings["name"], SCHEDULES)
+    settings = check_group("schedule", settings)
+    build, warmup = SCHEDULES[settings["name"]], settings["warmup"]
     keys = {key: value for key, value in settings.items() if key not in ("name", "warmup")}
-    valid = [key for key in inspect.signature(build).parameters if key not in ("optimizer", "steps")]
-    for key in keys:
-        if key not in valid:
-            raise TransferkitError(unknown_name("schedule", key, ["warmup", *valid], f"key of {settings['name']}"))
-    warmup = settings.get("warmup", 0.0)
-    if not 0 <= warmup < 1:
-        raise TransferkitError(f"schedule.warmup={warmup} must be at least 0 and below 1: it is a part of all steps.")
     if settings["name"] == "plateau":
-        if warmup:
-            raise TransferkitError("schedule.warmup must be 0 for plateau, which goes by epochs.")
         return {"scheduler": build(optimizer, epochs, **keys), "interval": "epoch", "monitor": "val_loss"}
     steps = max(epochs * steps_per_epoch, 1)
     rising = round(warmup * steps)
-    try:
-        main = build(optimizer, max(steps - rising, 1), **keys)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise TransferkitError(f"schedule {settings['name']}: {error}") from error
+    main = build(optimizer, max(steps - rising, 1), **keys)
     if main is None and not rising:
         return None
     return {"scheduler": _after_warmup(optimizer, main, rising), "interval": "step"}
@@ -129,10 +115,4 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
     "step": _step,
     "plateau": _plateau,
 }
-"""Name to what builds torch's schedule; its arguments after `steps` are the keys that may be set."""
-
-
-def _chosen(group: str, name: str, table: Mapping[str, Any]) -> Any:
-    if name not in table:
-        raise TransferkitError(unknown_name(f"{group}.name", name, list(table), group))
-    return table[name]
+"""Name to what builds torch's schedule; its keys are in `config.schedule_keys`."""

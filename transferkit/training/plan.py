@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transferkit.backbones.stages import CANONICAL, match_stages
-from transferkit.config.checks import is_number, is_whole
+from transferkit.choices import TOP
 from transferkit.config.compose import load_strategy_settings
+from transferkit.config.schema import check_group, check_node
+from transferkit.config.strategy_keys import FinetuningOptions
+from transferkit.config.strategy_keys import Phase as PhaseKeys
 from transferkit.errors import TransferkitError, unknown_name
-
-TOP = "top"
-"""In place of a stage's name: the last one before the head."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,8 @@ class Phase:
     lr_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(is_whole(self.epochs) and self.epochs >= 1, self._key("epochs"), self.epochs, "1 or more")
-        _require(is_whole(self.min_steps) and self.min_steps >= 0, self._key("min_steps"), self.min_steps, "0 or more")
-        _require(is_number(self.lr_decay) and 0 < self.lr_decay <= 1, self._key("lr_decay"), self.lr_decay, "in (0, 1]")
-        where = self._key("train")
-        if not isinstance(self.train, Mapping) or not any(rate is not None for rate in self.train.values()):
-            raise TransferkitError(
-                f"{where}={self.train} trains nothing: give a learning rate by stage, e.g. head: 1e-3."
-            )
-        for pattern, rate in self.train.items():
-            if pattern != TOP and not match_stages([pattern], CANONICAL, where):
-                raise TransferkitError(unknown_name(where, pattern, (TOP, *CANONICAL), "stage like"))
-            _require(rate is None or (is_number(rate) and rate > 0), f"{where}.{pattern}", rate, "above 0, or null")
+        keys = {name: getattr(self, name) for name in PhaseKeys.model_fields}
+        check_node(PhaseKeys, keys, f"strategy.phases.{self.name}")
 
     def _key(self, name: str) -> str:
         return f"strategy.phases.{self.name}.{name}"
@@ -133,27 +123,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.phases:
             raise TransferkitError(f"strategy={self.name} has no phases.")
-        for key, valid in CHOICES.items():
-            _require(getattr(self, key) in valid, f"strategy.{key}", getattr(self, key), " or ".join(valid))
-        for key, top in {"label_smoothing": 1.0, "ema": 1.0, "mixup": math.inf, "cutmix": math.inf}.items():
-            value = getattr(self, key)
-            _require(is_number(value) and 0 <= value < top, f"strategy.{key}", value, f"at least 0 and below {top}")
-        clip, patience = self.gradient_clip, self.early_stopping
-        _require(clip is None or (is_number(clip) and clip > 0), "strategy.gradient_clip", clip, "above 0, or null")
-        _require(
-            patience is None or (is_whole(patience) and patience >= 1),
-            "strategy.early_stopping",
-            patience,
-            "a whole number of epochs, or null",
-        )
-        _require(
-            is_whole(self.accumulate) and self.accumulate >= 1, "strategy.accumulate", self.accumulate, "1 or more"
-        )
-        _require(
-            is_whole(self.batch_size) and self.batch_size >= 1, "strategy.batch_size", self.batch_size, "1 or more"
-        )
-        flag = self.decay_norm_and_bias
-        _require(isinstance(flag, bool), "strategy.decay_norm_and_bias", flag, "true or false")
+        keys = {name: getattr(self, name) for name in FinetuningOptions.model_fields}
+        check_node(FinetuningOptions, keys, "strategy")
 
     @classmethod
     def from_mapping(cls, strategy: Mapping[str, Any], **more: Any) -> "Plan":
@@ -166,26 +137,15 @@ class Plan:
         Raises:
             TransferkitError: A key or a stage that does not exist, or a value that cannot be used.
         """
-        phases = strategy.get("phases")
-        if not isinstance(phases, Mapping) or not phases:
+        if "phases" not in strategy:
             raise TransferkitError(
                 f"strategy={strategy.get('name')} has no phases, so there is nothing to train: phases are a mapping of "
                 "names to epochs and train (conf/strategy/finetune_few.yaml)."
             )
-        keys = {key: value for key, value in _known(strategy, cls, "strategy").items() if key != "phases"}
-        built = []
-        for name, given in phases.items():
-            if given is None:
-                continue  # strategy.phases.NAME=null leaves one out
-            where = f"strategy.phases.{name}"
-            if not isinstance(given, Mapping):
-                raise TransferkitError(f"{where}={given} must have epochs and train.")
-            phase = _known(given, Phase, where)
-            for key in ("epochs", "train"):
-                if key not in phase:
-                    raise TransferkitError(f"{where} lacks {key}.")
-            built.append(Phase(name=str(name), **phase))
-        return cls(phases=tuple(built), **keys, **more)
+        keys = check_group("strategy", strategy)
+        phases = keys.pop("phases")  # strategy.phases.NAME=null leaves one out
+        built = tuple(Phase(name=name, **given) for name, given in phases.items() if given is not None)
+        return cls(phases=built, **keys, **more)
 
     def phase(self, name: str) -> Phase:
         """The phase of that name."""
@@ -198,15 +158,6 @@ class Plan:
         """All of it as plain containers, to store and to compare with."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values | {"phases": {phase["name"]: phase for phase in values["phases"]}}
-
-
-CHOICES = {
-    "init": ("pretrained", "random"),
-    "head": ("probe", "random"),
-    "batch_norm": ("running", "batch"),
-    "class_weights": ("none", "balanced"),
-}
-"""Key of a plan to its valid values."""
 
 
 def load_strategy(name: str, overrides: Sequence[str] = ()) -> Plan:
@@ -240,16 +191,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _known(given: Mapping[str, Any], kind: type, where: str) -> dict[str, Any]:
-    valid = [f.name for f in dataclasses.fields(kind) if not (kind is Phase and f.name == "name")]
-    for key in given:
-        if key not in valid:
-            raise TransferkitError(unknown_name(where, str(key), valid, "key"))
-    return {str(key): value for key, value in given.items()}
-
-
-def _require(holds: bool, where: str, value: Any, words: str) -> None:
-    if not holds:
-        raise TransferkitError(f"{where}={value} must be {words}.")

@@ -1,16 +1,17 @@
 """Linear probes of several stages trained together by gradient, over one frozen forward pass."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import ModuleDict
 
-from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature, pool_features
 from transferkit.backbones.stages import match_stages
-from transferkit.config.checks import is_number
+from transferkit.choices import GRADIENT_CS
+from transferkit.config.schema import check_node
+from transferkit.config.strategy_keys import ProbeHeads as ProbeKeys
 from transferkit.errors import TransferkitError, unknown_name
 from transferkit.models.transfer_model import TransferModel
 from transferkit.ranking import best_stage, row_rank, score
@@ -19,7 +20,6 @@ from transferkit.training.plan import differences
 from transferkit.training.probe_heads import HeadSums, ProbeHeads, head_losses
 from transferkit.training.scheduled import ScheduledModule
 
-CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 OPTIMIZER = {"name": "adam", "lr": 3e-2, "betas": (0.9, 0.99)}
 SCHEDULE = {"name": "cosine", "warmup": 0.1}
 
@@ -71,7 +71,7 @@ class ProbeModule(ScheduledModule):
         stages: Sequence[str] | None = None,
         *,
         pool: str = "avg",
-        Cs: Sequence[float] = CS,
+        Cs: Sequence[float] = GRADIENT_CS,
         combine: str = "best",
         num_images: int | None = None,
         optimizer: Mapping[str, Any] = OPTIMIZER,
@@ -79,12 +79,7 @@ class ProbeModule(ScheduledModule):
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        check_pool(pool)
-        if combine not in ("best", "concat"):
-            raise TransferkitError(unknown_name("combine", combine, ("best", "concat"), "choice"))
-        values = list(Cs) if isinstance(Cs, Iterable) else []
-        if not values or not all(is_number(C) and 0 < C < math.inf for C in values):
-            raise TransferkitError(f"Cs={Cs}: needs one or several positive values.")
+        values = check_node(ProbeKeys, {"pool": pool, "Cs": Cs, "combine": combine}, "")["Cs"]
         self.stages = match_stages(stages or [backbone.top], backbone.stage_names)
         if not self.stages:
             raise TransferkitError(f"stages={stages} names none of {', '.join(backbone.stage_names)}.")

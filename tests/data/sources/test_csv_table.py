@@ -108,7 +108,7 @@ def test_not_utf8(images):
         read(images, "path,label\np/ärger.png,bee\n", encoding="latin-1")
 
 
-@pytest.mark.parametrize(("file", "message"), [(None, "dataset.file is not set"), ("no.csv", "no.csv: no such file")])
+@pytest.mark.parametrize(("file", "message"), [(None, "file=null must be a CSV"), ("no.csv", "no.csv: no such file")])
 def test_no_table(file, message):
     with pytest.raises(TransferkitError, match=message):
         load_data({"kind": "csv", "file": file}, seed=0)

@@ -108,5 +108,5 @@ def test_train_and_val_end_to_end(make_image, tmp_path):
     assert (len(data.train), len(data.val), len(data.test)) == (16, 4, 8)
     assert np.bincount(data.val.labels).tolist() == [2, 2]
     assert all("/val/" in name for name in data.test.names)
-    assert data.name == "folder"
+    assert data.name == tmp_path.name
     assert data.skipped == []

@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from transferkit.config.schema import check_group
 from transferkit.data.imageset import ImageSet
 from transferkit.data.sources.fractals import (
-    DEFAULTS,
     VARIANTS,
     Systems,
     count_points,
@@ -16,7 +16,7 @@ from transferkit.data.sources.fractals import (
 )
 from transferkit.errors import TransferkitError
 
-SMALL = {**DEFAULTS, "images": 200, "classes": 8}
+SMALL = {**check_group("dataset", {"kind": "fractals"}), "images": 200, "classes": 8}
 SIERPINSKI = Systems(
     maps=np.array([[[0.5, 0, 0, 0.5, 0, 0], [0.5, 0, 0, 0.5, 0.5, 0], [0.5, 0, 0, 0.5, 0, 0.5], [0] * 6]], np.float32),
     chances=np.array([[1 / 3, 1 / 3, 1 / 3, 0]], np.float32),

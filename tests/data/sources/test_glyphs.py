@@ -3,13 +3,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from transferkit.config.schema import check_group
 from transferkit.data.imageset import ImageSet
 from transferkit.data.load_data import load_data
 from transferkit.data.sources.glyph_outlines import load_outlines
-from transferkit.data.sources.glyphs import DEFAULTS, SCANNED, draw_glyphs, load
+from transferkit.data.sources.glyphs import SCANNED, draw_glyphs, load
 from transferkit.errors import TransferkitError
 
-SMALL = {**DEFAULTS, "images": 300, "classes": 10}
+SMALL = {**check_group("dataset", {"kind": "glyphs"}), "images": 300, "classes": 10}
 
 
 def pixels(images: ImageSet) -> Any:

@@ -6,19 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit.config.dataset_keys import Csv
 from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import shown
 from transferkit.data.sources.folder import existing_folder
 from transferkit.errors import TransferkitError
-
-DEFAULTS: dict[str, Any] = {
-    "file": None,
-    "root": None,
-    "path_column": "path",
-    "label_column": "label",
-    "split_column": "split",
-}
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -101,7 +94,7 @@ def _row(line: int, record: Mapping[str, Any], cfg: Mapping[str, Any]) -> _Row:
 
 def _check_columns(columns: list[str], file: Path, cfg: Mapping[str, Any]) -> None:
     keys = ["path_column", "label_column"]
-    if cfg["split_column"] != DEFAULTS["split_column"]:
+    if cfg["split_column"] != Csv.model_fields["split_column"].default:
         keys.append("split_column")
     missing = [f"{cfg[key]} (dataset.{key})" for key in keys if cfg[key] not in columns]
     found = ", ".join(columns) or "nothing"

@@ -8,8 +8,6 @@ import numpy as np
 from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
 
-DEFAULTS: dict[str, Any] = {}
-
 
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Load the test part of NIST's digits as UCI distributes it (Alpaydin & Kaynak 1998); it comes without a split."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transferkit.config.dataset_keys import LAYOUT
 from transferkit.data.folder_walk import FolderWalk, unreadable_folders
 from transferkit.data.image_files import IMAGE_EXTENSIONS, is_image_name
 from transferkit.data.imagedata import RawData
@@ -12,9 +13,6 @@ from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import shown
 from transferkit.errors import TransferkitError
 
-DEFAULTS: dict[str, Any] = {"root": None}
-
-_LAYOUT = "ROOT/CLASS/image.jpg, or ROOT/train/CLASS/image.jpg with val/ and test/ beside train/ if you have them"
 _SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -71,12 +69,12 @@ def _check_shared(walk: FolderWalk, root: Path) -> None:
 def existing_folder(root: Any) -> Path:
     """The folder that ``dataset.root`` names, relative to the working directory or to the user's home ("~")."""
     if root is None or str(root) in ("", "???"):
-        raise TransferkitError(f"dataset.root is not set. Give the folder of your images, laid out as {_LAYOUT}.")
+        raise TransferkitError(f"dataset.root is not set. Give the folder of your images, laid out as {LAYOUT}.")
     path = Path(root).expanduser()
     if not path.exists():
         raise TransferkitError(f"dataset.root={root}: no such folder (looked for {path.absolute()}).")
     if not path.is_dir():
-        raise TransferkitError(f"dataset.root={root} is a file. Give a folder, laid out as {_LAYOUT}.")
+        raise TransferkitError(f"dataset.root={root} is a file. Give a folder, laid out as {LAYOUT}.")
     return path.absolute()
 
 
@@ -93,7 +91,7 @@ def _split_folders(root: Path, walk: FolderWalk) -> dict[str, Path]:
     if not found or (len(found) < len(names) and ("train" not in found or not walk.sub_folders(found["train"]))):
         return {"train": root}  # classes, one of which may happen to be called "train"
     if "train" not in found:
-        raise TransferkitError(f"dataset.root={root} has {shown(names)} but no train folder. Expected: {_LAYOUT}.")
+        raise TransferkitError(f"dataset.root={root} has {shown(names)} but no train folder. Expected: {LAYOUT}.")
     return found
 
 
@@ -129,7 +127,7 @@ def _split(split: str, folder: Path, files: Mapping[str, list[Path]], class_name
 def _no_classes(folder: Path) -> TransferkitError:
     if any(is_image_name(entry.name) for entry in os.scandir(folder)):
         return TransferkitError(
-            f"dataset.root={folder} has images directly in it and no class folders. Sort them into {_LAYOUT}; or give "
+            f"dataset.root={folder} has images directly in it and no class folders. Sort them into {LAYOUT}; or give "
             "their labels in a table (dataset=csv); or, to label them with a fitted model, use task=predict images=DIR."
         )
-    return TransferkitError(f"dataset.root={folder} has no class folders. Expected: {_LAYOUT}.")
+    return TransferkitError(f"dataset.root={folder} has no class folders. Expected: {LAYOUT}.")

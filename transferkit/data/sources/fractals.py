@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.data.imagedata import RawData
-from transferkit.data.sources.generated import check_counts, generated_splits, mixed
+from transferkit.data.sources.generated import generated_splits, mixed
 from transferkit.errors import TransferkitError
-
-DEFAULTS: dict[str, Any] = {"images": 5000, "classes": 50, "size": 32, "filling": 0.2, "seed": 0}
 
 Floats = NDArray[np.float32]
 
@@ -75,7 +73,6 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     Raises:
         TransferkitError: A value that cannot be used.
     """
-    check_counts(cfg, {"images": cfg["classes"], "classes": 2, "size": 8, "seed": 0})
     systems = search_systems(cfg["classes"], cfg["size"], cfg["filling"], cfg["seed"])
     splits = generated_splits(cfg, lambda labels, seed: draw_fractals(systems.pick(labels), cfg["size"], seed), _CHUNK)
     return RawData([f"fractal {k:04d}" for k in range(len(systems))], splits, f"made with dataset.seed={cfg['seed']}")

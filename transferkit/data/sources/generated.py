@@ -7,26 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transferkit.config.checks import is_whole
 from transferkit.data.imageset import ImageSet
-from transferkit.errors import TransferkitError
 
 Draw = Callable[[NDArray[np.int64], int], NDArray[np.uint8]]
 """From labels (N,) and a seed to images (N, H, W)."""
 
 _HELD_OUT = 10  # val and test have a tenth of the training images each
-
-
-def check_counts(cfg: Mapping[str, Any], least: Mapping[str, int]) -> None:
-    """Refuse what is not a whole number of at least `least`.
-
-    Raises:
-        TransferkitError: Naming the key.
-    """
-    for key, minimum in least.items():
-        value = cfg[key]
-        if not is_whole(value) or value < minimum:
-            raise TransferkitError(f"dataset.{key}={value} must be a whole number of at least {minimum}.")
 
 
 def mixed(*numbers: int) -> int:

@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from transferkit.data.imagedata import RawData
-from transferkit.data.sources.generated import check_counts, generated_splits, seeded
+from transferkit.data.sources.generated import generated_splits, seeded
 from transferkit.data.sources.glyph_outlines import BOX, CANVAS, Outlines, letter_name, load_outlines
-
-DEFAULTS: dict[str, Any] = {"images": 5000, "classes": 50, "size": 32, "elastic": 0.08, "seed": 0}
 
 SCANS = (8, 8, 8, 12, 16)
 """Sides of the low-resolution scans; three in five images that are scanned have 8 x 8 pixels."""
@@ -39,7 +37,6 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     Raises:
         TransferkitError: A value that cannot be used.
     """
-    check_counts(cfg, {"images": cfg["classes"], "classes": 2, "size": 8, "seed": 0})
     outlines = load_outlines(cfg["classes"])
     splits = generated_splits(
         cfg, lambda labels, seed: draw_glyphs(outlines, labels, cfg["size"], cfg["elastic"], seed), _CHUNK

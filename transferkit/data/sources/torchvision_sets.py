@@ -14,8 +14,6 @@ from transferkit.data.imageset import ImageSet
 from transferkit.data.sources.torchvision_table import SETS, Arguments, Source
 from transferkit.errors import TransferkitError
 
-DEFAULTS: dict[str, Any] = {"set": None, "root": "data", "download": True}
-
 
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Load ``dataset.set`` (by default the set called ``dataset.name``) from below ``dataset.root``.

@@ -1,0 +1,137 @@
+"""The keys of the group `dataset`: those of every data set, and those of each kind."""
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from transferkit.config.node import Images, Node, Path, Seed, Text
+from transferkit.errors import TransferkitError
+
+LAYOUT = "ROOT/CLASS/image.jpg, or ROOT/train/CLASS/image.jpg with val/ and test/ beside train/ if you have them"
+"""Of a folder of images."""
+
+MOST_PIXELS = 20_000_000_000
+"""Of all images of a generated set together: they are held in memory."""
+
+
+class Dataset(Node):
+    """What every kind of data set has."""
+
+    kind: str
+    name: Text | None = None
+    val_fraction: float = Field(0.2, gt=0, lt=1)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    per_class: int | None = Field(None, ge=2, le=1_000_000)
+    fraction: float | None = Field(None, gt=0, le=1)
+    max_test: Images | None = None
+    on_error: Literal["error", "skip"] = "error"
+    on_leak: Literal["warn", "drop", "error"] = "warn"
+    cache: Literal["pixels"] | None = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise TransferkitError(
+                f"dataset.val_fraction={self.val_fraction} must be below 1 - dataset.test_fraction "
+                f"({self.test_fraction}): something must be left for train."
+            )
+        if self.fraction is not None and self.per_class is not None:
+            raise TransferkitError(
+                f"dataset.fraction={self.fraction} must be null when dataset.per_class is set ({self.per_class})."
+            )
+        return self
+
+
+class Digits(Dataset):
+    """kind: digits."""
+
+    kind: Literal["digits"]
+
+
+class Folder(Dataset):
+    """kind: folder."""
+
+    kind: Literal["folder"]
+    root: Path = Field(description=f"the folder of your images, laid out as {LAYOUT}")
+
+
+class Csv(Dataset):
+    """kind: csv."""
+
+    kind: Literal["csv"]
+    file: Path = Field(description="a CSV file with the columns path, label and optionally split")
+    root: Path | None = None
+    path_column: Text = "path"
+    label_column: Text = "label"
+    split_column: Text = "split"
+
+
+class Torchvision(Dataset):
+    """kind: torchvision."""
+
+    kind: Literal["torchvision"]
+    set: Text | None = None
+    root: Path = "data"
+    download: bool = True
+
+
+class Generated(Dataset):
+    """What the kinds that draw their images have."""
+
+    images: int = Field(5000, ge=2, le=10_000_000)
+    classes: int = Field(50, ge=2, le=100_000)
+    size: int = Field(32, ge=8, le=1024)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _enough_and_not_too_many(self) -> Self:
+        if self.images < self.classes:
+            raise TransferkitError(
+                f"dataset.images={self.images} must be a whole number of at least {self.classes}, one for each of "
+                "dataset.classes."
+            )
+        if self.images * self.size**2 > MOST_PIXELS:
+            raise TransferkitError(
+                f"dataset.images={self.images} of dataset.size={self.size} are too many: at most "
+                f"{MOST_PIXELS // self.size**2} of that size."
+            )
+        return self
+
+
+class Glyphs(Generated):
+    """kind: glyphs."""
+
+    kind: Literal["glyphs"]
+    elastic: float = Field(0.08, ge=0, le=1)
+
+
+class Fractals(Generated):
+    """kind: fractals."""
+
+    kind: Literal["fractals"]
+    filling: float = Field(0.2, ge=0, lt=1)
+
+
+DATASETS: dict[str, type[Dataset]] = {
+    "folder": Folder,
+    "csv": Csv,
+    "torchvision": Torchvision,
+    "digits": Digits,
+    "glyphs": Glyphs,
+    "fractals": Fractals,
+}
+"""Kind of a data set to its keys."""
+
+
+def dataset_name(dataset: Mapping[str, Any]) -> str:
+    """How a data set is called: by its name, else by its folder or its table, else by its kind."""
+    if dataset.get("name") not in (None, ""):
+        return str(dataset["name"])
+    key = {"folder": "root", "csv": "file"}.get(str(dataset.get("kind")))
+    where = dataset.get(key) if key else None
+    if not isinstance(where, str | int | FilePath) or isinstance(where, bool) or not str(where).strip("\0"):
+        return str(dataset.get("kind") or "dataset")
+    path = FilePath(str(where).replace("\0", "")).expanduser().absolute().resolve()
+    return (path.stem if key == "file" else path.name) or str(dataset["kind"])

@@ -1,0 +1,91 @@
+"""The keys of the groups that say how a job is run: trainer, cache, task, logger, protocol."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from transferkit import choices
+from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing
+from transferkit.errors import TransferkitError
+
+
+class Trainer(Node):
+    """The group `trainer`."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1, le=64)
+    precision: choices.Precision = "auto"
+    compile: Literal["auto"] | bool = "auto"
+    batch_size: Batch = 64
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=256)] = "auto"
+
+
+class Cache(Node):
+    """The node `cache`."""
+
+    enabled: bool = True
+    dir: Path | None = None
+    ram_gb: float = Field(4, ge=0, le=1e6)
+    max_gb: float = Field(20, gt=0, le=1e6)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, float):  # a key such as 12e4
+        raise TransferkitError("cache.clear reads as a number; in quotes it is a key: cache.clear=\"'12e4'\".")
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class CacheToClear(Cache):
+    """The node `cache` of task=cache."""
+
+    clear: (
+        Annotated[
+            str,
+            BeforeValidator(_key),
+            Field(min_length=1, max_length=128, description="all, unused, or the beginning of a key"),
+        ]
+        | None
+    ) = None
+    unused_days: float = Field(30, ge=0, le=36500)
+
+
+class Task(Node):
+    """The group `task`, where a task has no keys of its own."""
+
+    name: Literal["fit", "evaluate", "predict", "compare", "cache"]
+
+
+class Advise(Node):
+    """The group `task` of task=advise."""
+
+    name: Literal["advise"]
+    max_images: Images = 20000
+
+
+class Pretrain(Node):
+    """The group `task` of task=pretrain."""
+
+    name: Literal["pretrain"]
+    epochs: Epochs = 10
+    label_smoothing: Smoothing = 0.1
+    dtype: choices.WeightType = "float32"
+
+
+TASKS: dict[str, type[Node]] = {
+    **dict.fromkeys(("fit", "evaluate", "predict", "compare", "cache"), Task),
+    "advise": Advise,
+    "pretrain": Pretrain,
+}
+"""Name of a task to its keys."""
+
+
+class Logger(Node):
+    """The group `logger`."""
+
+    name: Literal["csv", "none"] = "csv"
+
+
+class Protocol(Node):
+    """The group `protocol`."""
+
+    name: choices.Protocol = "center"

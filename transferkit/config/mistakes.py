@@ -1,0 +1,217 @@
+"""Mistakes in the configuration in words: the key as it is typed, the value, and what it may be.
+
+What a value may be is read from the JSON schema that pydantic makes of a model, so that a rule stands once.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from transferkit.errors import TransferkitError
+
+LISTED = 40
+"""Names in a message at most."""
+
+LONG = 100
+"""Characters of a value in a message at most."""
+
+PLURALS = {"a number": "numbers", "a whole number": "whole numbers", "a path": "paths", "a text": "texts"}
+
+Schema = Mapping[str, Any]
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], given: Any, where: str, everywhere: Sequence[str] = ()
+) -> list[str]:
+    """Return a sentence for each key that is wrong.
+
+    Args:
+        error: What pydantic found.
+        model: What it was checked against.
+        given: What was checked.
+        where: The key of that: "trainer"; empty for the top level.
+        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+    """
+    schema = _json_schema(model)
+    said: dict[str, str] = {}
+    for one in error.errors(include_url=False):
+        path, value = _at(one["loc"], given)
+        key = ".".join([*([where] if where else []), *path])
+        cause = one.get("ctx", {}).get("error")
+        if isinstance(cause, TransferkitError):
+            said.setdefault(str(cause), str(cause))
+        elif one["type"] == "extra_forbidden":
+            said.setdefault(key, no_such_key(key, _keys(schema, path[:-1]), everywhere))
+        elif one["type"] == "missing":
+            said.setdefault(key, f"{key} is missing: it must be {_allowed(schema, path)}.")
+        elif isinstance(cause, ValueError):
+            said.setdefault(key, f"{key}: {cause}")
+        else:
+            said.setdefault(key, _must_be(key, value, _node(schema, path), schema))
+    return list(said.values())
+
+
+def no_such_key(key: str, siblings: Sequence[str], everywhere: Sequence[str] = ()) -> str:
+    """Return a sentence about an unknown key: what may have been meant, and which keys there are.
+
+    Args:
+        key: With dots.
+        siblings: The keys that there are in its place.
+        everywhere: All keys of the configuration, with dots.
+    """
+    place, _, name = key.rpartition(".")
+    near = [f"{place}.{close}" if place else close for close in close_matches(name, siblings)]
+    others = [other for other in everywhere if other != key]
+    near = near or [other for other in others if other.rpartition(".")[2] == name]
+    near = near or close_matches(key, others, cutoff=0.8)
+    hint = f" Did you mean {' or '.join(near[:4])}?" if near else ""
+    listed = f" Keys{f' of {place}' if place else ''}: {', '.join(siblings)}." if 0 < len(siblings) <= LISTED else ""
+    return f"{key}: there is no such key.{hint}{listed}"
+
+
+def no_such_choice(group: str, name: Any, choices: Sequence[str]) -> str:
+    """Return a sentence about a choice of a group that does not exist: what may have been meant, and all there are."""
+    near = close_matches(str(name), choices)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{group}={show(name)}: there is no such choice.{hint} Valid: {', '.join(choices)}."
+
+
+def close_matches(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    """Return the names that look like `name`, whatever their case, the closest first."""
+    by_lower = {other.lower(): other for other in names}
+    return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=cutoff)]
+
+
+def show(value: Any) -> str:
+    """Return a value as it is typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        text = f"{{{', '.join(f'{key}: {show(item)}' for key, item in value.items())}}}"
+    elif isinstance(value, list | tuple):
+        text = f"[{', '.join(show(item) for item in value)}]"
+    else:
+        text = str(value)
+    return text if len(text) <= LONG else f"{text[:LONG]}..."
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of nested mappings with dots, those of inner nodes too."""
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+
+
+@cache
+def _json_schema(model: type[BaseModel]) -> Schema:
+    return model.model_json_schema()
+
+
+def _at(location: Sequence[int | str], given: Any) -> tuple[list[str], Any]:
+    """Return the keys that lead to what is wrong, and the value; pydantic's labels of unions' branches left out."""
+    path: list[str] = []
+    value = given
+    for part in location:
+        if isinstance(part, int):
+            break
+        if isinstance(value, Mapping) and part in value:
+            path.append(part)
+            value = value[part]
+        elif isinstance(value, Mapping) and part == location[-1]:  # a key that is missing
+            path.append(part)
+    return path, value
+
+
+def _must_be(key: str, value: Any, node: Schema, root: Schema) -> str:
+    branches = _branches(node, root)
+    names = [str(name) for branch in branches for name in branch.get("enum", [branch.get("const")]) if name]
+    near = close_matches(value, names) if isinstance(value, str) else []
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{key}={show(value)} must be {words(node, root)}.{hint}"
+
+
+def _allowed(schema: Schema, path: Sequence[str]) -> str:
+    return words(_node(schema, path), schema)
+
+
+def _keys(schema: Schema, path: Sequence[str]) -> list[str]:
+    """Return the keys of the node at `path`."""
+    node = _node(schema, path)
+    return [key for branch in _branches(node, schema) for key in branch.get("properties", {})]
+
+
+def _node(root: Schema, path: Sequence[str]) -> Schema:
+    """Return the schema of what lies at `path`."""
+    node = root
+    for part in path:
+        for branch in _branches(node, root):
+            if part in branch.get("properties", {}):
+                node = branch["properties"][part]
+                break
+            if isinstance(branch.get("additionalProperties"), Mapping):
+                node = branch["additionalProperties"]
+                break
+        else:
+            return {}
+    return node
+
+
+def _branches(node: Schema, root: Schema) -> list[Schema]:
+    """Return the alternatives of a union; a reference is followed."""
+    if "$ref" in node:
+        return _branches(root["$defs"][node["$ref"].rpartition("/")[2]], root)
+    if "anyOf" in node:
+        return [branch for one in node["anyOf"] for branch in _branches(one, root)]
+    return [node]
+
+
+def words(node: Schema, root: Schema) -> str:
+    """Return what a value may be, in words: "auto, or a whole number from 0 to 256"."""
+    if "description" in node and "properties" not in node:
+        return str(node["description"])
+    alternatives = list(dict.fromkeys(_one(branch, root) for branch in _branches(node, root)))
+    alternatives.sort(key=lambda text: text != "null")
+    return ", or ".join(alternatives)
+
+
+def _one(node: Schema, root: Schema) -> str:
+    if "properties" in node:
+        return f"a mapping with the keys {', '.join(node['properties'])}"
+    if "description" in node:
+        return str(node["description"])
+    if "const" in node or "enum" in node:
+        names = [show(name) for name in node.get("enum", [node.get("const")])]
+        return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    kind = node.get("type")
+    if kind in ("integer", "number"):
+        return f"a {'whole number' if kind == 'integer' else 'number'}{_range(node)}"
+    if kind == "array":
+        items = words(node.get("items", {}), root)
+        least, most = node.get("minItems"), node.get("maxItems")
+        count = f"{least} " if least is not None and least == most else ""
+        for one, several in PLURALS.items():
+            items = items.replace(one, several)
+        return f"a list of {count}{items}"
+    named = {"boolean": "true or false", "string": "a text", "null": "null", "object": "a mapping"}
+    return named.get(str(kind), "a value")
+
+
+def _range(node: Schema) -> str:
+    low, above = node.get("minimum"), node.get("exclusiveMinimum")
+    high, below = node.get("maximum"), node.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {_figure(low)} to {_figure(high)}"
+    lower = f" of at least {_figure(low)}" if low is not None else ""
+    lower = f" above {_figure(above)}" if above is not None else lower
+    if below is not None:
+        return f"{lower}{' and' if lower else ''} below {_figure(below)}"
+    return f"{lower}{', at most ' if lower else ' of at most '}{_figure(high)}" if high is not None else lower
+
+
+def _figure(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)

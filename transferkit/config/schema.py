@@ -1,0 +1,172 @@
+"""The whole configuration: which model each group has, and the check that every job starts with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from transferkit.config.augment_keys import Augment, Transforms
+from transferkit.config.backbone_keys import Backbone
+from transferkit.config.dataset_keys import DATASETS, dataset_name
+from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Logger, Protocol, Trainer
+from transferkit.config.mistakes import explain, flatten, no_such_choice, no_such_key, show
+from transferkit.config.node import Node, Path, Seed
+from transferkit.config.optimizer_keys import OPTIMIZERS
+from transferkit.config.schedule_keys import SCHEDULES
+from transferkit.config.strategy_keys import STRATEGIES
+from transferkit.errors import TransferkitError
+
+
+class Job(Node):
+    """The keys that are in no group."""
+
+    seed: Seed = 0
+    run: Path | None = None
+    runs: Path | list[Path] | None = None
+    images: Path | list[Path] | None = None
+
+
+ONE_MODEL: dict[str, type[Node]] = {
+    "backbone": Backbone,
+    "augment": Augment,
+    "trainer": Trainer,
+    "protocol": Protocol,
+    "logger": Logger,
+}
+"""Groups whose keys are always the same."""
+
+BY_KEY: dict[str, tuple[str, Mapping[str, type[Node]]]] = {
+    "dataset": ("kind", DATASETS),
+    "optimizer": ("name", OPTIMIZERS),
+    "schedule": ("name", SCHEDULES),
+    "task": ("name", TASKS),
+}
+"""Groups whose keys follow from the value of one of them, and which."""
+
+GROUPS = (
+    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
+)
+"""In the order in which people think of them. `cache` is a node of its own."""
+
+
+CACHE = {"cache": CacheToClear}
+"""Tasks that have further keys of the node `cache`."""
+
+
+def check_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a job, complete: defaults stand where a key is absent.
+
+    Args:
+        settings: As composed, in plain containers, without interpolations.
+
+    Raises:
+        TransferkitError: With a line for each mistake: unknown keys, and values that are of the wrong kind, out of
+            range, or do not go together.
+    """
+    nodes = [*GROUPS, "cache"]
+    own = {key: value for key, value in settings.items() if key not in nodes}
+    known = [*nodes, *Job.model_fields]
+    everywhere = [key for key in flatten(settings) if key not in own or key in known]
+    mistakes = [no_such_key(key, known, everywhere) for key in own if key not in known]
+    checked: dict[str, Any] = {}
+    try:
+        checked |= check_node(Job, {key: value for key, value in own.items() if key in known}, "", everywhere)
+    except TransferkitError as error:
+        mistakes.append(str(error))
+    for node in nodes:
+        try:
+            if node not in settings:
+                raise TransferkitError(f"{node} is missing: a configuration needs all of {', '.join(nodes)}.")
+            checked[node] = _checked(node, settings, everywhere)
+        except TransferkitError as error:
+            mistakes.append(str(error))
+    if checked.get("task", {}).get("name") == "pretrain" and "lr" not in checked.get("optimizer", {"lr": None}):
+        mistakes.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
+    if mistakes:
+        raise TransferkitError("\n".join(mistakes))
+    return checked
+
+
+def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a group, complete.
+
+    Args:
+        group: One of `GROUPS`.
+        given: Its content.
+        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+
+    Raises:
+        TransferkitError: With a line for each mistake.
+    """
+    values = check_node(_model(group, given), given, group, everywhere)
+    if group == "dataset":
+        values["name"] = dataset_name(values)
+    if group == "optimizer":  # what is null is left to torch
+        values = {key: value for key, value in values.items() if value is not None}
+    if group == "augment":
+        values["transforms"] = check_transforms(given.get("transforms", {}))
+    return values
+
+
+def check_transforms(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the node `augment.transforms` in the order given, each with the arguments that are given.
+
+    Raises:
+        TransferkitError: With a line for each mistake.
+    """
+    checked = _validated(Transforms, given, "augment.transforms").model_dump(exclude_unset=True)
+    return {name: checked[name] for name in given}
+
+
+def check_node(model: type[Node], given: Any, where: str, everywhere: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a node as its model completes it, in plain containers.
+
+    Args:
+        model: Says which keys there are, and what their values may be.
+        given: The content.
+        where: The key of the node, for messages: "strategy.gradient".
+        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+
+    Raises:
+        TransferkitError: With a line for each mistake.
+    """
+    return _validated(model, given, where, everywhere).model_dump()
+
+
+def _validated(model: type[Node], given: Any, where: str, everywhere: Sequence[str] = ()) -> Node:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise TransferkitError("\n".join(explain(error, model, given, where, everywhere))) from error
+
+
+def _checked(node: str, settings: Mapping[str, Any], everywhere: Sequence[str]) -> dict[str, Any]:
+    if node != "cache":
+        return check_group(node, settings[node], everywhere)
+    task = settings.get("task")
+    model = CACHE.get(str(task.get("name")), Cache) if isinstance(task, Mapping) else Cache
+    return check_node(model, settings[node], node, everywhere)
+
+
+def _model(group: str, given: Any) -> type[Node]:
+    if not isinstance(given, Mapping):
+        raise TransferkitError(f"{group}={show(given)} must be a mapping: choose one, {group}=NAME.")
+    if group in ONE_MODEL:
+        return ONE_MODEL[group]
+    if group == "strategy":
+        return _strategy_model(given)
+    key, models = BY_KEY[group]
+    if not isinstance(given.get(key), str) or given[key] not in models:
+        raise TransferkitError(no_such_choice(f"{group}.{key}", given.get(key), list(models)))
+    return models[given[key]]
+
+
+def _strategy_model(strategy: Mapping[str, Any]) -> type[Node]:
+    for node, model in STRATEGIES.items():
+        if node in strategy:
+            return model
+    kinds = ", ".join(node for node in STRATEGIES if node != "combine")
+    raise TransferkitError(
+        f"strategy={show(strategy.get('name'))} has none of {kinds}, so nothing says what is to be fitted: "
+        "see conf/strategy/linear_probe.yaml."
+    )

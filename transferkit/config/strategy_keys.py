@@ -1,0 +1,162 @@
+"""The keys of the group `strategy`: which keys there are follows from the node that makes it one of a kind."""
+
+from fnmatch import fnmatch
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from transferkit.choices import C_COUNT, GRADIENT_CS, NEIGHBORS, STAGES, TOP, Combine, Metric, Pool, Solver
+from transferkit.config.node import Batch, Epochs, Images, Node, Rate, Smoothing, Steps, Text
+from transferkit.errors import unknown_name
+
+C = Annotated[float, Field(gt=0, le=1e12)]
+"""Inverse strength of the regularisation of a logistic regression."""
+Grid = Annotated[list[C], Field(min_length=1, max_length=1000)]
+StageNames = Annotated[
+    list[Text], Field(min_length=1, max_length=100, description="a list of stage names such as [top]")
+]
+
+
+class Strategy(Node):
+    """What every strategy has."""
+
+    name: Text
+
+
+class Probe(Node):
+    """The node `probe`."""
+
+    stages: StageNames = Field(default=[TOP])
+    Cs: Annotated[int, Field(ge=1, le=1000)] | Grid = C_COUNT
+
+
+class GradientProbe(Node):
+    """The node `gradient`: a probe that is trained in epochs."""
+
+    epochs: Epochs = 10
+    min_steps: Steps = 1000
+    lr: Rate = 3.0e-2
+    Cs: Grid = Field(default=list(GRADIENT_CS))
+
+
+class OneProbe(Strategy):
+    """Strategies with a node `probe`: a linear classifier on one stage."""
+
+    probe: Probe
+    pool: Pool = "avg"
+    solver: Solver = "exact"
+    gradient: GradientProbe = GradientProbe()
+
+
+class SeveralProbes(OneProbe):
+    """The same with `combine`: linear classifiers on several stages."""
+
+    combine: Combine
+
+
+class ProbeHeads(Node):
+    """The arguments of `training.probe_module.ProbeModule` that are also keys."""
+
+    pool: Pool
+    Cs: Grid
+    combine: Combine
+
+
+class Neighbors(Node):
+    """The node `neighbors`."""
+
+    stages: StageNames = Field(default=[TOP])
+    metrics: list[Metric] = Field(default=["l2", "cosine"], min_length=1, max_length=10)
+    ks: list[Annotated[int, Field(ge=1, le=10_000)]] = Field(default=list(NEIGHBORS), min_length=1, max_length=1000)
+
+
+class NearestNeighbor(Strategy):
+    """Strategies with a node `neighbors`."""
+
+    neighbors: Neighbors
+    pool: Pool = "avg"
+
+
+def _stages(train: dict[str, Any]) -> dict[str, Any]:
+    for pattern in train:
+        if pattern != TOP and not any(fnmatch(stage, pattern) for stage in STAGES):
+            raise ValueError(unknown_name("", pattern, (TOP, *STAGES), "stage like").removeprefix(": "))
+    if not any(rate is not None for rate in train.values()):
+        raise ValueError("trains nothing: give a learning rate by stage, e.g. head: 1e-3.")
+    return train
+
+
+class Phase(Node):
+    """One of `phases`."""
+
+    epochs: Epochs
+    train: Annotated[
+        dict[str, Rate | None],
+        AfterValidator(_stages),
+        Field(json_schema_extra={"description": "a mapping from stages to learning rates"}),
+    ]
+    min_steps: Steps = 0
+    lr_decay: float = Field(1.0, gt=0, le=1)
+
+
+def _phases(phases: dict[str, Any]) -> dict[str, Any]:
+    if not any(phase is not None for phase in phases.values()):
+        raise ValueError("has no phases, so there is nothing to train: see conf/strategy/finetune_few.yaml.")
+    for name in phases:
+        if not name.strip(" .") or not all(c.isalnum() or c in "_-. " for c in name) or len(name) > 64:
+            raise ValueError(f"has a phase called {name!r}: a name is of letters, digits, _ and -.")
+    return phases
+
+
+class FinetuningOptions(Node):
+    """What a finetuning strategy has beside its phases; `training.plan.Plan` says what each key does."""
+
+    init: Literal["pretrained", "random"] = "pretrained"
+    head: Literal["probe", "random"] = "probe"
+    batch_norm: Literal["running", "batch"] = "running"
+    decay_norm_and_bias: bool = False
+    label_smoothing: Smoothing = 0.0
+    mixup: float = Field(0.0, ge=0, le=100)
+    cutmix: float = Field(0.0, ge=0, le=100)
+    ema: float = Field(0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    early_stopping: Epochs | None = None
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
+    batch_size: Batch = 32
+    accumulate: int = Field(1, ge=1, le=100_000)
+
+
+class Finetuning(FinetuningOptions, Strategy):
+    """Strategies with a node `phases`."""
+
+    phases: Annotated[
+        dict[str, Phase | None],
+        AfterValidator(_phases),
+        Field(json_schema_extra={"description": "a mapping of names to epochs and train"}),
+    ]
+
+
+class AutoOptions(Node):
+    """The node `auto`."""
+
+    trials: bool = True
+    budget: float = Field(0.25, ge=0, le=1)
+    contenders: int = Field(3, ge=1, le=100)
+    share: float = Field(0.25, gt=0, le=0.5)
+    max_images: Images = 20000
+
+
+class Auto(Strategy):
+    """Strategies with a node `auto`."""
+
+    auto: AutoOptions
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "combine": SeveralProbes,
+    "probe": OneProbe,
+    "neighbors": NearestNeighbor,
+    "phases": Finetuning,
+    "auto": Auto,
+}
+"""The first of these keys that a strategy has decides which keys it may have."""
