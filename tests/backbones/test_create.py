@@ -70,7 +70,7 @@ def test_misspelt_names():
 
 
 def test_config_keys_are_checked():
-    with pytest.raises(TransferkitError, match=r"'weigths'.*weights"):
+    with pytest.raises(TransferkitError, match=r"backbone\.weigths: .*Did you mean backbone\.weights"):
         create_backbone_from_config({"name": "resnet18", "weigths": None})
     with pytest.raises(TransferkitError, match=r"backbone\.name"):
         create_backbone_from_config({"weights": None})
