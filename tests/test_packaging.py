@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -64,3 +65,10 @@ def test_a_plain_clone_works_from_another_directory(tmp_path: Path) -> None:
 def test_an_editable_install_finds_the_configuration_of_the_checkout(tmp_path: Path) -> None:
     # An editable install is a path entry for the checkout.
     assert "name: flowers" in composed(REPOSITORY, tmp_path)
+
+
+def test_every_dependency_names_its_lowest_version() -> None:
+    # .ci/run installs the lowest versions allowed; without a floor that is the first release ever made.
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    assert [r for r in asked if ">=" not in r and not r.startswith("transferkit[")] == []
