@@ -91,7 +91,7 @@ def test_several_devices_are_refused_before_any_work(transferkit: RunCommand, tm
     done = transferkit("-m", "trainer.devices=2", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert done.returncode == 1
     assert "2 of 2 jobs failed" in done.stderr
-    assert done.stdout.count("trainer.devices=2 does not go together with a multirun") == 2
+    assert done.stdout.count("trainer.devices=2 cannot be combined with a multirun") == 2
     assert not list(tmp_path.rglob("split.csv"))
 
 

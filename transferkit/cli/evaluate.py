@@ -1,4 +1,4 @@
-"""task=evaluate: the figures of a fitted model on a test split, its own or another one with the same classes."""
+"""task=evaluate: the metrics of a fitted model on a test split, its own or another one with the same classes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     }
     write_json(run_dir / "metrics.json", metrics)
     log.info(
-        "%s on %s: test top-1 %.2f %%, balanced accuracy %.2f %%, of %d images.\nPredictions: %s",
+        "%s on %s: test top-1 %.2f %%, balanced accuracy %.2f %% on %d images.\nPredictions: %s",
         fitted_run,
         data.name,
         100 * scores["top1"],
@@ -58,7 +58,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def required_run(settings: Mapping[str, Any]) -> Path:
-    """Return the folder that `run=` names."""
+    """Return the run directory of `run=`."""
     if not settings["run"]:
         raise TransferkitError(
             f"task={settings['task']['name']} needs run=RUN_DIR, the run directory of a finished fit."
@@ -67,11 +67,11 @@ def required_run(settings: Mapping[str, Any]) -> Path:
 
 
 def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -> ImageData:
-    """Return the data set named on the command line, else the one fitted to, split as it was then."""
+    """Return the data set named on the command line, by default the one of the fit, with the same splits."""
     if "dataset" in settings["choices"]:
         return load_data(settings["dataset"], settings["seed"])
     if "dataset" not in metadata:
-        raise TransferkitError("The model does not say what it was fitted to: name a data set with dataset=....")
+        raise TransferkitError("The artifact does not name the data set of the fit: name one with dataset=....")
     return load_data(metadata["dataset"], metadata["seed"])
 
 
@@ -85,7 +85,7 @@ def labels_of_model(data: ImageData, class_names: Sequence[str]) -> npt.NDArray[
     unknown = [name for name in data.class_names if name not in index]
     if unknown:
         raise TransferkitError(
-            f"The model does not know {len(unknown)} of the classes of dataset {data.name}: {', '.join(unknown[:10])}. "
+            f"{len(unknown)} classes of dataset {data.name} are unknown to the model: {', '.join(unknown[:10])}. "
             f"Its classes are {', '.join(list(class_names)[:10])}{', ...' if len(class_names) > 10 else ''}."
         )
     translation = np.array([index[name] for name in data.class_names], dtype=np.int64)

@@ -1,6 +1,6 @@
-"""Failures that are no mistake of the program: what the machine refused, and what to do about it, in a sentence.
+"""Failures of the machine rather than the program: a full disk, memory that ran out, and what to do about it.
 
-Imported at every start: only what is light.
+Imported at every start, so without heavy imports.
 """
 
 import errno
@@ -13,9 +13,9 @@ MENDABLE |= NO_SPACE
 
 
 def plain_reason(error: BaseException) -> str | None:
-    """Return what a person can do about `error`, in one message; None for what only a programmer can explain.
+    """Return one message with the cause and a remedy, if the machine caused `error`; else None.
 
-    The error that it was raised from, or while handling which it was raised, may be what tells.
+    The errors that it was raised from, or while handling which it was raised, are examined too.
     """
     seen: list[BaseException] = []
     current: BaseException | None = error
@@ -33,13 +33,13 @@ def _reason(error: BaseException) -> str | None:
         where = f" ({error.filename})" if error.filename else ""
         if error.errno in NO_SPACE:
             return (
-                f"{error.strerror}{where}: free some, or choose another disk; hydra.run.dir=DIR sets where a run is "
-                "written, cache.dir=DIR where computed features are."
+                f"{error.strerror}{where}: free some space, or use another disk; hydra.run.dir=DIR sets the folder of "
+                "a run, cache.dir=DIR that of computed features."
             )
         if error.errno == errno.EFBIG:
             return f"{error.strerror}{where}: the system limits the size of a file (ulimit -f), or the disk does."
         return f"{error.strerror}{where}. hydra.run.dir=DIR sets where a run is written."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's error for a GPU
         detail = str(error).splitlines()[0][:200] if str(error) else ""
         return (
             f"Memory ran out{f' ({detail})' if detail else ''}: a smaller trainer.batch_size, or fewer "

@@ -29,7 +29,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
     Args:
         settings: The resolved configuration.
-        run_dir: Where every file of the run goes.
+        run_dir: Gets every file of the run.
     """
     timer = StepTimer()
     plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])

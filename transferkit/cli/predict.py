@@ -20,7 +20,7 @@ UNREADABLE_SHOWN = 10
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Classify `images=` with the model of `run=`; write predictions.csv, and unreadable.csv where there are such."""
+    """Classify `images=` with the model of `run=`; write predictions.csv, and unreadable.csv if needed."""
     run = required_run(settings)
     if not settings["images"]:
         raise TransferkitError("task=predict needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
@@ -31,8 +31,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     if unreadable:
         write_csv(run_dir / "unreadable.csv", ["image", "reason"], unreadable)
         listed = "\n".join(f"  {path}: {reason}" for path, reason in unreadable[:UNREADABLE_SHOWN])
-        more = f"\n  ... all of them: {run_dir / 'unreadable.csv'}" if len(unreadable) > UNREADABLE_SHOWN else ""
-        log.warning("%d of %d images cannot be read and are left out:\n%s%s", len(unreadable), len(paths), listed, more)
+        more = f"\n  ... full list: {run_dir / 'unreadable.csv'}" if len(unreadable) > UNREADABLE_SHOWN else ""
+        log.warning("%d of %d images cannot be read and are skipped:\n%s%s", len(unreadable), len(paths), listed, more)
     if not rows:
         raise TransferkitError(f"None of the {len(paths)} images at images={settings['images']} can be read.")
     header = ["image", "predicted", "confidence", *model.class_names]
@@ -41,7 +41,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def images_at(images: str | Sequence[str]) -> list[Path]:
-    """Return the image files that `images=` names: a folder (searched through), a file, a glob, or a list of such."""
+    """Return the image files of `images=`: a folder (searched recursively), a file, a glob, or a list of these."""
     if not isinstance(images, str):
         return [path for one in images for path in images_at(one)]
     path = Path(images).expanduser()

@@ -1,4 +1,4 @@
-"""What fitting and pretraining have in common: they start with data and a backbone, and say what they used."""
+"""The common start of fitting and pretraining: load the data and the backbone, and log them."""
 
 import logging
 from collections.abc import Mapping
@@ -25,14 +25,14 @@ def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tup
     with timer.step("data"):
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
-    log.info("Data: %s, %d classes. %s", data.name, len(data.class_names), data.split_note)
+    log.info("Data: %s, %d classes; %s", data.name, len(data.class_names), data.split_note)
     backbone = create_backbone_from_config(settings["backbone"])
     log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
     return data, backbone
 
 
 def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:
-    """Return what metrics.json says of the data and the network, beside the scores."""
+    """Return the entries of metrics.json about the data and the network."""
     trainer = settings["trainer"]
     return {
         "backbone": backbone.spec.name,

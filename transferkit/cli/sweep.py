@@ -1,8 +1,8 @@
-"""What a multirun ends with: which jobs failed, the exit status, and the command that compares the rest.
+"""The end of a multirun: failed jobs, the exit status, and the command that compares the runs.
 
-Hydra ends a multirun at the end of the batch in which a job raised, and then tells of the first such job only. So in a
-multirun our jobs never raise: they leave `status.json` behind, which is read here. Imported at every start: only what
-is light.
+Hydra ends a multirun at the end of the batch in which a job raised, and then reports only the first such job. So in a
+multirun our jobs never raise: they write `status.json`, which is read here. Imported at every start, so without heavy
+imports.
 """
 
 import json
@@ -29,19 +29,19 @@ class SweepEnd(Callback):
         self._start = 0.0
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember when this was: an older sweep may have left its jobs in the same folder."""
+        """Record the start, since the folder may contain jobs of an earlier sweep."""
         self._start = time.time()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say which command compares the runs, and end with status 1 where a job failed.
+        """Log the command that compares the runs, and exit with status 1 if a job failed.
 
         Raises:
-            SystemExit: a job failed, or did not get as far as saying so.
+            SystemExit: A job failed, or ended without a status.
         """
         folder = Path(str(config.hydra.sweep.dir))
         jobs = read_jobs(folder, self._start)
         if config.task.name == "fit" and any(status == Status.DONE for _, status, _ in jobs):
-            log.info("Side by side: %s", compare_command(folder))
+            log.info("Compare the runs: %s", compare_command(folder))
         message = failures(jobs)
         if message:
             raise SystemExit(message)
@@ -59,11 +59,11 @@ def read_jobs(folder: Path, since: float) -> list[tuple[str, str, str]]:
 
 
 def failures(jobs: Sequence[tuple[str, str, str]]) -> str:
-    """Return a line a job that is not done, beneath a line that counts them; empty where there is none."""
+    """Return a count of the jobs that are not done and one line for each; empty if there is none."""
     bad = [(name, reason or "did not end; was it killed?") for name, status, reason in jobs if status != Status.DONE]
     if not bad:
         return ""
-    lines = [f"{len(bad)} of {len(jobs)} jobs failed; transferkit.log in the folder of each says more:"]
+    lines = [f"{len(bad)} of {len(jobs)} jobs failed; for details see transferkit.log in each folder:"]
     return "\n".join([*lines, *(f"  {name}: {reason.splitlines()[0]}" for name, reason in bad)])
 
 
