@@ -16,6 +16,7 @@ from transferkit.data.load_data import load_data
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.pretraining import Pretrained, pretrain
+from transferkit.training.checkpoint_files import CheckpointFiles
 from transferkit.training.finetune_module import FinetuneModule
 
 OVERRIDES = (
@@ -105,11 +106,12 @@ def test_checkpoints_hold_plain_containers_only(
 ) -> None:
     with killed_in(FinetuneModule, monkeypatch, 1):
         train(letters, tmp_path)
-    last, best = (torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    found = CheckpointFiles(tmp_path / "checkpoints").newest()
+    last, best = (torch.load(found[kind], weights_only=True) for kind in ("last", "best"))
     assert last["plan"]["phases"]["all"]["epochs"] == 3
     assert last["state_dict"].keys() == best["state_dict"].keys()
-    assert [path.name for path in (whole[1] / "checkpoints").glob("*.ckpt")] == ["done.ckpt"]
-    done = torch.load(whole[1] / "checkpoints" / "done.ckpt", weights_only=True)
+    assert len(list((whole[1] / "checkpoints").glob("*.ckpt"))) == 1
+    done = torch.load(CheckpointFiles(whole[1] / "checkpoints").newest()["done"], weights_only=True)
     assert done["history"] == whole[0].history
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from transferkit.errors import TransferkitError
+from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.checkpoints import SHARE, LastCheckpoint, TrainedOnly, checksum
 
 STATE = {"frozen.weight": torch.arange(4.0), "head.weight": torch.ones(2)}
@@ -14,49 +15,51 @@ FROZEN = {"frozen.weight": STATE["frozen.weight"]}
 WHOLE: dict[str, Any] = {"state_dict": STATE, "current_model_state": STATE, "epoch": 1, "optimizer_states": [1]}
 
 
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    return {kind: read_checkpoint(path) for kind, path in CheckpointFiles(folder).newest().items()}
+
+
 def test_what_is_frozen_is_not_written_and_comes_back(tmp_path: Path) -> None:
-    files = TrainedOnly(FROZEN)
+    files = TrainedOnly(FROZEN, CheckpointFiles(tmp_path))
     files.save_checkpoint(WHOLE, tmp_path / "last.ckpt")
-    written = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    written = read(tmp_path)["last"]
     assert list(written["state_dict"]) == list(written["current_model_state"]) == ["head.weight"]
-    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
-    read = files.load_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints.json", "last_1.ckpt"]
+    loaded = files.load_checkpoint(tmp_path / "last_1.ckpt", weights_only=True)
     for name in ("state_dict", "current_model_state"):
-        assert all(torch.equal(read[name][key], value) for key, value in STATE.items())
-    assert read["optimizer_states"] == [1]
+        assert all(torch.equal(loaded[name][key], value) for key, value in STATE.items())
+    assert loaded["optimizer_states"] == [1]
 
 
 def test_the_best_and_the_ended_hold_no_optimizer(tmp_path: Path) -> None:
-    files = TrainedOnly(FROZEN)
+    files = TrainedOnly(FROZEN, CheckpointFiles(tmp_path))
     files.save_checkpoint(WHOLE, tmp_path / "best.ckpt")
     files.ended = True
     files.save_checkpoint(WHOLE, tmp_path / "last.ckpt")
-    for name in ("best", "last"):
-        written = torch.load(tmp_path / f"{name}.ckpt", weights_only=True)
+    for written in read(tmp_path).values():
         assert "optimizer_states" not in written
         assert list(written["state_dict"]) == ["head.weight"]
 
 
 def test_the_best_is_written_with_the_next_one_as_it_was_then(tmp_path: Path) -> None:
-    files, weight = TrainedOnly({}), torch.ones(2)
+    files, weight = TrainedOnly({}, CheckpointFiles(tmp_path)), torch.ones(2)
     files.save_checkpoint({**WHOLE, "state_dict": {"head.weight": weight}}, tmp_path / "best.ckpt")
     assert not list(tmp_path.iterdir())
     weight += 1  # training goes on
     for epoch in (2, 3):
-        (tmp_path / "best.ckpt").unlink(missing_ok=True)
         files.save_checkpoint({**WHOLE, "epoch": epoch}, tmp_path / "last.ckpt")
-        assert (tmp_path / "best.ckpt").is_file() is (epoch == 2), "once"
-        if epoch == 2:
-            written = torch.load(tmp_path / "best.ckpt", weights_only=True)
-            assert torch.equal(written["state_dict"]["head.weight"], torch.ones(2))
-            assert written["epoch"] == 1
+        written = read(tmp_path)
+        assert written["last"]["epoch"] == epoch
+        assert torch.equal(written["best"]["state_dict"]["head.weight"], torch.ones(2))
+        assert written["best"]["epoch"] == 1
+    assert len(list(tmp_path.glob("best_*.ckpt"))) == 1, "written once"
 
 
 def test_other_frozen_weights_are_refused(tmp_path: Path) -> None:
-    TrainedOnly(FROZEN).save_checkpoint(WHOLE, tmp_path / "last.ckpt")
-    other = TrainedOnly({"frozen.weight": torch.arange(4.0) + 1e-6})
-    with pytest.raises(TransferkitError, match=r"last\.ckpt goes with other frozen weights.*backbone\.weights.*hydra"):
-        other.load_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    TrainedOnly(FROZEN, CheckpointFiles(tmp_path)).save_checkpoint(WHOLE, tmp_path / "last.ckpt")
+    other = TrainedOnly({"frozen.weight": torch.arange(4.0) + 1e-6}, CheckpointFiles(tmp_path))
+    with pytest.raises(TransferkitError, match=r"last_1\.ckpt goes with other frozen.*backbone\.weights.*hydra"):
+        other.load_checkpoint(tmp_path / "last_1.ckpt", weights_only=True)
 
 
 def test_checksum_sees_names_values_and_order() -> None:
@@ -77,7 +80,7 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path: Path, monkeypatch: pyt
 
         class strategy:
             broadcast = staticmethod(lambda value: value)
-            checkpoint_io = TrainedOnly({})
+            checkpoint_io = TrainedOnly({}, CheckpointFiles(Path()))
 
     def write(self: Any, trainer: Any, module: Any) -> None:
         nonlocal now

@@ -1,6 +1,5 @@
 """The phases of a plan, one fit each; a phase that only does harm is undone, a finished one is not run again."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from transferkit.arrays import Probabilities
 from transferkit.data.sources.generated import mixed
 from transferkit.device import autocast, run_place
 from transferkit.features.stored_inputs import StoredInputs
-from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import center_probabilities
 from transferkit.ranking import rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.phase_data import Batches, make_batches
 from transferkit.strategies.training_settings import train_settings
+from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained, fit_module
 
@@ -97,9 +96,10 @@ def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOut
     phase = module.phase
     folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
     run = train_settings(context, module.plan, phase.epochs)
-    if (folder / "phase.json").is_file():
+    finished = CheckpointFiles(folder).newest().get("phase")
+    if finished is not None:
         log.info("Phase %s is done already.", phase.name)
-        return _read(fit_module(module, None, run, folder), folder)
+        return _read(fit_module(module, None, run, folder), finished)
     batches = phase_batches(module, context, number)
     steps, rates = batches.data.steps_per_epoch, scaled_rates(module)
     log.info(
@@ -166,14 +166,13 @@ def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept: bool) -> dict[
 
 def _write(outcome: PhaseOutcome, folder: Path) -> None:
     """Keep what is needed to skip the phase; its weights and its history are in the checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "val.npy", outcome.val)
-    write_json(folder / "phase.json", {"steps_per_epoch": outcome.steps_per_epoch, "prefix": outcome.prefix})
+    seen = {"steps_per_epoch": outcome.steps_per_epoch, "prefix": dict(outcome.prefix)}
+    CheckpointFiles(folder).write({"phase": {"val": torch.from_numpy(outcome.val), **seen}})
 
 
-def _read(trained: Trained, folder: Path) -> PhaseOutcome:
-    written = json.loads((folder / "phase.json").read_text(encoding="utf-8"))
-    return PhaseOutcome(trained, np.load(folder / "val.npy"), written["steps_per_epoch"], written["prefix"])
+def _read(trained: Trained, path: Path) -> PhaseOutcome:
+    written = read_checkpoint(path)
+    return PhaseOutcome(trained, written["val"].numpy(), written["steps_per_epoch"], written["prefix"])
 
 
 def _trained_state(module: FinetuneModule) -> dict[str, Tensor]:

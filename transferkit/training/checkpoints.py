@@ -14,6 +14,7 @@ from torch import Tensor
 
 from transferkit.errors import TransferkitError
 from transferkit.files import new_file
+from transferkit.training.checkpoint_files import CheckpointFiles
 
 SHARE = 50
 """A checkpoint to go on from is written when training took so many times as long as writing the one before."""
@@ -26,39 +27,43 @@ _TO_GO_ON = ("optimizer_states", "lr_schedulers", "loops", "current_model_state"
 class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
     """Writes the weights that are trained; what is frozen is where it was taken from.
 
-    Files named `best` hold nothing else. They are written together with those to go on from: until then the best
-    weights stay in memory, since a run that was killed comes to them again. A checksum of what is frozen tells whether
-    it is still the same.
+    Lightning's two callbacks save `best` and `last`; both go into `files`, as generations. What is called `best` holds
+    weights only, and is written together with the next one to go on from: until then the best weights stay in memory,
+    since a run that was killed comes to them again. A checksum of what is frozen tells whether it is still the same.
 
     Args:
         frozen: The entries of the module's state dict that stay as they are.
+        files: Where they are written.
 
     Attributes:
         ended: Whether training is over, so that what only serves to go on is not written.
     """
 
-    def __init__(self, frozen: Mapping[str, Tensor]) -> None:
+    def __init__(self, frozen: Mapping[str, Tensor], files: CheckpointFiles) -> None:
         self.frozen = frozen
+        self.files = files
         self.checksum = checksum(frozen)
         self.ended = False
-        self._waiting: tuple[dict[str, Any], Path] | None = None
+        self._waiting: dict[str, Any] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write, under the final name once it is complete."""
+        """Write what Lightning calls `last`, and the `best` before it."""
         kept = {**checkpoint, "frozen": self.checksum, "ended": self.ended}
         for name in _STATES:
             if name in kept:
                 kept[name] = {key: value for key, value in kept[name].items() if key not in self.frozen}
         if Path(path).stem == "best":
             copied = {name: value.detach().to("cpu", copy=True) for name, value in kept["state_dict"].items()}
-            self._waiting = {**{name: kept[name] for name in _BEST}, "state_dict": copied}, Path(path)
+            self._waiting = {**{name: kept[name] for name in _BEST}, "state_dict": copied}
             return
         if self.ended:
             kept = {name: value for name, value in kept.items() if name not in _TO_GO_ON}
-        if self._waiting:
-            write_checkpoint(*self._waiting)
-            self._waiting = None
-        write_checkpoint(kept, Path(path))
+        if Path(path).stem != "last":  # what Lightning hands from a process that it started to this one
+            with new_file(Path(path)) as temporary:
+                torch.save(kept, temporary)
+            return
+        self.files.write({"last": kept, **({"best": self._waiting} if self._waiting else {})})
+        self._waiting = None
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read, and add what is frozen."""
@@ -82,13 +87,6 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         return {**self.frozen, **checkpoint[name]}
 
 
-def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write, under its name once it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with new_file(path) as temporary:
-        torch.save(checkpoint, temporary)
-
-
 def checksum(tensors: Mapping[str, Tensor]) -> int:
     """CRC-32 of names and values."""
     crc = 0
@@ -99,7 +97,7 @@ def checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 class LastCheckpoint(ModelCheckpoint):  # type: ignore[misc]
-    """`last.ckpt`, to go on from: after the first epoch, the last one, and as often between as takes little time.
+    """A checkpoint to go on from: after the first epoch, the last one, and as often between as takes little time.
 
     What lies between is trained again by a run that was killed, with the same result.
     """

@@ -20,11 +20,13 @@ from transferkit.errors import TransferkitError
 from transferkit.files import write_json
 from transferkit.rundir import Terminated
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
-from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly, write_checkpoint
+from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
+from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.loaders import TrainingData
 from transferkit.training.plan import differences
 from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
 from transferkit.training.spawned import SpawnedProcess
+from transferkit.untrusted import UnreadableFile, read_json
 
 log = logging.getLogger(__name__)
 
@@ -77,29 +79,32 @@ def fit_module(
     """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
 
     When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped; a
-    finished one is not done again. Checkpoints lack what is frozen, which the module must have.
+    finished one is not done again. A damaged one is named in the log, and the one before is taken, or none. Checkpoints
+    lack what is frozen, which the module must have.
 
     Args:
         module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
         data: Train and val batches; None where the fit is known to be finished.
         run: How.
-        folder: Gets `last.ckpt` and `best.ckpt`, and in their place `done.ckpt` in the end.
+        folder: Gets the checkpoints to go on from, and in their place the result in the end (`CheckpointFiles`).
         keep: Whose weights the module is left with: "best", or "last" for those of the last epoch.
 
     Raises:
         TransferkitError: The loss is no longer finite.
     """
-    done = folder / "done.ckpt"
     frozen = module.frozen_keys()
-    files = TrainedOnly({key: value for key, value in module.state_dict().items() if key in frozen})
-    if not done.is_file():
-        last = folder / "last.ckpt"
-        if not (last.is_file() and _load(last)["ended"]):
-            _fit(module, data, _trainer(run, folder, files), last if last.is_file() else None)
-        _finish(folder, keep)
+    files = CheckpointFiles(folder)
+    trained = TrainedOnly({key: value for key, value in module.state_dict().items() if key in frozen}, files)
+    found = files.newest()
+    if "done" not in found:
+        if not found or not read_checkpoint(found["last"])["ended"]:
+            _fit(module, data, _trainer(run, folder, trained), found.get("last"))
+            found = files.newest()
+        files.write({"done": _result(found, keep)}, alone=True)
+        found = files.newest()
     # From the file, since several processes train copies of the module.
-    result = _load(done)
-    module.cpu().load_state_dict(files.completed(result, done))
+    result = read_checkpoint(found["done"])
+    module.cpu().load_state_dict(trained.completed(result, found["done"]))
     module.to(memory_format=torch.contiguous_format).eval()
     for part in module.modules():
         if isinstance(part, Backbone):
@@ -122,25 +127,15 @@ def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer
             module.fast = None
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """A checkpoint, of which as much is read as is used."""
-    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return checkpoint
-
-
-def _finish(folder: Path, keep: str) -> None:
-    """Keep what a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
-    checkpoints = {name: folder / f"{name}.ckpt" for name in ("best", "last")}
-    loaded = {name: _load(path) for name, path in checkpoints.items()}
-    result = {
+def _result(found: Mapping[str, Path], keep: str) -> dict[str, Any]:
+    """What a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
+    loaded = {kind: read_checkpoint(found[kind]) for kind in ("best", "last")}
+    return {
         "state_dict": loaded[keep]["state_dict"],
         "frozen": loaded[keep]["frozen"],
         "history": loaded["last"]["callbacks"]["History"]["rows"],
         "best_epoch": int(loaded["best"]["epoch"]) + 1,
     }
-    write_checkpoint(result, folder / "done.ckpt")
-    for path in checkpoints.values():
-        path.unlink()
 
 
 def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
@@ -155,7 +150,14 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
     """
     path, ours = folder / "recipe.json", json.loads(json.dumps(recipe))
     if path.is_file():
-        different = differences(json.loads(path.read_text(encoding="utf-8")), ours)
+        try:
+            theirs = read_json(path)
+        except UnreadableFile as error:
+            raise TransferkitError(
+                f"{error}, so nothing tells which training its checkpoints belong to: remove {folder} to start anew, "
+                "or choose another hydra.run.dir."
+            ) from None
+        different = differences(theirs, ours)
         named = [line for line in different if line.startswith("strategy.name ")]  # then all of its keys differ, too
         shown = "; ".join(named or [*different[:LISTED], *(["..."] if len(different) > LISTED else [])])
         if different:
