@@ -1,11 +1,13 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.compare.conftest import WriteRun
-from transferkit.compare.collect import FinishedRun, find_runs, flatten, read_run, read_split
+from transferkit.compare.collect import FinishedRun, UnfinishedRun, find_runs, flatten, read_run, read_split
+from transferkit.compare.comparison import compare, screen
 from transferkit.errors import TransferkitError
 
 
@@ -27,6 +29,7 @@ def test_what_did_not_finish_is_listed_with_its_reason(write_run: WriteRun, tmp_
     write_run("failed", status="failed", reason="no such weights\nsecond line")
     write_run("running", status="running")
     (write_run("damaged") / "metrics.json").write_text("{")
+    (write_run("without_metrics") / "metrics.json").unlink()
     (write_run("old") / "metrics.json").write_text('{"strategy": "linear_probe"}')
     (write_run("without_status") / "status.json").unlink()
     finished, unfinished = find_runs([tmp_path])
@@ -34,7 +37,9 @@ def test_what_did_not_finish_is_listed_with_its_reason(write_run: WriteRun, tmp_
     assert [run.folder.name for run in finished] == ["good"]
     assert told["failed"] == "failed: no such weights"
     assert told["running"] == "running: still running, or killed"
-    assert "damaged" in told["damaged"]
+    assert told["damaged"].startswith("unreadable: ")
+    assert "metrics.json is damaged" in told["damaged"]
+    assert told["without_metrics"] == "unknown: metrics.json is missing"
     assert "lacks test, val, backbone" in told["old"]
     assert "status.json" in told["without_status"]
 
@@ -92,3 +97,88 @@ def test_the_test_images_are_recognised_below_another_folder_and_in_another_orde
     assert here == there != other
     assert labelled == 3
     assert read_split(tmp_path / "none.csv") == (None, None)
+
+
+def test_interpolations_of_others_stay_text(write_run: WriteRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "hunter2")
+    folder = write_run("foreign")
+    text = (folder / ".hydra/config.yaml").read_text()
+    (folder / ".hydra/config.yaml").write_text(
+        f"{text}x: ${{oc.env:SECRET_TOKEN}}\ny: ${{oc.decode:'1'}}\nz: ${{seed}}\n"
+    )
+    run = read_run(folder)
+    assert isinstance(run, FinishedRun)
+    shown = {key: run.settings[key] for key in "xyz"}
+    assert shown == {"x": "${oc.env:SECRET_TOKEN}", "y": "${oc.decode:'1'}", "z": "${seed}"}
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (".hydra/config.yaml", LAUGHS, "aliases"),
+        (".hydra/config.yaml", "a: !!python/object/apply:os.getcwd []", "tag"),
+        (".hydra/config.yaml", 3000 * "[", "nested"),
+        (".hydra/config.yaml", "#" * (2 << 20), "far more"),
+        (".hydra/config.yaml", "a: [", "damaged"),
+        (".hydra/config.yaml", "a: .inf", "finite"),
+        ("metrics.json", 100_000 * "[", "nested"),
+        ("metrics.json", '{"test": NaN}', "NaN"),
+        ("metrics.json", " " * (17 << 20), "far more"),
+        ("metrics.json", "[]", "object"),
+        ("status.json", "[]", "status.json"),
+        ("status.json", 100_000 * "[", "status.json"),
+    ],
+)
+def test_a_file_of_others_that_cannot_be_used_ends_nothing(
+    write_run: WriteRun, tmp_path: Path, name: str, content: str, told: str
+) -> None:
+    write_run("good")
+    (write_run("bad") / name).write_text(content)
+    finished, unfinished = find_runs([tmp_path])
+    assert [run.folder.name for run in finished] == ["good"]
+    assert [run.folder.name for run in unfinished] == ["bad"]
+    assert told in unfinished[0].reason
+    assert "bad: " in screen(compare(finished, unfinished))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("seed", "0", "seed"),
+        ("seed", [1], "seed"),
+        ("test", {"top1": "0.9", "balanced_accuracy": 0.9, "n": 4}, "test.top1"),
+        ("test", {"top1": 7.0, "balanced_accuracy": 0.9, "n": 4}, "test.top1"),
+        ("test", {"top1": 0.9, "n": 4}, "test.balanced_accuracy"),
+        ("test", None, "test"),
+        ("strategy", {"a": 1}, "strategy"),
+        ("num_classes", 0, "num_classes"),
+        ("seconds", {}, "seconds.total"),
+    ],
+)
+def test_figures_that_cannot_be_end_nothing(write_run: WriteRun, key: str, value: object, told: str) -> None:
+    folder = write_run("bad")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, key: value}))
+    run = read_run(folder)
+    assert isinstance(run, UnfinishedRun)
+    assert f"metrics.json cannot be used ({told}" in run.reason
+
+
+def test_names_of_others_cannot_drive_the_terminal(write_run: WriteRun) -> None:
+    evil = "a\x1b[2Jb\nc"
+    ok, bad = write_run("ok", strategy=evil, dataset__root=evil), write_run("bad\x1b[0m", status="failed", reason=evil)
+    text = screen(compare(*find_runs([ok, bad])))
+    assert "\x1b" not in text
+    assert r"a\x1b[2Jb\nc" in text
+    assert r"bad\x1b[0m" in text
+
+
+def test_a_pipe_is_not_waited_for(write_run: WriteRun) -> None:
+    folder = write_run("pipe")
+    for name in ("metrics.json", "split.csv"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    assert isinstance(read_run(folder), UnfinishedRun)

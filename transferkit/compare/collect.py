@@ -1,21 +1,17 @@
 """Finds the runs below a folder: those that are done, with figures and settings, and those that are not."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from transferkit.errors import TransferkitError
-from transferkit.rundir import Status
-
-NEEDED = ("test", "val", "strategy", "backbone", "weights", "dataset", "seed", "trainable_parameters", "seconds")
+from transferkit.compare.run_figures import check_figures
+from transferkit.errors import TransferkitError, shown_text
+from transferkit.plain_yaml import read_yaml
+from transferkit.rundir import Status, read_status
+from transferkit.untrusted import UnreadableFile, read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,43 +84,65 @@ def _signs(folder: Path) -> Iterator[Path]:
 
 
 def read_run(folder: Path) -> FinishedRun | UnfinishedRun | None:
-    """Read one run directory; None if it is not one of task=fit."""
-    metrics, settings, status = _json(folder / "metrics.json"), read_settings(folder), _json(folder / "status.json")
+    """Read one run directory; None if it is not one of task=fit.
+
+    What others wrote there is data: it is bounded, nothing in it is resolved, and what cannot be used is the reason
+    why the run counts as unfinished.
+    """
+    try:
+        return _read_run(folder)
+    except UnreadableFile as error:
+        return UnfinishedRun(folder, "unreadable", _shown(error))
+    except ValueError as error:
+        return UnfinishedRun(folder, "unknown", _shown(error))
+
+
+def _read_run(folder: Path) -> FinishedRun | UnfinishedRun | None:
+    status, settings = read_status(folder), read_settings(folder)
+    metrics = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else None
     if settings.get("task.name", "fit") != "fit":
         return None
     if "task.name" not in settings and "strategy" not in (metrics or {}):
         return None  # without Hydra's files only the figures tell a fit from the rest
-    state = (status or {}).get("status", "unknown")
+    state = status.get("status")
     if state != Status.DONE:
-        words = {Status.RUNNING: "still running, or killed", "unknown": "status.json is missing or damaged"}
-        return UnfinishedRun(folder, state, _first_line((status or {}).get("reason")) or words.get(state, ""))
+        reason = _shown(status.get("reason"))
+        if state not in list(Status):
+            return UnfinishedRun(folder, "unknown", reason or "status.json is missing or damaged")
+        return UnfinishedRun(folder, str(state), reason or "still running, or killed")
     if metrics is None:
-        return UnfinishedRun(folder, "unknown", "metrics.json is missing or damaged")
-    if lacking := [key for key in NEEDED if key not in metrics]:
-        return UnfinishedRun(folder, "unknown", f"metrics.json lacks {', '.join(lacking)}")
+        return UnfinishedRun(folder, "unknown", "metrics.json is missing")
+    figures = check_figures(metrics)
     test_images, labelled = read_split(folder / "split.csv")
-    return FinishedRun(folder, metrics, settings, test_images, labelled, float((status or {}).get("time", 0)))
+    ended = status.get("time")
+    return FinishedRun(
+        folder, figures, settings, test_images, labelled, float(ended) if isinstance(ended, int | float) else 0.0
+    )
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings of a run by dotted key; interpolations that cannot be resolved any more stay as written."""
+    """Return the settings of a run by dotted key; interpolations stay as they are written.
+
+    Raises:
+        UnreadableFile: The file of the settings is damaged, or is more than settings are.
+    """
     path = folder / ".hydra" / "config.yaml"
-    if path.is_file():
-        with suppress(OSError, OmegaConfBaseException, ValueError):
-            cfg = OmegaConf.load(path)
-            try:
-                return flatten(OmegaConf.to_container(cfg, resolve=True))
-            except OmegaConfBaseException:
-                return flatten(OmegaConf.to_container(cfg, resolve=False))
-    model = _json(folder / "model.json") or {}
+    if path.exists():
+        return flatten(read_yaml(path))
+    model = read_json(folder / "model.json") if (folder / "model.json").exists() else {}
     return flatten({key: model[key] for key in ("dataset", "strategy", "seed") if key in model})
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, from dotted key to value; lists are values, and so are empty mappings."""
+    """Return nested mappings as one, from dotted key to value; lists are values, and so are empty mappings.
+
+    Keys and text come as `shown_text` gives them.
+    """
     if not isinstance(settings, dict) or not settings:
-        return {prefix: settings} if prefix else {}
-    pairs = (flatten(value, f"{prefix}.{key}" if prefix else str(key)) for key, value in settings.items())
+        value = shown_text(settings) if isinstance(settings, str) else settings
+        return {prefix: value} if prefix else {}
+    names = {key: shown_text(str(key)) for key in settings}
+    pairs = (flatten(value, f"{prefix}.{names[key]}" if prefix else names[key]) for key, value in settings.items())
     return {key: value for flat in pairs for key, value in flat.items()}
 
 
@@ -134,8 +152,10 @@ def read_split(path: Path) -> tuple[str | None, int | None]:
     Paths are hashed below the folder that they share, so that a run on another machine is recognised.
     """
     try:
-        rows = path.read_bytes().splitlines()[1:]
+        rows = path.read_bytes().splitlines()[1:] if path.is_file() else None
     except OSError:
+        rows = None
+    if rows is None:
         return None, None
     test = sorted(row for row in rows if row.endswith(b",test"))
     # Of sorted rows, the first and the last share what all share; that it ends within a name does no harm.
@@ -146,12 +166,7 @@ def read_split(path: Path) -> tuple[str | None, int | None]:
     return digest.hexdigest(), len(rows) - len(test)
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else None
-    return None
-
-
-def _first_line(text: Any) -> str:
-    return str(text).splitlines()[0] if text else ""
+def _shown(reason: Any) -> str:
+    """The first line of a reason, of bounded length, as a terminal can show it."""
+    lines = str(reason or "").splitlines()
+    return shown_text(lines[0][:300]) if lines else ""

@@ -9,6 +9,7 @@ from transferkit.compare.collect import FinishedRun, UnfinishedRun
 from transferkit.compare.groups import Group, Spread, by_images, make_groups, pareto_front
 from transferkit.compare.testsets import part_by_test_set
 from transferkit.compare.variants import show_value
+from transferkit.errors import shown_text
 from transferkit.report.facts import duration
 
 COLUMNS = (
@@ -112,7 +113,7 @@ def screen(comparison: Comparison) -> str:
     lines.append("* Pareto-optimal: no group with the same number of images is both faster and more accurate")
     if comparison.unfinished:
         lines += ["", f"Unfinished runs, not included ({len(comparison.unfinished)}):"]
-        lines += [f"  {run.folder.name}: {run.status}, {run.reason}" for run in comparison.unfinished]
+        lines += [f"  {shown_text(run.folder.name)}: {run.status}, {run.reason}" for run in comparison.unfinished]
     return "\n".join(lines)
 
 
