@@ -1,0 +1,163 @@
+"""However a job ends, its run directory says so, the message is one, and nothing is left over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import RunCommand
+from transferkit.rundir import one_job
+
+FINETUNE = [
+    *("strategy=finetune_few", "dataset.per_class=20", "dataset.max_test=50", "trainer.num_workers=0"),
+    *("trainer.device=cpu", "strategy.batch_size=8", "hydra.run.dir=run"),
+    "strategy.phases.tail.epochs=6",
+]
+
+
+def status(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    return content
+
+
+def left_over(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if "tmp" in path.name]
+
+
+def start(*arguments: str, cwd: Path, code: str = "") -> subprocess.Popen[str]:
+    """Start a job in `cwd`, after `code` has run in its process."""
+    script = f"{code}\nimport sys; sys.argv = ['transferkit', *{list(arguments)!r}]\n"
+    script += "from transferkit.__main__ import main\nmain()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_one_message(printed: str) -> None:
+    assert "Traceback" not in printed
+    assert "This is a bug" not in printed
+
+
+def test_a_second_job_leaves_the_first_ones_files_alone(transferkit: RunCommand, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".hydra").mkdir()
+    (run / ".hydra/config.yaml").write_text("seed: 1\n")
+    (run / "status.json").write_text('{"status": "running", "pid": 4321, "host": "elsewhere"}')
+    with one_job(run):
+        done = transferkit("seed=2", "hydra.run.dir=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "process 4321 on elsewhere" in done.stdout + done.stderr
+    assert_one_message(done.stdout + done.stderr)
+    assert (run / ".hydra/config.yaml").read_text() == "seed: 1\n"
+    assert status(run)["pid"] == 4321
+    assert not (run / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunCommand, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = transferkit(*FINETUNE, cwd=tmp_path / "whole")
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    process = start(*FINETUNE, cwd=tmp_path)
+    wait_until(lambda: any((tmp_path / "run/checkpoints").glob("*tail/last_*.ckpt")), process)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, printed
+    assert_one_message(printed)
+    assert "Terminated by SIGTERM. The same command goes on" in printed
+    assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["reason"]) == (
+        "failed",
+        "terminated by SIGTERM",
+    )
+    assert not left_over(tmp_path / "run")
+    again = transferkit(*FINETUNE, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Going on from" in again.stdout
+    first, second = (json.loads((folder / "run/metrics.json").read_text()) for folder in (tmp_path / "whole", tmp_path))
+    for key in ("test", "val", "phases"):
+        assert first[key] == second[key]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [(["hydra.run.dir=run"], 300_000), (FINETUNE, 100_000)],
+    ids=["artifact", "checkpoint"],
+)
+@pytest.mark.slow
+def test_no_room_for_a_file(arguments: list[str], limit: int, tmp_path: Path) -> None:
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    process = start(*arguments, "cache.enabled=false", cwd=tmp_path, code=code)
+    printed, _ = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert_one_message(printed)
+    assert "File too large" in printed
+    assert status(tmp_path / "run")["status"] == "failed"
+    assert "File too large" in status(tmp_path / "run")["reason"]
+    assert not left_over(tmp_path / "run")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for label in range(2):
+        folder = tmp_path / "photos" / f"class{label}"
+        folder.mkdir(parents=True)
+        for i in range(60):
+            Image.fromarray(rng.integers(0, 256, (600, 800, 3), dtype=np.uint8)).save(folder / f"{i}.jpg")
+    return tmp_path / "photos"
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("more", [(), ("strategy=full_finetune", "augment=flip_crop")], ids=["probe", "finetune"])
+def test_a_killed_worker_process(photos: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    process = start(
+        *(
+            "dataset=folder",
+            f"dataset.root={photos}",
+            "backbone=resnet18",
+            "backbone.weights=null",
+            "trainer.device=cpu",
+        ),
+        *("trainer.num_workers=1", "trainer.batch_size=8", "cache.enabled=false", "hydra.run.dir=run", *more),
+        cwd=tmp_path,
+    )
+    log = tmp_path / "run/transferkit.log"
+    wait_until(lambda: log.exists() and ("Phase" in log.read_text() or not more), process)
+    wait_until(lambda: bool(children(process.pid)), process)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=100)
+    assert process.returncode == 1, printed
+    assert_one_message(printed)
+    assert "A process that loads images died" in printed
+    assert "trainer.num_workers=0" in status(tmp_path / "run")["reason"]
+    assert status(tmp_path / "run")["status"] == "failed"
+    assert not left_over(tmp_path / "run")
