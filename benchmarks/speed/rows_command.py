@@ -15,7 +15,7 @@ from benchmarks.speed.data import ants_and_bees, generated
 from benchmarks.speed.networks import random_net
 from benchmarks.speed.options import Options
 from benchmarks.speed.results import Record, entry, goal
-from transferkit.config.compose import PACKAGE
+from transferkit.config.choice_files import PACKAGE
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """The command line as a user meets it: exit status, one message, what is written."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import transferkit as tk
 from tests.conftest import Run, RunCommand
-from transferkit.__main__ import explain
 from transferkit.config.compose import config_dir
+from transferkit.config.explain import explain
 
 
 def test_configuration_is_found_beside_the_package_in_a_checkout() -> None:
@@ -25,8 +28,13 @@ def test_default_run_says_what_a_person_needs(default_run: Run) -> None:
     ("arguments", "told"),
     [
         (["backbone=timm"], ["backbone.name"]),
-        (["backbone=resnet5000"], ["resnet5000", "resnet50"]),
-        (["sed=1"], ["sed", "not in struct"]),
+        (["backbone=resnet5O"], ["Did you mean resnet50"]),
+        (["backbone=null"], ["backbone=null", "resnet50"]),
+        (["experiment=typo"], ["experiment=typo", "bakeoff"]),
+        (["predict"], ["task=predict"]),
+        (["+trainer.batchsize=8"], ["Did you mean trainer.batch_size?"]),
+        (["optimizer.lr_scale=-1"], ["optimizer.lr_scale=-1 must be a number above 0"]),
+        (["sed=1"], ["sed: there is no such key. Did you mean seed?"]),
         (["task=predict", "images=my photos (1)"], ["images=my photos (1)", "quotes"]),
         (["strategy=nothing"], ["nothing", "linear_probe"]),
         (["dataset=folder"], ["dataset.root"]),
@@ -94,3 +102,44 @@ def test_explain_leaves_out_what_is_only_internal() -> None:
 def test_explain_names_the_extra_that_the_joblib_launcher_needs() -> None:
     error = ValueError("Could not find 'hydra/launcher/joblib'\n\nAvailable options in 'hydra/launcher':\n\tbasic")
     assert "pip install 'transferkit[joblib]'" in explain(error)
+
+
+def test_help_lists_choices_and_keys_without_the_shared_files(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit("--help", "dataset=folder", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "strategy: auto, finetune_few" in done.stdout
+    assert "val_fraction: 0.2 # part of all images" in done.stdout
+    assert " base" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_ours(transferkit: RunCommand, tmp_path: Path) -> None:
+    assert transferkit("--version", cwd=tmp_path).stdout == f"transferkit {tk.__version__}\n"
+
+
+@pytest.mark.slow
+def test_a_training_leaves_its_history_and_is_called_by_its_folder(transferkit: RunCommand, tmp_path: Path) -> None:
+    for number in range(12):
+        for name, color in (("ant", (200, 30, 30)), ("bee", (30, 30, 200))):
+            path = tmp_path / "my photos" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32), (color[0], 5 * number, color[2])).save(path)
+    short = ["strategy.phases.head.epochs=1", "strategy.phases.all.epochs=2", "strategy.batch_size=4"]
+    short += ["strategy.phases.head.min_steps=0", "strategy.phases.all.min_steps=0", "cache.enabled=false"]
+    data = ["dataset=folder", "dataset.root='my photos'", "backbone=resnet_glyphs", "strategy=full_finetune"]
+    done = transferkit(*data, *short, cwd=tmp_path)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert not any(word in printed for word in ("GPU available", "TPU", "Tip", "litlogger", "Traceback"))
+    (folder,) = (tmp_path / "runs").glob("*/*/*/*")
+    assert folder.relative_to(tmp_path / "runs").parts[:3] == ("my_photos", "narrow_resnet10", "full_finetune")
+    assert json.loads((folder / "metrics.json").read_text())["dataset"] == "my photos"
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["phase"], row["epoch"]) for row in rows] == [("head", "1"), ("all", "1"), ("all", "2")]
+    for row in rows:
+        assert 0 <= float(row["val_top1"]) <= 1
+        assert float(row["train_loss"]) > 0
+        assert float(row["lr_head"]) <= float(row["lr"])
+    assert rows[0]["lr_stage1"] == ""
+    assert float(rows[1]["lr_stage1"]) > 0

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY
-from transferkit.config.mistakes import flatten
 from transferkit.config.schema import GROUPS, check_config, check_group
+from transferkit.config.wording import flatten
 from transferkit.errors import TransferkitError
 
 CONF = REPOSITORY / "conf"

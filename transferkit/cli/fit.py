@@ -13,7 +13,7 @@ from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
 from transferkit.models.transfer_model import check_finite, save_model
 from transferkit.report.nearest import find_neighborhoods
-from transferkit.report.run_files import absolute_paths, command_line, summary, write_predictions
+from transferkit.report.run_files import absolute_paths, command_line, summary, write_history, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
 from transferkit.strategies.context import Context
@@ -68,9 +68,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def write_run(run_dir: Path, settings: Mapping[str, Any], data: ImageData, fitted: Fitted, result: RunResult) -> None:
-    """Write the artifact, `predictions.csv` and `report.html`."""
+    """Write the artifact, `predictions.csv`, `report.html`, and `history.csv` where something was trained."""
     notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
     save_model(run_dir, fitted.model, **notes)
     predictions = run_dir / "predictions.csv"
     write_predictions(predictions, data.test.names, data.test.labels, result.probabilities, data.class_names)
+    write_history(run_dir, settings, fitted.history)
     write_report(run_dir / "report.html", result)

@@ -9,11 +9,11 @@ import torch
 
 from transferkit.cli.prepare import describe, prepare
 from transferkit.features.from_settings import make_extractor
-from transferkit.files import write_csv, write_json
+from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
 from transferkit.models.transfer_model import save_model
-from transferkit.report.run_files import absolute_paths, write_predictions
+from transferkit.report.run_files import absolute_paths, write_history, write_predictions
 from transferkit.strategies.context import Context
 from transferkit.strategies.pretraining import pretrain
 from transferkit.timing import StepTimer
@@ -39,9 +39,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "best_epoch": trained.best_epoch,
         "trainable_parameters": sum(p.numel() for p in trained.model.parameters()),
     }
-    if settings["logger"]["name"] == "csv":
-        header = list(trained.history[0])
-        write_csv(run_dir / "history.csv", header, ([row[key] for key in header] for row in trained.history))
+    write_history(run_dir, settings, [{"phase": "pretrain", **row} for row in trained.history])
     write_predictions(
         run_dir / "predictions.csv", data.test.names, data.test.labels, probabilities["test"], data.class_names
     )

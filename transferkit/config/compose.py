@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -11,15 +10,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.config.choice_files import choices
+from transferkit.config.choice_files import config_dir as config_dir
+from transferkit.config.run_names import register
+from transferkit.config.wording import no_such_choice
+from transferkit.errors import TransferkitError
 
-PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def config_dir() -> Path:
-    """Return the folder of the configuration groups: inside an installed wheel, beside the package in a checkout."""
-    inside = PACKAGE / "conf"
-    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+register()
 
 
 def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -33,14 +30,13 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
         TransferkitError: There is none of that name, or the overrides do not fit.
     """
     try:
-        with _own_hydra():
+        with own_hydra():
             settings = OmegaConf.to_container(
                 compose("config", overrides=[f"strategy={name}", *overrides]), resolve=True
             )
     except (HydraException, OmegaConfBaseException) as error:
-        names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
-        if name not in names:
-            raise TransferkitError(unknown_name("strategy", name, names, "strategy")) from error
+        if name not in choices("strategy"):
+            raise TransferkitError(no_such_choice("strategy", name, choices("strategy"))) from error
         raise TransferkitError(f"strategy={name}: {error}") from error
     from transferkit.config.schema import check_config  # pydantic, which --help does without
 
@@ -49,7 +45,7 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
+def own_hydra() -> Iterator[None]:
     """Hydra with our groups; inside a running Hydra application that one is put aside meanwhile."""
     current = GlobalHydra.instance()
     outer = current.hydra

@@ -1,8 +1,6 @@
 """The keys of the group `dataset`: those of every data set, and those of each kind."""
 
-from collections.abc import Mapping
-from pathlib import Path as FilePath
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -123,15 +121,3 @@ DATASETS: dict[str, type[Dataset]] = {
     "fractals": Fractals,
 }
 """Kind of a data set to its keys."""
-
-
-def dataset_name(dataset: Mapping[str, Any]) -> str:
-    """How a data set is called: by its name, else by its folder or its table, else by its kind."""
-    if dataset.get("name") not in (None, ""):
-        return str(dataset["name"])
-    key = {"folder": "root", "csv": "file"}.get(str(dataset.get("kind")))
-    where = dataset.get(key) if key else None
-    if not isinstance(where, str | int | FilePath) or isinstance(where, bool) or not str(where).strip("\0"):
-        return str(dataset.get("kind") or "dataset")
-    path = FilePath(str(where).replace("\0", "")).expanduser().absolute().resolve()
-    return (path.stem if key == "file" else path.name) or str(dataset["kind"])

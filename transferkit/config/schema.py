@@ -7,13 +7,15 @@ from pydantic import ValidationError
 
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone
-from transferkit.config.dataset_keys import DATASETS, dataset_name
+from transferkit.config.dataset_keys import DATASETS
 from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Logger, Protocol, Trainer
-from transferkit.config.mistakes import explain, flatten, no_such_choice, no_such_key, show
+from transferkit.config.mistakes import explain
 from transferkit.config.node import Node, Path, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
+from transferkit.config.run_names import dataset_name
 from transferkit.config.schedule_keys import SCHEDULES
 from transferkit.config.strategy_keys import STRATEGIES
+from transferkit.config.wording import flatten, no_such_choice, no_such_key, show
 from transferkit.errors import TransferkitError
 
 

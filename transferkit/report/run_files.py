@@ -54,6 +54,16 @@ def write_splits(run_dir: Path, data: ImageData) -> None:
         write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
 
 
+def write_history(run_dir: Path, settings: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> None:
+    """Write `history.csv`, a row an epoch of training, unless `logger=none`; nothing where nothing was trained.
+
+    Phases train different stages, so a rate `lr_STAGE` may be empty.
+    """
+    if history and settings["logger"]["name"] == "csv":
+        header = list(dict.fromkeys(key for row in history for key in row))
+        write_csv(run_dir / "history.csv", header, ([row.get(key, "") for key in header] for row in history))
+
+
 def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `dataset` settings with `root` and `file` absolute, so that they hold in any directory."""
     paths = {key: os.path.abspath(os.path.expanduser(dataset[key])) for key in ("root", "file") if dataset.get(key)}

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+from torch.optim import Optimizer
 
 from transferkit.errors import TransferkitError
 from transferkit.progress import Advance, progress
@@ -49,7 +50,7 @@ class History(Callback):  # type: ignore[misc]
     """One row an epoch; kept in checkpoints.
 
     Attributes:
-        rows: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
+        rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1`, `lr_STAGE` of each stage.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class History(Callback):  # type: ignore[misc]
                 f"The training loss is {figures['train_loss']} in epoch {epoch}: lower the learning rates "
                 "(optimizer.lr of a pretraining; optimizer.lr_scale of a strategy)."
             )
-        self.rows.append({"epoch": epoch, "lr": rate, **figures})
+        self.rows.append({"epoch": epoch, "lr": rate, **figures, **rates_by_stage(trainer.optimizers[0])})
         if not trainer.is_global_zero:
             return
         log.info(
@@ -88,6 +89,12 @@ class History(Callback):  # type: ignore[misc]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
+
+
+def rates_by_stage(optimizer: Optimizer) -> dict[str, float]:
+    """Return `lr_STAGE` of every stage that is trained, from the groups that are named after them."""
+    names = [(str(group.get("name", "")).split(",")[0], float(group["lr"])) for group in optimizer.param_groups]
+    return {f"lr_{name}": rate for name, rate in names if name}
 
 
 class EpochProgress(Callback):  # type: ignore[misc]

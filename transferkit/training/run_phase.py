@@ -98,7 +98,9 @@ def fit_module(
     found = files.newest()
     if "done" not in found:
         if not found or not read_checkpoint(found["last"])["ended"]:
-            _fit(module, data, _trainer(run, folder, trained), found.get("last"))
+            with quiet_lightning():  # a new trainer tells which devices there are
+                trainer = _trainer(run, folder, trained)
+            _fit(module, data, trainer, found.get("last"))
             found = files.newest()
         files.write({"done": _result(found, keep)}, alone=True)
         found = files.newest()
@@ -225,13 +227,15 @@ def deterministic_again() -> Iterator[None]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's advertisements and its advice about loaders out of the log."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
