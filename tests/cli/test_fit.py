@@ -44,6 +44,8 @@ def test_metrics_have_the_keys_of_the_contract(default_run: Run) -> None:
     assert {"total", "data", "extract", "fit", "evaluate"} <= set(metrics["seconds"])
     assert metrics["seconds"]["total"] >= sum(v for k, v in metrics["seconds"].items() if k != "total")
     assert (metrics["strategy"], metrics["dataset"], metrics["num_classes"]) == ("linear_probe", "digits", 10)
+    nothing = {"test_in_train": 0, "test_in_val": 0, "val_in_train": 0, "other_label": 0, "examples": []}
+    assert metrics["data"] == {"ignored_files": {}, "left_out": 0, "identical": nothing}
     (stage,) = metrics["stages"]
     features = metrics["stages"][stage]["features"]
     assert metrics["trainable_parameters"] == 10 * (features + 1)

@@ -120,6 +120,18 @@ def test_training_curves(make_result):
     assert "Training" not in [word.strip() for word in Page(render(result)).words]
 
 
+def test_identical_images_and_ignored_files_are_told(make_result):
+    examples = [["<b>1.png (train, ant)", "2.png (test, ant)"]]
+    facts = {"test_in_train": 3, "test_in_val": 0, "val_in_train": 0, "other_label": 1, "examples": examples}
+    result = make_result(["ant", "bee"])
+    metrics = {**result.metrics, "data": {"identical": facts, "ignored_files": {".heic": 2}, "left_out": 0}}
+    text = Page(render(replace(result, metrics=metrics))).text
+    assert "3 images of test are also in train (same content)" in text
+    assert "1 image is under different labels" in text
+    assert "2 files were not read: 2 .heic." in text
+    assert "<b>1.png (train, ant) = 2.png (test, ant)" in text
+
+
 def test_text_from_the_user_is_never_markup(make_result):
     evil = "<script>alert('x')</script>"
     result = make_result([evil, '" onload="x', "猫 & 狗"], n=30)

@@ -43,6 +43,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "dataset": data.name,
         "protocol": settings["protocol"]["name"],
         "num_classes": len(model.class_names),
+        "data": data.facts(),
         "seconds": timer.seconds(),
     }
     write_json(run_dir / "metrics.json", metrics)

@@ -42,5 +42,6 @@ def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, m
         "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
         "seed": settings["seed"],
         "num_classes": len(data.class_names),
+        "data": data.facts(),
         "total_parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transferkit.compare.collect import FinishedRun
 from transferkit.compare.partition import partition
 
-TRAINING_ONLY = ("dataset.per_class", "dataset.fraction", "dataset.val_fraction")
+TRAINING_ONLY = ("dataset.per_class", "dataset.fraction", "dataset.val_fraction", "dataset.on_leak")
 """Settings of a data set that do not change its test split."""
 
 

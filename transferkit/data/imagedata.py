@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.data.identical import Identical
 from transferkit.data.imageset import ImageSet
+from transferkit.errors import shown_text
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class ImageData:
         split_note: How the splits came about, in one line.
         skipped: (name, reason) of each unreadable image, or folder, left out.
         ignored: Files that are no images that can be read here, counted by extension.
+        identical: Images of the same content in two splits, or under two labels.
     """
 
     name: str
@@ -51,6 +55,7 @@ class ImageData:
     split_note: str
     skipped: list[tuple[str, str]] = field(default_factory=list)
     ignored: Mapping[str, int] = field(default_factory=dict)
+    identical: Identical = field(default_factory=Identical)
 
     @property
     def splits(self) -> dict[str, ImageSet]:
@@ -61,6 +66,11 @@ class ImageData:
         """Images of each class (K,) by split."""
         classes = len(self.class_names)
         return {name: np.bincount(images.labels, minlength=classes) for name, images in self.splits.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """What metrics.json says of it: files that were not read or left out, and images of the same content."""
+        ignored = {shown_text(kind): count for kind, count in self.ignored.items()}
+        return {"ignored_files": ignored, "left_out": len(self.skipped), "identical": self.identical.facts()}
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""

@@ -10,10 +10,19 @@ import numpy as np
 
 from transferkit.config.schema import check_group
 from transferkit.data.folder_walk import ignored_files, ignored_level
+from transferkit.data.identical import (
+    Contents,
+    Identical,
+    find_identical,
+    leak_error,
+    number_contents,
+    rows_without_leaks,
+    sentences,
+)
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import listed, shown
-from transferkit.data.splits import SplitOptions, make_splits
+from transferkit.data.splits import SplitOptions, make_splits, used_splits
 from transferkit.errors import TransferkitError
 from transferkit.progress import progress
 
@@ -35,7 +44,8 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
 
     Args:
         cfg: The `dataset` group as a plain mapping: ``kind``, the kind's own keys, and optionally ``name``,
-            ``val_fraction``, ``test_fraction``, ``per_class``, ``fraction``, ``max_test`` and ``on_error``.
+            ``val_fraction``, ``test_fraction``, ``per_class``, ``fraction``, ``max_test``, ``on_error`` and
+            ``on_leak``.
         seed: Decides cuts and samples.
 
     Raises:
@@ -47,15 +57,63 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     if raw.ignored:
         log.log(ignored_level(raw.ignored), "%s", ignored_files(raw.ignored))
     raw, skipped = _check_images(raw, cfg["on_error"])
+    raw, contents = _without_leaks(raw, number_contents(raw.splits), cfg["on_leak"], options)
     _check_classes(raw, cfg["name"])
     labels = {split: images.labels for split, images in raw.splits.items()}
-    splits = make_splits(labels, raw.class_names, options, seed)
-    train, val, test = (raw.splits[source].subset(rows) for source, rows in (splits.train, splits.val, splits.test))
-    unlisted = f"{len(raw.skipped)} unreadable folders left out" if raw.skipped else ""
-    unread = len(skipped) - len(raw.skipped)
-    left_out = f"{unread} unreadable images left out" if unread else ""
-    note = "; ".join(part for part in (splits.note, raw.note, unlisted, left_out) if part)
-    return ImageData(cfg["name"], raw.class_names, train, val, test, note, skipped, raw.ignored)
+    splits = make_splits(labels, raw.class_names, options, seed, contents)
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    used = {name: raw.splits[source].subset(rows) for name, (source, rows) in parts.items()}
+    identical = find_identical(
+        used, {name: contents[source][rows] for name, (source, rows) in parts.items()}, raw.class_names
+    )
+    _tell_identical(identical, cfg["on_leak"])
+    notes = (splits.note, raw.note, *_left_out(raw.skipped, skipped))
+    note = "; ".join(part for part in notes if part)
+    return ImageData(
+        cfg["name"], raw.class_names, **used, split_note=note, skipped=skipped, ignored=raw.ignored, identical=identical
+    )
+
+
+def _left_out(folders: list[tuple[str, str]], skipped: list[tuple[str, str]]) -> list[str]:
+    images = len(skipped) - len(folders)
+    counts = {"unreadable folders": len(folders), "unreadable images": images}
+    return [f"{count} {what} left out" for what, count in counts.items() if count]
+
+
+def _without_leaks(
+    raw: RawData, contents: dict[str, Contents], on_leak: str, options: SplitOptions
+) -> tuple[RawData, dict[str, Contents]]:
+    """With ``dataset.on_leak=drop``, leave copies of held-out images out of the given splits."""
+    if on_leak != "drop":
+        return raw, contents
+    rows = rows_without_leaks(contents, used_splits(raw.splits, options))
+    kept = {split: images.subset(rows[split]) for split, images in raw.splits.items()}
+    _check_something_left(raw, kept)
+    dropped = {split: len(raw.splits[split]) - len(images) for split, images in kept.items()}
+    notes = [f"{count} images left out of {split}, which are held out too" for split, count in dropped.items() if count]
+    note = "; ".join(part for part in (raw.note, *notes) if part)
+    return replace(raw, splits=kept, note=note), {split: contents[split][rows[split]] for split in contents}
+
+
+def _check_something_left(raw: RawData, kept: Mapping[str, ImageSet]) -> None:
+    gone = np.setdiff1d(raw.splits["train"].labels, kept["train"].labels).tolist()
+    what = [f"in train of {shown([raw.class_names[label] for label in gone])}"] if gone else []
+    what += [f"in {split}" for split, images in kept.items() if split != "train" and not len(images)]
+    if what:
+        raise TransferkitError(
+            f"dataset.on_leak=drop leaves no image {' and '.join(what)}: all of them are in held-out splits too. "
+            "Mend the splits, or set dataset.on_leak=warn."
+        )
+
+
+def _tell_identical(identical: Identical, on_leak: str) -> None:
+    if on_leak == "error" and any(identical.shared.values()):
+        raise leak_error(identical)
+    told = sentences(identical.facts())
+    if told:
+        examples = listed([" = ".join(group) for group in identical.examples])
+        hint = " dataset.on_leak=drop leaves such images out of train." if any(identical.shared.values()) else ""
+        log.warning("%s%s%s", " ".join(told), hint, examples)
 
 
 def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str, str]]]:

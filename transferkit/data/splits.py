@@ -1,13 +1,13 @@
 """Train, val and test: as the data set gives them, and what is missing cut out, stratified and seeded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from transferkit.arrays import Labels
 from transferkit.data.messages import shown
-from transferkit.data.stratify import Rows, cut, take
+from transferkit.data.stratify import Rows, cut, first_copies, take, with_copies
 from transferkit.errors import TransferkitError
 
 # One random stream for each purpose: the test cut, say, does not move when per_class is set.
@@ -53,13 +53,26 @@ class Splits:
     note: str
 
 
-def make_splits(labels: Mapping[str, Labels], class_names: Sequence[str], options: SplitOptions, seed: int) -> Splits:
+def used_splits(given: Collection[str], options: SplitOptions) -> list[str]:
+    """The given splits of which images are used: with `per_class`, val is cut out of train even where it is given."""
+    unused = {"val"} if options.per_class is not None and "test" in given else set()
+    return [split for split in given if split not in unused]
+
+
+def make_splits(
+    labels: Mapping[str, Labels],
+    class_names: Sequence[str],
+    options: SplitOptions,
+    seed: int,
+    contents: Mapping[str, Rows] | None = None,
+) -> Splits:
     """Decide which images are for training, for choosing and for reporting.
 
     Train, val and test are used as given. Where only train and val are given, that val is reported as test. What is
     then missing is cut out of train, in proportion to the classes, the total rounded to the nearest image; every class
     keeps at least one image in train, so a class of one image is never cut, and a small class may be missing in val or
-    in a test split that was cut.
+    in a test split that was cut. Images of the same content stay together in one split; with `per_class` only the first
+    of them is used.
 
     Args:
         labels: Class indices of each given split: "train", and "val" and "test" if they exist.
@@ -67,16 +80,19 @@ def make_splits(labels: Mapping[str, Labels], class_names: Sequence[str], option
         options: What to cut and how much to use.
         seed: Decides every cut, except that a given test split, and the part of it that `max_test` leaves, stay the
             same for all seeds.
+        contents: Of each given split, a number for each image that is the same for images of the same content. None:
+            all images differ.
 
     Raises:
         TransferkitError: Too few images for what is asked.
     """
-    rows, test = _choose_test(labels, options, seed)
+    train_contents = np.arange(len(labels["train"])) if contents is None else contents["train"]
+    rows, test = _choose_test(labels, train_contents, options, seed)
     note = _given_note(labels, options, seed)
     if options.per_class is not None:
-        train, val = _few_shot(rows, labels, class_names, options, seed)
+        train, val = _few_shot(first_copies(rows, train_contents), labels, class_names, options, seed)
     else:
-        train, val = _choose_val(rows, labels, options, seed)
+        train, val = _choose_val(rows, labels, train_contents, options, seed)
     if options.fraction is not None:
         note += f"; {_percent(options.fraction)} of train and val (stratified, seed {seed})"
     if options.max_test is not None and options.max_test < len(test[1]):
@@ -88,26 +104,31 @@ def make_splits(labels: Mapping[str, Labels], class_names: Sequence[str], option
     return Splits(train, val, test, note)
 
 
-def _choose_test(labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> tuple[Rows, Part]:
+def _choose_test(labels: Mapping[str, Labels], contents: Rows, options: SplitOptions, seed: int) -> tuple[Rows, Part]:
     """The rows of train that are left for fitting and choosing, and the test split."""
     rows = np.arange(len(labels["train"]))
     for given in ("test", "val"):
         if given in labels:
             return rows, (given, np.arange(len(labels[given])))
-    total = _portion(options.test_fraction, len(rows))
-    rest, test = cut(rows, labels["train"], total, keep=1, seed=seed, stream=_TEST)
+    firsts = first_copies(rows, contents)
+    total = _portion(options.test_fraction, len(firsts))
+    _, test = cut(firsts, labels["train"], total, keep=1, seed=seed, stream=_TEST)
+    rest, test = with_copies(rows, test, labels["train"], contents)
     return rest, ("train", _some(test, "test", len(rows)))
 
 
-def _choose_val(rows: Rows, labels: Mapping[str, Labels], options: SplitOptions, seed: int) -> tuple[Part, Part]:
+def _choose_val(
+    rows: Rows, labels: Mapping[str, Labels], contents: Rows, options: SplitOptions, seed: int
+) -> tuple[Part, Part]:
     """Train and val: val as given beside a test split, else cut from the rows of train."""
     fraction = 1.0 if options.fraction is None else options.fraction
     train = _reduce(rows, labels["train"], fraction, seed)
     if "val" in labels and "test" in labels:
         val = _reduce(np.arange(len(labels["val"])), labels["val"], fraction, seed)
         return ("train", train), ("val", val)
-    total = _portion(options.val_fraction * fraction, len(labels["train"]))
-    train, val = cut(train, labels["train"], total, keep=1, seed=seed, stream=_VAL)
+    total = _portion(options.val_fraction * fraction, len(np.unique(contents)))
+    _, val = cut(first_copies(train, contents), labels["train"], total, keep=1, seed=seed, stream=_VAL)
+    train, val = with_copies(train, val, labels["train"], contents)
     return ("train", train), ("train", _some(val, "val", len(labels["train"])))
 
 

@@ -45,6 +45,31 @@ def take(rows: Rows, labels: Labels, counts: Mapping[int, int], seed: int, strea
     return np.sort(shuffled[~taken]), np.sort(shuffled[taken])
 
 
+def first_copies(rows: Rows, contents: Rows) -> Rows:
+    """Of rows (ascending) of the same content only the first; `contents` has the number of each position's content."""
+    _, first = np.unique(contents[rows], return_index=True)
+    return rows[np.sort(first)]
+
+
+def with_copies(rows: Rows, taken: Rows, labels: Labels, contents: Rows) -> tuple[Rows, Rows]:
+    """Part rows in (rest, taken), where all rows of a taken row's content are taken with it.
+
+    A class of which nothing would be left, since others' copies are of it, gets its first content back.
+
+    Args:
+        rows: Ascending positions.
+        taken: Some of them.
+        labels: Class of every position, shape (N,).
+        contents: Number of the content of every position, shape (N,).
+    """
+    goes = np.isin(contents[rows], contents[taken])
+    for label in np.setdiff1d(labels[rows], labels[rows[~goes]]):
+        if not (labels[rows[~goes]] == label).any():  # what another class got back may have brought some
+            first = rows[labels[rows] == label][0]
+            goes &= contents[rows] != contents[first]
+    return rows[~goes], rows[goes]
+
+
 def apportion(sizes: Counts, total: int, most: Counts, tie_break: NDArray[np.int64]) -> Counts:
     """Share `total` among classes in proportion to their sizes, by largest remainders (Hamilton's method).
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from transferkit import __version__
+from transferkit.data.folder_walk import ignored_files
+from transferkit.data.identical import sentences
 from transferkit.report.interval import wilson_interval
 from transferkit.report.run_result import RunResult
 
@@ -139,6 +141,17 @@ def splits(result: RunResult) -> list[Split]:
     return [
         Split(name, int(counts.sum()), int(counts.min()), int(counts.max()))
         for name, counts in result.class_counts.items()
+    ]
+
+
+def data_notes(result: RunResult) -> list[str]:
+    """Return sentences on images of the same content, and on files that were not read."""
+    facts = result.metrics.get("data")
+    if not facts:
+        return []
+    return [
+        *sentences(facts["identical"]),
+        *([ignored_files(facts["ignored_files"])] if facts["ignored_files"] else []),
     ]
 
 
