@@ -10,6 +10,8 @@ from transferkit.errors import worker_died
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 MENDABLE = {errno.EACCES, errno.EEXIST, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 MENDABLE |= NO_SPACE
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+"""In the messages of torch's RuntimeErrors, of a CPU and of other devices."""
 
 
 def plain_reason(error: BaseException) -> str | None:
@@ -39,10 +41,26 @@ def _reason(error: BaseException) -> str | None:
         if error.errno == errno.EFBIG:
             return f"{error.strerror}{where}: the system limits the size of a file (ulimit -f), or the disk does."
         return f"{error.strerror}{where}. hydra.run.dir=DIR sets where a run is written."
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's error for a GPU
-        detail = str(error).splitlines()[0][:200] if str(error) else ""
-        return (
-            f"Memory ran out{f' ({detail})' if detail else ''}: a smaller trainer.batch_size, or fewer "
-            "trainer.num_workers, takes less."
-        )
-    return worker_died(error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: raise the limit (ulimit -n), or use fewer trainer.num_workers."
+    if isinstance(error, OSError) and error.errno is not None and error.errno != errno.ENOMEM:
+        return f"The system refused: {error.strerror}{f' ({error.filename})' if error.filename else ''}."
+    if isinstance(error, RecursionError):
+        return "The configuration, or a file, is nested too deeply."
+    return _no_memory(error) if _is_no_memory(error) else worker_died(error)
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the latter torch's, for a GPU
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
+def _no_memory(error: BaseException) -> str:
+    detail = str(error).splitlines()[0][:200] if str(error) else ""
+    return (
+        f"Memory ran out{f' ({detail})' if detail else ''}: a smaller trainer.batch_size, or fewer "
+        "trainer.num_workers, takes less."
+    )

@@ -1,0 +1,40 @@
+"""What the machine refuses ends in one message; what only a programmer can explain does not."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from transferkit.cli.failures import plain_reason
+
+
+def system(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "some/file")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (system(errno.ENOSPC), "free some space"),
+        (system(errno.EACCES), "Permission denied (some/file)"),
+        (system(errno.EMFILE), "ulimit -n"),
+        (system(errno.EIO), "The system refused: Input/output error (some/file)."),
+        (system(errno.ENOMEM), "Memory ran out"),
+        (MemoryError(), "Memory ran out: a smaller trainer.batch_size"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "Memory ran out (CUDA out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), "Memory ran out"),
+        (RuntimeError("MPS backend out of memory"), "Memory ran out"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "trainer.num_workers=0"),
+    ],
+)
+def test_the_machine(error: BaseException, told: str) -> None:
+    assert told in str(plain_reason(error))
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), TypeError("x"), RuntimeError("shapes do not match"), AssertionError()]
+)
+def test_a_mistake_of_the_program_has_no_plain_reason(error: BaseException) -> None:
+    assert plain_reason(error) is None
