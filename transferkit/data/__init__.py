@@ -1,4 +1,4 @@
-"""Images: where they come from, splits, preprocessing, augmentation, loading, checks.
+"""Images: sources, splits, preprocessing, augmentation, loading, checks.
 
 May import: the modules beside the packages, `config`.
 """

@@ -1,4 +1,4 @@
-"""Random changes to training images, by name: the `augment` group as data."""
+"""Augmentation of training images: transforms by name, as in the `augment` group."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -34,21 +34,21 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
 
 
 def count_views(augment: Mapping[str, Any]) -> int | None:
-    """How many fixed views of each image an `augment` group asks for: 1 where it changes nothing, None for new ones."""
+    """Number of fixed views per image of an `augment` group: 1 without augmentation, None for new views every epoch."""
     views: int | None = augment.get("views")
     return views if any(given is not None for given in augment["transforms"].values()) else 1
 
 
 def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preprocess: Preprocessing) -> Augment | None:
-    """Chain the named transforms, in the order given; what comes out still goes through `preprocess`.
+    """Chain the named transforms, in the order given; the result is then preprocessed with `preprocess`.
 
     Args:
-        transforms: Name to arguments. The crops' `size` defaults to the network's input size; None leaves a transform
-            out, so that one of a recipe can be switched off (`augment.transforms.color_jitter=null`).
+        transforms: Name to arguments. The crops' `size` defaults to the network's input size; None disables a
+            transform, so that one of a recipe can be switched off (`augment.transforms.color_jitter=null`).
         preprocess: The network's.
 
     Returns:
-        None where nothing is to be changed. Every random number comes from torch's global generator.
+        None without augmentation. Every random number comes from torch's global generator.
 
     Raises:
         TransferkitError: An unknown name, or arguments that the transform refuses.

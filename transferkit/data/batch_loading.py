@@ -1,4 +1,4 @@
-"""From a data set, or the caller's own loader, to batches of input tensors that know which image is which."""
+"""Batches of input tensors with the identity of each image, from a data set or the caller's own loader."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ from transferkit.errors import TransferkitError, worker_died
 from transferkit.progress import progress as show_progress
 
 IMAGES_PER_WORKER = 64
-"""A worker process takes about as long to start as the main process takes to decode so many photographs."""
+"""Number of photographs that the main process decodes in the time that a worker process takes to start."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Batch:
     """Some images, ready for the network.
 
     Attributes:
-        positions: Of each in the data set.
+        positions: Index of each in the data set.
         ids: Identity of each, of the bytes that were decoded: equal contents have equal ones.
         inputs: Tensor (n, 3, H, W); uint8 where the transform gives that.
-        errors: Position of, and error for, images that are in none of the above.
-        decoded: How many were decoded for it.
+        errors: Position and error of the images that could not be read, which are not among the above.
+        decoded: Number of images decoded for this batch.
     """
 
     positions: list[int]
@@ -41,7 +41,7 @@ class Batch:
 
 
 Batches = Iterable[list[int]]
-"""Positions of the images of each batch. Taken one by one, some batches ahead, so that they may be decided on late."""
+"""Positions of the images of each batch. Consumed lazily, some batches ahead, so that they may be decided late."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Source:
     """Images in a fixed order.
 
     Attributes:
-        ids: Identity of each image where that is known without decoding it, else None.
-        names: What to call each image, where it has a name.
-        size: How many there are; 0 where nobody knows.
+        ids: Identity of each image if it is known without decoding, else None.
+        names: Name of each image, if it has one.
+        size: Number of images; 0 if unknown.
         load: Gives these batches, and is told how many images are to be decoded for them; without `ids` it always gives
             all images.
     """
@@ -63,7 +63,7 @@ class Source:
 
 
 class Kept(Protocol):
-    """Tensors of images that were decoded before."""
+    """Tensors of images that were decoded earlier."""
 
     def places(self, positions: Sequence[int]) -> list[int]:
         """Where the tensor of each image lies; -1 for those that must be decoded."""
@@ -88,12 +88,12 @@ def open_source(
         dataset: An `ImageSet`; or any map-style data set of PIL images (which `transform` turns into tensors) or
             floating-point tensors (3, H, W) (which count as transformed), alone or first in a tuple; or a
             `DataLoader` of such tensors in batches that does not shuffle.
-        transform: From an image to a tensor (3, H, W); as uint8 it takes a quarter of the way between processes.
-        batch_size: Images a batch, of data whose identities take decoding; a given loader has its own.
+        transform: From an image to a tensor (3, H, W); uint8 needs a quarter of the bytes between processes.
+        batch_size: Images per batch, for data whose identities require decoding; a given loader has its own.
         num_workers: Processes that decode; "auto" chooses by the number of images and of cores. A given loader
             has its own.
-        hashed: Whether to identify images by their content where that takes decoding; else by their position.
-        progress: Whether to show how far the identification of an `ImageSet` is.
+        hashed: Whether to identify images by their content if that requires decoding; else by their position.
+        progress: Whether to show the progress of identifying an `ImageSet`.
         keep: From the identities of an `ImageSet` to the images that need no decoding.
 
     Raises:
@@ -115,7 +115,7 @@ def open_source(
         if ids is None:
             size, decode = len(dataset), len(dataset)
             batches = (list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size))
-        # Arrays need no decoding, so what a process takes to start is not made up for.
+        # Arrays need no decoding, so starting a process does not pay.
         decoding = not isinstance(dataset, ImageSet) or dataset.in_files
         workers = count_workers(num_workers, decode if decoding else 0)
         for batch in load_items(items, _places(batches, kept), workers):
@@ -132,7 +132,7 @@ def load_items(items: "Dataset[Item]", batches: Iterable[list[Any]], num_workers
         TransferkitError: A process that loads them died.
     """
     try:
-        # Its own generator, so that the caller's random numbers do not depend on what was in the cache.
+        # Its own generator, so that the caller's random numbers do not depend on the content of the cache.
         yield from DataLoader(
             items, batch_sampler=batches, num_workers=num_workers, collate_fn=_collate, generator=torch.Generator()
         )
@@ -152,7 +152,7 @@ def _places(batches: Batches, kept: Kept | None) -> Iterator[list[tuple[int, int
 def damaged(reasons: Sequence[str]) -> TransferkitError:
     """The one error for all images that cannot be read."""
     return TransferkitError(
-        f"Mend or remove the images that cannot be read, {len(reasons)} in all: {'; '.join(reasons)}."
+        f"Repair or remove the images that cannot be read, {len(reasons)} in all: {'; '.join(reasons)}."
     )
 
 
@@ -165,15 +165,15 @@ def _ids(images: ImageSet, progress: bool) -> list[str]:
 
 
 def count_workers(setting: int | str, images: int) -> int:
-    """Processes that decode: as many as `trainer.num_workers` says.
+    """Number of processes that decode, from `trainer.num_workers`.
 
-    For "auto" as many as pay for themselves: none for few images, at most one for each core this process may use.
+    For "auto" as many as pay: none for few images, at most one per core that this process may use.
     """
     return min(count_cores(), images // IMAGES_PER_WORKER) if setting == "auto" else int(setting)
 
 
 def identify(image: Image.Image | Tensor) -> str:
-    """Name the content of a decoded image: 32 hex digits."""
+    """Identity of the content of a decoded image: 32 hex digits."""
     if isinstance(image, Tensor):
         kind, content = f"tensor {image.dtype} {tuple(image.shape)}", image.contiguous().view(torch.uint8).numpy().data
     else:

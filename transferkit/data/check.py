@@ -1,4 +1,4 @@
-"""Find unreadable image files before anything is trained, in one quick pass that also identifies each content."""
+"""Finding unreadable image files before training, in one quick pass that also hashes their content."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from transferkit.data.images import UnreadableImage, big_images_allowed, decode,
 
 @dataclass(frozen=True)
 class Checked:
-    """What one reading of a file told.
+    """The result of checking one file.
 
     Attributes:
         id: The identity of its content; empty when the file could not be read at all.
-        reason: Why it is unreadable, or None.
+        reason: Why it is unreadable; None if it is readable.
     """
 
     id: str
@@ -25,7 +25,7 @@ class Checked:
 
 
 def content_id(content: bytes) -> str:
-    """Name a content: 32 hex digits, as printed by ``b2sum -l 128``."""
+    """Identity of a content: 32 hex digits, as printed by ``b2sum -l 128``."""
     return blake2b(content, digest_size=16).hexdigest()
 
 
@@ -39,10 +39,10 @@ def check_file(path: str, thorough: bool = False) -> Checked:
 
 
 def check_content(content: bytes, thorough: bool = False) -> str | None:
-    """Say why the content of an image file cannot be decoded, or None.
+    """Return why the content of an image file cannot be decoded; None if it can.
 
-    Header and ending decide whether it is whole, and it is decoded only when that is in doubt. Damage in the middle may
-    then pass, and is found when the image is used; unless the check is `thorough`, which decodes in any case.
+    The header and the end show whether the file is complete; it is decoded only if that is in doubt. Damage in the
+    middle may remain undetected until the image is used, unless the check is `thorough`, which always decodes.
     """
     try:
         with big_images_allowed(), open_image(content) as image:
@@ -65,7 +65,7 @@ def _jpeg_is_whole(image: Image.Image, content: bytes) -> bool:
 
 def _png_is_whole(image: Image.Image, content: bytes) -> bool:
     try:
-        image.verify()  # the check sums of all chunks
+        image.verify()  # verifies the checksums of all chunks
     except Exception:  # SyntaxError, OSError, EOFError, struct.error, ...
         return False
     return True

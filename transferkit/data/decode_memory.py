@@ -1,14 +1,14 @@
-"""How much memory decoding an image takes, known from its header: a file of 1 MB can ask for 15 GB."""
+"""The memory that decoding an image takes, from its header: a file of 1 MB can require 15 GB."""
 
 import struct
 
 from PIL import Image
 
 MAX_DECODE_BYTES = 4 * 1024**3
-"""Of one image, in each process that decodes. An RGB image of half a gigapixel takes as much."""
+"""Limit for one image, in each process that decodes. An RGB image of half a gigapixel takes as much."""
 
 _DECODED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
-"""Bytes per pixel that Pillow keeps of a mode; 4 for all others, RGB among them."""
+"""Bytes per pixel of a Pillow mode; 4 for all others, including RGB."""
 
 _WORK = {
     "JPEG2000": 24,  # OpenJPEG's 32 bits a channel, and Pillow's copy
@@ -16,19 +16,19 @@ _WORK = {
     "AVIF": 16,  # planes, RGBA and copies
     "TIFF": 8,  # strips or tiles
 }
-"""Bytes per pixel that a decoder takes besides, at most; measured (tests/data/test_decode_memory.py)."""
+"""Maximum additional bytes per pixel of a decoder; measured (tests/data/test_decode_memory.py)."""
 
 _DRAFTS = ("JPEG", "MPO")
 """Formats that can be decoded at a half, a quarter or an eighth of their size."""
 
 
 def fit_in_memory(image: Image.Image, content: bytes) -> int:
-    """Make sure that an image which has been opened, but not loaded, may be decoded; return the bytes it takes.
+    """Check that an opened, but not loaded, image is within the memory limit; return the bytes that it takes.
 
-    A JPEG that takes more than `MAX_DECODE_BYTES` is set to be decoded at a half, a quarter or an eighth of its size.
+    A JPEG above `MAX_DECODE_BYTES` is set to be decoded at a half, a quarter or an eighth of its size.
 
     Raises:
-        ValueError: It takes more.
+        ValueError: It is above the limit.
     """
     width, height = image.size
     need = bytes_needed(image, content)
@@ -46,12 +46,12 @@ def fit_in_memory(image: Image.Image, content: bytes) -> int:
 
 
 def bytes_needed(image: Image.Image, content: bytes, scale: int = 1) -> int:
-    """Memory at the peak of decoding an opened image and of turning it into upright RGB.
+    """Peak memory of decoding an opened image and converting it to upright RGB.
 
     Args:
         image: Opened, not loaded.
         content: Its file.
-        scale: What its sides are divided by in decoding.
+        scale: Divisor of its sides in decoding.
     """
     width, height = image.size
     pixels = -(-width // scale) * -(-height // scale)
@@ -67,7 +67,7 @@ def bytes_needed(image: Image.Image, content: bytes, scale: int = 1) -> int:
 
 
 def _conversion(image: Image.Image) -> int:
-    """Bytes per pixel that `images.decode` takes beside the decoded image, at the peak."""
+    """Peak bytes per pixel that `images.decode` takes besides the decoded image."""
     if image.mode == "F":
         return 24  # the array, its copy without NaN, scaled, clipped, rounded; then 8 bits and RGB
     if image.mode.startswith("I"):
@@ -85,7 +85,7 @@ def _tile_pixels(image: Image.Image) -> int:
 
 
 def _largest_icon(content: bytes) -> int:
-    """Pixels of the largest picture in an ICO file by its own header; the directory need not say the truth."""
+    """Pixels of the largest picture in an ICO file by its own header, since the directory can be wrong."""
     most = 0
     for entry in range(int.from_bytes(content[4:6], "little")):
         start = int.from_bytes(content[18 + 16 * entry : 22 + 16 * entry], "little")

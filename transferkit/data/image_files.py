@@ -1,4 +1,4 @@
-"""Files of images: which names count, and reading one whole, but nothing that is no ordinary file."""
+"""Image files: recognition by name, and reading of ordinary files only."""
 
 import os
 import stat
@@ -14,7 +14,7 @@ _WITH = {"avif": {".avif"}, "jpg_2000": {".jp2"}, "webp": {".webp"}}
 
 
 def _has(feature: str) -> bool:
-    known = feature in features.modules or feature in features.codecs  # older ones warn of what they do not know
+    known = feature in features.modules or feature in features.codecs  # older versions warn about unknown ones
     return known and bool(features.check(feature))
 
 
@@ -29,7 +29,7 @@ UNSUPPORTED_EXTENSIONS = (
     | {".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw"}
     | {".exr", ".hdr", ".dcm", ".dicom", ".xcf", ".fits", ".pcx", ".qoi", ".dds"}
 ) - IMAGE_EXTENSIONS
-"""What holds images too, but is not read here."""
+"""Extensions of image files that are not supported."""
 
 
 def is_image_name(name: str) -> bool:
@@ -40,11 +40,11 @@ def is_image_name(name: str) -> bool:
 def read_file(path: str | Path) -> bytes:
     """Read an ordinary file whole.
 
-    What would block, or never end, is not read: FIFOs, sockets, devices, and files without a size, as in /proc.
+    Files that could block or never end are refused: FIFOs, sockets, devices, and files without a size, as in /proc.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no ordinary file, is empty, or has more than `MAX_FILE_BYTES`; the message says so.
+        ValueError: It is not an ordinary file, is empty, or has more than `MAX_FILE_BYTES`; the message says so.
     """
     _check(os.stat(path))  # before it is opened: opening alone can have effects on a device
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

@@ -1,4 +1,4 @@
-"""Whatever lies in an image file, as 8-bit RGB."""
+"""Decoding of image files to 8-bit RGB."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ from transferkit.errors import TransferkitError, shown_text
 log = logging.getLogger(__name__)
 
 DECODE_VERSION = 2
-"""Raised whenever `decode` gives other pixels than before, so that cached features are computed anew."""
+"""Increased whenever `decode` returns different pixels than before, so that cached features are recomputed."""
 
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "ICO", "TGA")
 """What is read, whatever a file is called. Pillow knows more, for some of which it starts other programs."""
@@ -33,8 +33,8 @@ class UnreadableImage(TransferkitError):
     """A file that cannot be decoded: the message names it and says why.
 
     Attributes:
-        path: The file, or what stands for it.
-        reason: Why, for a person.
+        path: The file, or its name.
+        reason: Why, in words.
     """
 
     def __init__(self, path: str, reason: str) -> None:
@@ -43,23 +43,23 @@ class UnreadableImage(TransferkitError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type["UnreadableImage"], tuple[str, str]]:
-        """Survive the way from a data-loading worker to the main process."""
+        """Support pickling, to pass from a data-loading worker to the main process."""
         return type(self), (self.path, self.reason)
 
 
 def decode(source: str | Path | bytes | Image.Image, name: str | None = None) -> Image.Image:
     """Decode an image of any mode to 8-bit RGB.
 
-    EXIF rotation is applied; transparency is laid on white; of an animation the first frame is taken; 16-bit
+    EXIF rotation is applied; transparency is composited on white; animations are reduced to their first frame; 16-bit
     (and integer) gray is scaled linearly from 0..65535; floating-point gray from 0..1, or clipped to 0..255 when it
     exceeds 1.
 
     Args:
         source: A path, the content of a file, or an image.
-        name: What to call it in an error; by default the path.
+        name: Its name in an error; by default the path.
 
     Returns:
-        A new RGB image that holds no file open.
+        A new RGB image without an open file.
 
     Raises:
         UnreadableImage: Missing, empty, truncated, not an image, no ordinary file, or of so many pixels that decoding
@@ -102,7 +102,7 @@ def _load(image: Image.Image, content: bytes) -> Image.Image:
 
 
 class _BombLimit:
-    """Pillow's global limit on pixels, lifted while any thread is inside (we have our own)."""
+    """Pillow's global limit on pixels, lifted while any thread is inside (transferkit has its own limit)."""
 
     lock = threading.Lock()
     inside = 0
@@ -126,7 +126,7 @@ def big_images_allowed() -> Iterator[None]:
 
 
 def explain(error: Exception, content: bytes = b"") -> str:
-    """Say in a person's words why an image cannot be read."""
+    """Return in words why an image cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError | IsADirectoryError):
@@ -161,7 +161,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """The image, turned as its EXIF orientation says."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
-    except Exception:  # broken EXIF says nothing about the pixels
+    except Exception:  # the pixels may be intact despite broken EXIF data
         log.debug("broken EXIF data", exc_info=True)
     return image
 

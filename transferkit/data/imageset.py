@@ -74,7 +74,7 @@ class _Arrays:
 class ImageSet:
     """Images with labels: a map-style data set of (RGB image, label) for any DataLoader.
 
-    Made by `from_files` or `from_arrays`. Files are read and decoded when asked for and not kept.
+    Created by `from_files` or `from_arrays`. Files are read and decoded on access, and not held in memory.
 
     Attributes:
         labels: Class index of each image, shape (N,).
@@ -134,7 +134,7 @@ class ImageSet:
         return self._store.identified(int(self._rows[index]))
 
     def content(self, index: int) -> bytes:
-        """Everything that determines the image: the bytes of its file, or those of a PGM/PPM file with its pixels.
+        """The bytes that determine the image: its file, or a PGM/PPM file with its pixels.
 
         Raises:
             UnreadableImage: The file cannot be read.
@@ -142,9 +142,9 @@ class ImageSet:
         return self._store.content(int(self._rows[index]))
 
     def ids(self, progress: Advance | None = None) -> list[str]:
-        """Identities of the contents, 32 hex digits each; computed on first use, or by `unreadable`, and kept.
+        """Identities of the contents, 32 hex digits each; computed on first use, or by `unreadable`.
 
-        Equal contents have equal identities, wherever they lie and whatever they are called.
+        Equal contents have equal identities, whatever their path.
 
         Raises:
             UnreadableImage: A file cannot be read.
@@ -158,9 +158,9 @@ class ImageSet:
         return [kept[i] or "" for i in self._rows]
 
     def unreadable(self, progress: Advance | None = None, thorough: bool = False) -> list[tuple[int, str]]:
-        """Check every file, reading each once, and give the index of, and reason for, each bad one.
+        """Check every file, reading each once; return index and reason of the unreadable ones.
 
-        The quick check can pass an image that is damaged in the middle; the `thorough` one decodes all.
+        The quick check can miss damage in the middle of a file; the `thorough` one decodes every image.
         """
         reasons = map_threads(lambda i: self._store.check(i, thorough), [int(i) for i in self._rows], progress)
         return [(index, reason) for index, reason in enumerate(reasons) if reason is not None]

@@ -1,4 +1,4 @@
-"""Lists in messages, cut to a sensible length, and without what a terminal would obey."""
+"""Lists in messages, shortened, and without terminal control characters."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ _LIMIT = 20
 
 
 def shown(items: Sequence[str]) -> str:
-    """Join the first items with commas, and say how many more there are."""
+    """Join the first items with commas, and add the number of further ones."""
     return ", ".join(map(shown_text, items[:_LIMIT])) + _more(items)
 
 
 def listed(items: Sequence[str]) -> str:
-    """Put the first items on lines of their own, and say how many more there are."""
+    """Write the first items on lines of their own, and add the number of further ones."""
     lines = "".join(f"\n  {shown_text(item)}" for item in items[:_LIMIT])
     return lines + ("\n " if _more(items) else "") + _more(items)
 

@@ -1,4 +1,4 @@
-"""From a decoded image to the tensor a backbone expects, as its weights define it."""
+"""Preprocessing of a decoded image to the input tensor of a backbone, as its weights define it."""
 
 import dataclasses
 import math
@@ -52,7 +52,7 @@ class Preprocessing:
         return self.normalize(self.pixels(image))
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """The resized and cropped image as uint8 (3, H, W): a quarter of the bytes, for `normalize` to finish."""
+        """The resized and cropped image as uint8 (3, H, W): a quarter of the bytes; see `normalize`."""
         if self.crop_mode == "center":
             image = _without_far_ends(image)
         image = image if image.mode == "RGB" else image.convert("RGB")
@@ -61,13 +61,13 @@ class Preprocessing:
         return tensor
 
     def finish(self, inputs: Tensor) -> Tensor:
-        """What enters a network: uint8 (..., 3, H, W) normalised; what is preprocessed already, as it is."""
+        """The network's input: uint8 (..., 3, H, W) is normalised, preprocessed tensors are returned unchanged."""
         return self.normalize(inputs) if inputs.dtype == torch.uint8 else inputs
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Scale uint8 (..., 3, H, W) to [0, 1] and normalise; float32."""
         mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.mean, self.std))
-        # One product and one sum a value: (x / 255 - mean) / std, in half the time of torchvision's two steps.
+        # One multiplication and one addition per value, (x / 255 - mean) / std: half the time of two steps.
         return pixels.float().mul_(1 / (255 * std)).sub_(mean / std)
 
     def _target(self, image: Image.Image) -> list[int]:
@@ -87,14 +87,14 @@ class Preprocessing:
         interpolation: str | None = None,
         crop_pct: float | None = None,
     ) -> "Preprocessing":
-        """A copy in which what is given replaces what the weights define.
+        """A copy with some values overridden.
 
         Args:
             mean: One number for all channels, or three.
             std: One number for all channels, or three.
             input_size: One side of a square crop, or height and width, in pixels; the resize keeps its proportion.
             interpolation: A key of `INTERPOLATIONS`.
-            crop_pct: Share of the resized image that the crop keeps, in (0, 1].
+            crop_pct: Side of the crop as a fraction of the resized image, in (0, 1].
 
         Raises:
             TransferkitError: If a value cannot be used; the message names the key as `backbone.<key>`.
@@ -135,9 +135,9 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Preprocessing))
 
 
 def _without_far_ends(image: Image.Image) -> Image.Image:
-    """The middle of an extremely long image, which is all that a center crop sees.
+    """The middle of an extremely long image, since a center crop uses nothing else.
 
-    Resized whole, a strip of 1 x 100,000 pixels would take 20 GB.
+    Resizing a whole strip of 1 x 100,000 pixels would take 20 GB.
     """
     longest = _LONGEST_RATIO * min(image.size)
     if max(image.size) <= longest:
@@ -147,7 +147,7 @@ def _without_far_ends(image: Image.Image) -> Image.Image:
 
 
 def resize_for(input_size: tuple[int, int], crop_pct: float) -> tuple[int, int]:
-    """The size to resize to so that a crop of `input_size` keeps `crop_pct` of each side, rounded down as timm does."""
+    """The size to resize to so that a crop of `input_size` is `crop_pct` of each side, rounded down as in timm."""
     # The margin undoes the rounding error of crop_pct = a / b, which may put a / crop_pct just below b.
     height, width = (math.floor(side / crop_pct + 1e-6) for side in input_size)
     return height, width

@@ -1,4 +1,4 @@
-"""Images listed in a CSV file: path, label and perhaps split."""
+"""Images listed in a CSV file: path, label and optionally split."""
 
 import csv
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Read the table ``dataset.file``; class names are its labels, sorted as text.
 
     Paths are relative to ``dataset.root``, or to the folder of the table if that is not set. Comma, semicolon and tab
-    separate columns. Without a split column (or with none called "split") nothing is split yet.
+    separate columns. Without a split column (or without one called "split") the images have no splits yet.
 
     Raises:
         TransferkitError: A missing table, column, image, path or label; an unknown split; an image with two labels.
@@ -58,7 +58,7 @@ def _existing_file(name: Any) -> Path:
         )
     file = Path(name).expanduser().absolute()
     if not file.is_file():
-        raise TransferkitError(f"dataset.file={name}: no such file (looked for {file}).")
+        raise TransferkitError(f"dataset.file={name}: no such file (expected at {file}).")
     return file
 
 
@@ -116,7 +116,7 @@ def _check_present(rows: list[_Row], paths: list[Path], file: Path, base: Path, 
     if missing and (on_error == "error" or len(missing) == len(rows)):
         raise TransferkitError(
             f"{len(missing)} of {len(rows)} images in dataset.file={file} do not exist below {base}: {shown(missing)}. "
-            "Set dataset.root to the folder that the paths are relative to, or dataset.on_error=skip to leave them out."
+            "Set dataset.root to the folder that the paths are relative to, or dataset.on_error=skip to skip them."
         )
 
 

@@ -1,4 +1,4 @@
-"""A folder of images: one sub-folder per class, perhaps below train/, val/ and test/."""
+"""A folder of images: one sub-folder per class, optionally below train/, val/ and test/."""
 
 import os
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def existing_folder(root: Any) -> Path:
         raise TransferkitError(f"dataset.root is not set. Give the folder of your images, laid out as {LAYOUT}.")
     path = Path(root).expanduser()
     if not path.exists():
-        raise TransferkitError(f"dataset.root={root}: no such folder (looked for {path.absolute()}).")
+        raise TransferkitError(f"dataset.root={root}: no such folder (expected at {path.absolute()}).")
     if not path.is_dir():
         raise TransferkitError(f"dataset.root={root} is a file. Give a folder, laid out as {LAYOUT}.")
     return path.absolute()

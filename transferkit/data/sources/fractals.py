@@ -1,4 +1,4 @@
-"""Formula-driven images, as FractalDB: each class is an iterated function system, each image a variation of it.
+"""Formula-driven images as in FractalDB: each class is an iterated function system, each image a variation of it.
 
 Kataoka et al. 2020, Pre-training without Natural Images, section 3: a system is some affine maps, chosen in proportion
 to their determinants; it becomes a class if its fractal fills enough of the image; its images differ by one coefficient
@@ -22,7 +22,7 @@ from transferkit.errors import TransferkitError
 Floats = NDArray[np.float32]
 
 WEIGHTS = (0.8, 0.9, 1.1, 1.2)
-"""What one of the six coefficients is multiplied with, in all maps of the system."""
+"""Factors for one of the six coefficients, in all maps of the system."""
 
 VARIANTS = [(None, 1.0), *((k, weight) for k in range(6) for weight in WEIGHTS)]
 """The 25 variations of a system: (coefficient, weight)."""
@@ -30,8 +30,8 @@ VARIANTS = [(None, 1.0), *((k, weight) for k in range(6) for weight in WEIGHTS)]
 _MOST_MAPS = 4
 _ORBITS, _BURN_IN, _STEPS = 64, 20, 60
 _BOUND = 50.0  # an orbit that leaves this radius escapes
-_MOST_TRIES = 50  # rounds, each of about as many systems as classes are wanted
-_CHUNK = 500  # images made together; part of what the random numbers depend on
+_MOST_TRIES = 50  # rounds, each of about as many systems as classes are required
+_CHUNK = 500  # images generated together; the random numbers depend on it
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Systems:
 
 
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
-    """Make the set: `images` to train on, and a tenth of that for val and for test.
+    """Generate the data set: `images` for training, and a tenth of that each for val and test.
 
     Args:
-        cfg: `images`, `classes`, `size` (side in pixels), `filling` (least part of the pixels that a class's fractal
-            touches) and `seed`, which alone decides the images.
+        cfg: `images`, `classes`, `size` (side in pixels), `filling` (minimum fraction of the pixels that a class's
+            fractal covers) and `seed`, which alone determines the images.
         seed: Of the run; not used here.
 
     Raises:
@@ -75,7 +75,9 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """
     systems = search_systems(cfg["classes"], cfg["size"], cfg["filling"], cfg["seed"])
     splits = generated_splits(cfg, lambda labels, seed: draw_fractals(systems.pick(labels), cfg["size"], seed), _CHUNK)
-    return RawData([f"fractal {k:04d}" for k in range(len(systems))], splits, f"made with dataset.seed={cfg['seed']}")
+    return RawData(
+        [f"fractal {k:04d}" for k in range(len(systems))], splits, f"generated with dataset.seed={cfg['seed']}"
+    )
 
 
 @lru_cache(maxsize=4)

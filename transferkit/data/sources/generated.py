@@ -1,4 +1,4 @@
-"""What generated sets share: their counts, their random numbers, their splits."""
+"""Common parts of generated data sets: counts, random numbers, splits."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _HELD_OUT = 10  # val and test have a tenth of the training images each
 
 
 def mixed(*numbers: int) -> int:
-    """A seed of its own for each combination of numbers, none negative."""
+    """A distinct seed for each combination of non-negative numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -26,12 +26,12 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def generated_splits(cfg: Mapping[str, Any], draw: Draw, chunk: int) -> dict[str, ImageSet]:
-    """Train, val and test, each with as many images of every class as of any other, give or take one.
+    """Train, val and test, each with the same number of images per class, plus or minus one.
 
     Args:
         cfg: `images` (of train), `classes` and `seed`.
-        draw: Makes the images.
-        chunk: How many it makes at a time.
+        draw: Generates the images.
+        chunk: Images generated at a time.
     """
     few = max(cfg["images"] // _HELD_OUT, cfg["classes"])
     splits: dict[str, ImageSet] = {}

@@ -1,7 +1,7 @@
-"""Letters as matplotlib's bundled fonts draw them: which there are, and their outlines as signed distances.
+"""Letters from matplotlib's bundled fonts, and their outlines as signed distances.
 
 The fonts (DejaVu, STIX, Computer Modern) come with matplotlib, so that every machine has the same ones. Digits are
-left out on purpose, so that a network pretrained on these letters has not seen what `dataset=digits` asks for.
+excluded, so that a network pretrained on these letters has not seen the classes of `dataset=digits`.
 """
 
 import unicodedata
@@ -33,7 +33,7 @@ _OVERSAMPLED = 2  # distances are measured at twice the size, which places an ed
 _MOST_STYLES = 16  # of one letter, so that Latin, drawn in mathematical alphabets as well, does not crowd out the rest
 _SAME = 0.12  # letters that differ in less than this part of their ink are one class (Latin A, Greek Alpha)
 
-# In names of letters that are left out: drawn after digits, two letters in one, differing by a small mark only,
+# In names of excluded letters: derived from digits, two letters in one, differing by a small mark only,
 # or meant to be joined.
 _LEFT_OUT = ("TONE", "LIGATURE", "DIGRAPH", "WITH", "MODIFIER", "SUPERSCRIPT", "SUBSCRIPT", "ARABIC")
 
@@ -43,7 +43,7 @@ class Outlines:
     """Every style of every letter.
 
     Attributes:
-        letters: One character a class, K.
+        letters: One character per class, K.
         distances: (R, CANVAS, CANVAS) float16, pixels to the nearest edge, positive inside; ordered by class.
         counts: (K,) styles of each letter; they sum to R.
     """
@@ -72,11 +72,11 @@ def letter_name(letter: str) -> str:
 def load_outlines(classes: int) -> Outlines:
     """Draw the first `classes` letters in every font that has them.
 
-    Letters that most fonts have come first, then in Unicode's order. Of letters that look alike once they fill the
-    same box the first one is kept.
+    Letters that most fonts have come first, then in Unicode's order. Of letters that look alike when scaled to
+    the same box the first one is used.
 
     Raises:
-        TransferkitError: There are fewer letters.
+        TransferkitError: The fonts have fewer letters.
     """
     sources = _sources()
     ranking = sorted(sources, key=lambda letter: (-min(len(sources[letter]), 12), letter))

@@ -21,17 +21,17 @@ from transferkit.data.sources.glyph_outlines import BOX, CANVAS, Outlines, lette
 SCANS = (8, 8, 8, 12, 16)
 """Sides of the low-resolution scans; three in five images that are scanned have 8 x 8 pixels."""
 SCANNED = 0.6
-"""Part of the images that go through such a scan and back."""
+"""Fraction of the images that are scanned."""
 
-_CHUNK = 1000  # images made together; part of what the random numbers depend on
+_CHUNK = 1000  # images generated together; the random numbers depend on it
 
 
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
-    """Make the set: `images` to train on, and a tenth of that for val and for test.
+    """Generate the data set: `images` for training, and a tenth of that each for val and test.
 
     Args:
         cfg: `images`, `classes` (letters), `size` (side in pixels), `elastic` (typical shift of a point by the elastic
-            distortion, in half sides of the image) and `seed`, which alone decides the images.
+            distortion, in half sides of the image) and `seed`, which alone determines the images.
         seed: Of the run; not used here.
 
     Raises:
@@ -42,7 +42,7 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
         cfg, lambda labels, seed: draw_glyphs(outlines, labels, cfg["size"], cfg["elastic"], seed), _CHUNK
     )
     return RawData(
-        [letter_name(letter) for letter in outlines.letters], splits, f"made with dataset.seed={cfg['seed']}"
+        [letter_name(letter) for letter in outlines.letters], splits, f"generated with dataset.seed={cfg['seed']}"
     )
 
 
@@ -56,7 +56,7 @@ def draw_glyphs(
         labels: (N,) classes.
         size: Side of the images, in pixels.
         elastic: Typical elastic shift, in half sides.
-        seed: Decides everything else.
+        seed: Of all random numbers.
 
     Returns:
         (N, size, size).
@@ -92,7 +92,7 @@ def _column(values: Tensor) -> Tensor:
 
 
 def _warp(random: _Random, size: int, elastic: float) -> Tensor:
-    """Where each pixel (N, size, size, 2) comes from: an affine map and an elastic distortion."""
+    """Source position of each pixel (N, size, size, 2): an affine map and an elastic distortion."""
     fill = random.uniform(0.8, 1.1) * BOX / CANVAS
     aspect, shear, angle = random.uniform(-0.35, 0.35).exp(), random.uniform(-0.35, 0.35), random.uniform(-0.3, 0.3)
     width, height = fill * (1 / aspect).clamp(min=1), fill * aspect.clamp(min=1)

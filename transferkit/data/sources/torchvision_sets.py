@@ -18,8 +18,8 @@ from transferkit.errors import TransferkitError
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Load ``dataset.set`` (by default the set called ``dataset.name``) from below ``dataset.root``.
 
-    With ``dataset.download`` what is not there is downloaded first. Classes without any image are left out, so that a
-    part of a set, in torchvision's own layout, is a data set too.
+    With ``dataset.download`` missing files are downloaded first. Classes without images are dropped, so that a subset
+    in torchvision's own layout can be used, too.
 
     Raises:
         TransferkitError: An unknown set; files that are broken, or missing and not to be downloaded.
@@ -34,12 +34,12 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
         found[split], verified = _open(name, source, root, arguments, bool(cfg["download"]))
         official = official and verified
     named = {split: _named(source.read(dataset, split), dataset) for split, dataset in found.items()}
-    note = "" if official else "its files are not the official ones (other check sums)"
+    note = "" if official else "its files are not the official ones (wrong checksums)"
     return _join(named, note)
 
 
 def _open(name: str, source: Source, root: Path, arguments: Arguments, download: bool) -> tuple[Any, bool]:
-    """Make torchvision's object; also say whether the check sums that torchvision knows were right."""
+    """Create torchvision's data set; also return whether the checksums were right."""
     from torchvision import datasets
 
     cls = getattr(datasets, source.cls)
@@ -80,7 +80,7 @@ def _blank_md5(value: Any) -> Any:
 
 @contextmanager
 def _timeout(seconds: float) -> Iterator[None]:
-    """Let a connection that does not answer fail; torchvision itself would wait for ever."""
+    """Set a time limit for connections, which torchvision does not."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -93,7 +93,7 @@ def _not_there(
     name: str, source: Source, root: Path, problem: Exception | None, present: bool, download: bool
 ) -> TransferkitError:
     if present and source.pickled:
-        state = "is not the official copy; its files are Python pickles, which can run code, so no other is opened"
+        state = "is not the official copy; pickles, which can run code, are opened only if official"
     else:
         state = "cannot be used" if present else "does not exist"
     reason = f" ({type(problem).__name__}: {' '.join(str(problem).split())})" if problem is not None else ""
@@ -102,12 +102,12 @@ def _not_there(
     elif not download:
         how = "Set dataset.download=true to download it, or"
     elif present:
-        how = "Remove it to have it downloaded anew, or"
+        how = "Remove it to download it again, or"
     else:
         how = "The download failed. Get a copy on a machine with a network and"
     return TransferkitError(
         f"dataset {name}: {root / source.present} {state}{reason}. {how} put below dataset.root={root}: "
-        f"{source.wanted}. Without a network these work: dataset=digits, glyphs or fractals, and your own images "
+        f"{source.wanted}. Available offline: dataset=digits, glyphs or fractals, and your own images "
         "(dataset=folder, dataset=csv)."
     )
 

@@ -1,4 +1,4 @@
-"""Where torchvision's data sets keep their images, labels and official splits, as data."""
+"""Table of torchvision's data sets: their classes, official splits and files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class Source:
         cls: Class in `torchvision.datasets`.
         splits: Arguments of that class for each official split; "train" alone: the set has none.
         read: Turns an object of it, and the name of the split, into images with its labels.
-        present: What must lie below the root before torchvision is asked.
-        wanted: The files, in words, and where they come from.
+        present: The path below the root that must exist before torchvision is called.
+        wanted: The files, in words, and their source.
         pickled: Whether its files are Python pickles, which are opened only if they are the official ones.
         downloadable: Whether it can still be downloaded.
     """
