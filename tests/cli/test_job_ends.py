@@ -83,7 +83,7 @@ def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunComman
     whole = transferkit(*FINETUNE, cwd=tmp_path / "whole")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     process = start(*FINETUNE, cwd=tmp_path)
-    wait_until(lambda: any((tmp_path / "run/checkpoints").glob("*tail/last_*.ckpt")), process)
+    wait_until(lambda: any((tmp_path / "run/checkpoints").glob("*tail/checkpoints.json")), process)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 143, printed
