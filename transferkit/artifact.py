@@ -10,6 +10,7 @@ format 1, from before there were hashes, are read without that check.
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[s
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         except SafetensorError as error:  # a full disk comes as text
             number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(temporary)) from error
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code), str(folder / WEIGHTS_FILE)) from error
         digest = _sha256(temporary)
     content = json.loads(json.dumps({"format": FORMAT, **metadata, "weights_sha256": digest}))  # as it will be read
     write_json(folder / METADATA_FILE, {**content, "metadata_sha256": _metadata_sha256(content)})

@@ -1,15 +1,19 @@
 """task=predict: a folder, a file, a glob; unreadable images are listed and the rest is predicted."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import transferkit as tk
 from tests.conftest import Run, RunCommand
-from transferkit.cli.predict import images_at
+from transferkit.cli.predict import images_at, main
 from transferkit.errors import TransferkitError
+from transferkit.models.transfer_model import save_model
+from transferkit.rundir import Status, write_status
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +77,28 @@ def test_the_library_predicts_paths_images_and_tensors_alike(default_run: Run, p
     for prediction in three[1:]:
         np.testing.assert_allclose(prediction.probabilities, three[0].probabilities, atol=1e-6)
     assert model.predict(str(path))[0].label == three[0].label
+
+
+def predict(run: Path, photos: Path, out: Path) -> None:
+    main({"task": {"name": "predict"}, "run": str(run), "images": str(photos), "trainer": {"batch_size": 8}}, out)
+
+
+@pytest.mark.parametrize("status", [Status.RUNNING, Status.FAILED])
+def test_a_run_that_is_not_done_is_refused(default_run: Run, photos: Path, tmp_path: Path, status: Status) -> None:
+    shutil.copytree(default_run.folder, tmp_path / "run")
+    write_status(tmp_path / "run", status, "the disk is full")
+    with pytest.raises(TransferkitError, match=r"running, or was killed|failed \(the disk is full\)"):
+        predict(tmp_path / "run", photos, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "run" / "status.json").unlink()  # a copy of the artifact alone
+    predict(tmp_path / "run", photos, tmp_path / "out")
+    assert len(predicted(tmp_path / "out")) == 13
+
+
+def test_probabilities_that_are_no_numbers_are_not_written(default_run: Run, photos: Path, tmp_path: Path) -> None:
+    model = tk.load_model(default_run.folder)
+    torch.nn.init.constant_(model.head.bias, float("nan"))  # type: ignore[arg-type]
+    save_model(tmp_path / "run", model)
+    with pytest.raises(TransferkitError, match="no finite probabilities"):
+        predict(tmp_path / "run", photos, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

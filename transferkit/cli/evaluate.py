@@ -71,7 +71,7 @@ def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -
     """Return the data set named on the command line, by default the one of the fit, with the same splits."""
     if "dataset" in settings["choices"]:
         return load_data(settings["dataset"], settings["seed"])
-    if "dataset" not in metadata:
+    if not isinstance(metadata.get("dataset"), dict) or type(metadata.get("seed")) is not int:
         raise TransferkitError("The artifact does not name the data set of the fit: name one with dataset=....")
     return load_data(metadata["dataset"], metadata["seed"])
 

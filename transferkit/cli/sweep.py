@@ -5,19 +5,17 @@ multirun our jobs never raise: they write `status.json`, which is read here. Imp
 imports.
 """
 
-import json
 import logging
 import shlex
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from transferkit.rundir import Status
+from transferkit.rundir import Status, read_status
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +49,11 @@ def read_jobs(folder: Path, since: float) -> list[tuple[str, str, str]]:
     """Return (name, status, reason) of the jobs whose status was written `since` (seconds since 1970), by number."""
     jobs = []
     for path in folder.rglob("status.json"):
-        with suppress(OSError, ValueError, KeyError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["time"] >= since:
-                jobs.append((str(path.parent.relative_to(folder)), content["status"], content["reason"] or ""))
+        content = read_status(path.parent)
+        ended = content.get("time")
+        if isinstance(ended, int | float) and ended >= since:
+            name, status, reason = path.parent.relative_to(folder), content.get("status"), content.get("reason")
+            jobs.append((str(name), str(status), str(reason or "")))
     return sorted(jobs, key=lambda job: (_number(job[0]), job[0]))
 
 
