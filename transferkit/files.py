@@ -19,10 +19,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV table with one header row."""
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, quoted: bool = False) -> None:
+    """Write a CSV table with one header row; every cell in quotes, or only where it has to be."""
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer)
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, buffer.getvalue())

@@ -1,5 +1,6 @@
 """Finds the runs below a folder: those that are done, with figures and settings, and those that are not."""
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -152,17 +153,18 @@ def read_split(path: Path) -> tuple[str | None, int | None]:
     Paths are hashed below the folder that they share, so that a run on another machine is recognised.
     """
     try:
-        rows = path.read_bytes().splitlines()[1:] if path.is_file() else None
-    except OSError:
-        rows = None
-    if rows is None:
+        if not path.is_file():
+            return None, None
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = list(csv.reader(file))[1:]
+    except (OSError, csv.Error):
         return None, None
-    test = sorted(row for row in rows if row.endswith(b",test"))
+    test = sorted("\0".join(row[:2]) for row in rows if row[2:] == ["test"])
     # Of sorted rows, the first and the last share what all share; that it ends within a name does no harm.
     shared = len(commonprefix([test[0], test[-1]])) if test else 0  # noqa: RUF071
     digest = blake2b(digest_size=8)
     for row in test:
-        digest.update(row[shared:] + b"\n")
+        digest.update((row[shared:] + "\n").encode("utf-8", "surrogateescape"))
     return digest.hexdigest(), len(rows) - len(test)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.imagedata import ImageData
+from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
 from transferkit.report.top5 import join_names
 
@@ -49,7 +50,8 @@ def write_predictions(
 
 def write_splits(run_dir: Path, data: ImageData) -> None:
     """Write `split.csv`, which `dataset=csv` can read, and `skipped.csv` if images were skipped."""
-    write_csv(run_dir / "split.csv", ["path", "label", "split"], data.rows())
+    rows = data.rows()
+    write_csv(run_dir / "split.csv", HEADER, rows, quoted=needs_exact(rows))
     if data.skipped:
         write_csv(run_dir / "skipped.csv", ["path", "reason"], data.skipped)
 

@@ -124,3 +124,18 @@ def test_missing_images_can_be_skipped(images):
 def test_all_images_missing_is_a_wrong_root_even_when_skipping(images):
     with pytest.raises(TransferkitError, match=r"Set dataset\.root"):
         read(images, "path,label\nx.png,a\ny.png,b\n", on_error="skip")
+
+
+@pytest.mark.parametrize("other", ["./p/bee1.png", "p/../p/bee1.png", "link/bee1.png"])
+def test_one_file_named_in_two_ways_is_a_contradiction(images, other):
+    (images / "link").symlink_to("p")
+    text = f"path,label,split\np/bee1.png,bee,train\np/ant 1.png,ant,train\n{other},ant,test\n"
+    with pytest.raises(TransferkitError, match="two labels or in two splits") as caught:
+        read(images, text)
+    assert f"{other} (lines 2 and 4)" in str(caught.value)
+
+
+def test_links_to_one_file_are_identical_images(images):
+    (images / "p/also.png").symlink_to("bee1.png")
+    data = read(images, "path,label,split\np/also.png,bee,test\n" + ROWS)
+    assert data.identical.shared["test_in_train"] == 1

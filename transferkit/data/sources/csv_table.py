@@ -1,8 +1,10 @@
 """Images listed in a CSV file: path, label and optionally split."""
 
 import csv
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.messages import shown
 from transferkit.data.sources.folder import existing_folder
+from transferkit.data.split_table import EXACT_HEADER
 from transferkit.errors import TransferkitError
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -28,16 +31,17 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     """Read the table ``dataset.file``; class names are its labels, sorted as text.
 
     Paths are relative to ``dataset.root``, or to the folder of the table if that is not set. Comma, semicolon and tab
-    separate columns. Without a split column (or without one called "split") the images have no splits yet.
+    separate columns; spaces around a cell are not part of it, except in a `split.csv` with a quoted header. Without a
+    split column (or without one called "split") the images have no splits yet.
 
     Raises:
         TransferkitError: A missing table, column, image, path or label; an unknown split; an image with two labels.
     """
     file = _existing_file(cfg["file"])
     rows = _read(file, cfg)
-    _check_conflicts(rows, file)
     base = existing_folder(cfg["root"]) if cfg["root"] is not None else file.parent
     paths = [base / row.path for row in rows]
+    _check_conflicts(rows, paths, file)
     _check_present(rows, paths, file, base, cfg["on_error"])
     class_names = sorted({row.label for row in rows})
     labels = {name: label for label, name in enumerate(class_names)}
@@ -63,16 +67,17 @@ def _existing_file(name: Any) -> Path:
 
 
 def _read(file: Path, cfg: Mapping[str, Any]) -> list[_Row]:
+    exact = _is_exact(file)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape" if exact else "strict", newline="") as lines:
             header = lines.readline()
             delimiter = max(",;\t", key=header.count)
             lines.seek(0)
-            reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+            reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=not exact)
             columns = [(name or "").strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
             _check_columns(columns, file, cfg)
-            rows = [_row(reader.line_num, record, cfg) for record in reader]
+            rows = [_row(reader.line_num, record, cfg, exact) for record in reader]
     except UnicodeDecodeError as error:
         raise TransferkitError(f"dataset.file={file} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     except csv.Error as error:
@@ -80,14 +85,23 @@ def _read(file: Path, cfg: Mapping[str, Any]) -> list[_Row]:
     if not rows:
         raise TransferkitError(f"dataset.file={file} has a header but no rows.")
     _refuse([f"line {row.line}" for row in rows if not row.path], f"rows without a path in dataset.file={file}")
-    _refuse([f"line {row.line}" for row in rows if not row.label], f"rows without a label in dataset.file={file}")
+    unlabelled = [f"line {row.line}" for row in rows if not row.label and not exact]
+    _refuse(unlabelled, f"rows without a label in dataset.file={file}")
     unknown = [f"{row.split!r} (line {row.line})" for row in rows if row.split not in _SPLITS]
     _refuse(unknown, f"unknown split names in dataset.file={file}; valid are train, val and test; found")
     return [_Row(row.line, row.path, row.label, _SPLITS[row.split]) for row in rows]
 
 
-def _row(line: int, record: Mapping[str, Any], cfg: Mapping[str, Any]) -> _Row:
-    path, label = ((record[cfg[key]] or "").strip() for key in ("path_column", "label_column"))
+def _is_exact(file: Path) -> bool:
+    """Whether the table is one of `split_table` whose cells are to be read to the letter."""
+    with file.open("rb") as lines:
+        return lines.readline(1000).rstrip(b"\r\n") == EXACT_HEADER.encode()
+
+
+def _row(line: int, record: Mapping[str, Any], cfg: Mapping[str, Any], exact: bool) -> _Row:
+    path, label = (record[cfg[key]] or "" for key in ("path_column", "label_column"))
+    if not exact:
+        path, label = path.strip(), label.strip()
     split = (record.get(cfg["split_column"], "train") or "").strip().lower()
     return _Row(line, path, label, split)
 
@@ -101,11 +115,18 @@ def _check_columns(columns: list[str], file: Path, cfg: Mapping[str, Any]) -> No
     _refuse(missing, f"dataset.file={file} has the columns {found}; set dataset.path_column and so on; missing")
 
 
-def _check_conflicts(rows: list[_Row], file: Path) -> None:
+def _check_conflicts(rows: list[_Row], paths: list[Path], file: Path) -> None:
+    """One file has one label and one split, by whatever path it is named.
+
+    Folders are resolved. Links to one file from several places are left to the comparison of contents, since some tools
+    store equal files once and link to them.
+    """
+    real_folder = cache(os.path.realpath)
     first: dict[str, _Row] = {}
     conflicts = []
-    for row in rows:
-        before = first.setdefault(row.path, row)
+    for row, path in zip(rows, paths, strict=True):
+        folder, name = os.path.split(path)
+        before = first.setdefault(os.path.join(real_folder(folder), name), row)
         if (before.label, before.split) != (row.label, row.split):
             conflicts.append(f"{row.path} (lines {before.line} and {row.line})")
     _refuse(conflicts, f"images with two labels or in two splits in dataset.file={file}")
