@@ -1,10 +1,12 @@
 """Linear classifiers on the same features, trained together by gradient: one for each of several values of C."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+
+from transferkit.errors import TransferkitError
 
 _CONSTANT = 1e-6
 """A feature whose deviation is below this part of its mean is constant but for rounding, and not scaled."""
@@ -67,14 +69,48 @@ class ProbeHeads(nn.Module):
         return self.weight.square().sum(dim=(1, 2)) / (2 * n * self.weight.new_tensor(self.Cs))
 
     @torch.no_grad()
-    def linear(self, index: int) -> nn.Linear:
-        """The layer of the C at that place, for raw features, on the CPU: the standardisation is folded in."""
+    def linear(self, C: float) -> nn.Linear:
+        """The layer of that C for raw features, on the CPU: the standardisation is folded in.
+
+        Raises:
+            TransferkitError: This C was not trained.
+        """
+        if C not in self.Cs:
+            raise TransferkitError(f"C={C} was not trained: {', '.join(f'{value:g}' for value in self.Cs)}.")
+        index = self.Cs.index(C)
         weight = self.weight[index].cpu().double() / self.scale.cpu().double()
         bias = self.bias[index].cpu().double() - weight @ self.mean.cpu().double()
         layer = nn.Linear(weight.shape[1], weight.shape[0])
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
         return layer
+
+
+def create_heads(features: Mapping[str, Tensor], num_classes: int, Cs: Sequence[float]) -> nn.ModuleDict:
+    """Return the heads of several probes, by name, as wide as an example of their features (1, D)."""
+    return nn.ModuleDict({name: ProbeHeads(row.shape[1], num_classes, Cs) for name, row in features.items()})
+
+
+def stacked_logits(heads: Mapping[str, ProbeHeads], features: Mapping[str, Tensor]) -> Tensor:
+    """Logits (n, probes * number of Cs, K) of the heads of several probes on features (n, D), in full precision."""
+    first = next(iter(features.values()))
+    with torch.autocast(first.device.type, enabled=False):
+        return torch.stack([layers(features[name]) for name, layers in heads.items()], dim=1).flatten(1, 2)
+
+
+def joint_objective(heads: Mapping[str, ProbeHeads], losses: Tensor, n: int) -> Tensor:
+    """The sum of what all heads minimise, from their losses (rows, heads), where `n` rows are trained on in all."""
+    penalties = torch.cat([layers.penalties(n) for layers in heads.values()])
+    objective: Tensor = (losses.mean(dim=0) + penalties).sum()
+    return objective
+
+
+def observe_batch(module: pl.LightningModule, layers: ProbeHeads, rows: Tensor) -> None:
+    """Let the standardisation see features (n, D) of a batch; those of all processes, where they share one."""
+    var, mean = torch.var_mean(rows, dim=0, correction=0)
+    moments = module.all_gather(torch.stack([torch.full_like(mean, len(rows)), mean, var]))
+    for n, mean, var in moments.reshape(-1, 3, rows.shape[1]):
+        layers.observe(n[0].long(), mean, var)
 
 
 def head_losses(logits: Tensor, labels: Tensor) -> Tensor:
@@ -89,11 +125,20 @@ class HeadSums:
     def __init__(self) -> None:
         self.values: Tensor | None = None
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count losses (n, heads) and logits (n, heads, K) of a batch with labels (n,)."""
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, anew: bool = False) -> None:
+        """Count losses (n, heads) and logits (n, heads, K) of a batch with labels (n,), after others or from zero."""
         right = (logits.argmax(dim=2) == labels[:, None]).double()
         new = torch.stack([losses.double().sum(0), right.sum(0), torch.ones_like(right).sum(0)])
-        self.values = new if self.values is None else self.values + new
+        self.values = new if anew or self.values is None else self.values + new
+
+    def __bool__(self) -> bool:
+        return self.values is not None
+
+    def mean_losses(self, module: pl.LightningModule) -> list[float]:
+        """The mean loss of every head over all batches."""
+        loss, _, count = self.over_processes(module)
+        losses: list[float] = (loss / count).tolist()
+        return losses
 
     def over_processes(self, module: pl.LightningModule) -> Tensor:
         """The sums, on the CPU, of all processes that share the work."""

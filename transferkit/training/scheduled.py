@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -61,6 +62,16 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         epochs = max(self.trainer.max_epochs or 1, 1)
         schedule = create_schedule(optimizer, settings, epochs, max(round(steps / epochs), 1))
         return {"optimizer": optimizer} | ({"lr_scheduler": schedule} if schedule else {})
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip as the trainer says. Lightning refuses fused optimizers in bf16 too, where nothing is scaled."""
+        if gradient_clip_val and gradient_clip_algorithm != "value" and optimizer.param_groups[0].get("fused"):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, float(gradient_clip_val))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_end(self) -> None:
         """Advance a schedule that follows the loss on val."""

@@ -1,0 +1,57 @@
+"""The probes of a backbone by name, and the pooled features that each of them classifies."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.stages import match_stages
+from transferkit.errors import TransferkitError
+from transferkit.features.frozen_network import FrozenStages
+
+
+def blank_image(backbone: Backbone) -> Tensor:
+    """Return one black image (1, 3, H, W) of the backbone's input size, to learn the shapes of features from."""
+    return next(backbone.parameters()).new_zeros(1, 3, *backbone.preprocess.input_size)
+
+
+def name_probes(backbone: Backbone, stages: Sequence[str] | None, combine: str) -> dict[str, list[str]]:
+    """Return the stages of each probe by its name, e.g. `{"stage3+stage5": ["stage3", "stage5"]}`.
+
+    Args:
+        backbone: Whose stages.
+        stages: Names or patterns; by default the top feature stage.
+        combine: "best" for a probe of each stage, "concat" for one of all.
+
+    Raises:
+        TransferkitError: There are no such stages.
+    """
+    found = match_stages(stages or [backbone.top], backbone.stage_names)
+    if not found:
+        raise TransferkitError(f"stages={stages} names none of {', '.join(backbone.stage_names)}.")
+    choices = [found] if combine == "concat" else [[stage] for stage in found]
+    return {"+".join(choice): choice for choice in choices}
+
+
+@torch.no_grad()
+def probe_features(
+    backbone: Backbone, probes: Mapping[str, list[str]], pool: str, images: Tensor, fast: FrozenStages | None
+) -> dict[str, Tensor]:
+    """Return the features (N, D) of each probe, those of its stages side by side.
+
+    Args:
+        backbone: Ends with the last stage wanted.
+        probes: Stages by probe.
+        pool: As in `pool_features`.
+        images: (N, 3, H, W), preprocessed or uint8.
+        fast: The same stages as they run fastest, if they are there.
+    """
+    stages = [name for name in backbone.stage_names if any(name in taken for taken in probes.values())]
+    if fast is not None:
+        states = fast(images, stages)
+    else:
+        images = backbone.preprocess.finish(images)
+        states = backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), stages)
+    pooled = {stage: pool_features(feature(state).float(), pool) for stage, state in states.items()}
+    return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in probes.items()}
