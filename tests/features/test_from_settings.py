@@ -10,7 +10,7 @@ import transferkit as tk
 from tests.conftest import compose_settings
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
-from transferkit.features import from_settings
+from transferkit.features.extract import Extractor
 from transferkit.features.from_settings import make_extractor
 
 
@@ -28,7 +28,7 @@ def test_features_of_trained_stages_are_not_kept(
     backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[Any] = []
-    monkeypatch.setattr(from_settings, "extract_features", lambda *_, cache, **options: used.append(cache))
+    monkeypatch.setattr(Extractor, "extract", lambda self, *_: used.append(self.store))
     extract = make_extractor(compose_settings("linear_probe", "cache.enabled=true", f"cache.dir={tmp_path}"))
     extract(backbone, data.test, ["stage5"])
     backbone.requires_grad_(False)

@@ -231,10 +231,10 @@ def test_it_goes_on_from_a_checkpoint_of_the_same_probes(tensors: Any, tmp_path:
     [
         ({"stages": ["stage9"]}, "stage9"),
         ({"stages": ["fc*"]}, "names none of stage1"),
-        ({"Cs": [0.0]}, "positive values"),
-        ({"Cs": 45}, "positive values"),
-        ({"pool": "mean"}, "pooling 'mean'"),
-        ({"combine": "all"}, "choice 'all'"),
+        ({"Cs": [0.0]}, r"Cs=\[0\.0\] must be a list of numbers above 0"),
+        ({"Cs": 45}, "Cs=45"),
+        ({"pool": "mean"}, "pool=mean"),
+        ({"combine": "all"}, "combine=all"),
     ],
 )
 def test_what_cannot_be_used(changes: dict[str, Any], message: str) -> None:
