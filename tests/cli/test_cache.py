@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import RunCommand
 from tests.features.damage import fill_entry
+from tests.features.test_store_entries import write_old_entry
 from tests.test_imports import HEAVY, loaded_after
 from transferkit.cli.cache import choose, table
 from transferkit.errors import TransferkitError
@@ -52,6 +53,15 @@ def test_what_is_chosen(tmp_path: Path) -> None:
     assert choose(entries, entries[1].key[:12].upper(), 0, now) == [entries[1]]
     with pytest.raises(TransferkitError, match="no key begins so"):
         choose(entries, "xyz", 0, now)
+
+
+def test_entries_of_the_old_format_are_told(tmp_path: Path) -> None:
+    root = fill(tmp_path).root
+    write_old_entry(root)
+    entries = list_entries(root)
+    (old,) = choose(entries, "old", 0, 0)
+    assert "features (old)" in table([old], root, 20)
+    assert "1 of an old format are not read any more: cache.clear=old" in table(entries, root, 20)
 
 
 def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:

@@ -39,19 +39,21 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def choose(entries: Sequence[Listed], wanted: str, unused_seconds: float, now: float) -> list[Listed]:
-    """Return the entries that `wanted` names: all, unused (for so long), or those whose key begins so.
+    """Return the entries that `wanted` names: all, unused (for so long), old ones, or those whose key begins so.
 
     Raises:
         TransferkitError: No key begins so.
     """
     if wanted == "all":
         return list(entries)
+    if wanted == "old":
+        return [entry for entry in entries if entry.old]
     if wanted == "unused":
         return [entry for entry in entries if now - entry.used > unused_seconds]
     chosen = [entry for entry in entries if wanted and entry.key.startswith(wanted.lower())]
     if not chosen:
         raise TransferkitError(
-            f"cache.clear={wanted}: no key begins so. It is all, unused, or the beginning of a key that "
+            f"cache.clear={wanted}: no key begins so. It is all, unused, old, or the beginning of a key that "
             "`python -m transferkit task=cache` shows."
         )
     return chosen
@@ -64,7 +66,8 @@ def cells(entry: Listed) -> list[str | int]:
     name = network.get("name", "") if isinstance(network, Mapping) else network or ""
     used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)) if entry.used else ""
     words = [str(about.get(key) or "") for key in ("weights", "stage", "pool", "precision")]
-    return [entry.key, entry.kind, str(name), *words, entry.rows, entry.size, used]
+    kind = f"{entry.kind} (old)" if entry.old else entry.kind
+    return [entry.key, kind, str(name), *words, entry.rows, entry.size, used]
 
 
 def table(entries: Sequence[Listed], root: Path, max_gb: float) -> str:
@@ -89,6 +92,8 @@ def table(entries: Sequence[Listed], root: Path, max_gb: float) -> str:
     ]
     total = sum(entry.size for entry in entries)
     lines.append(f"\n{len(entries)} entries, {_size(total)} of at most {max_gb:g} GB (cache.max_gb), in {root}")
+    if old := sum(entry.old for entry in entries):
+        lines.append(f"{old} of an old format are not read any more: cache.clear=old removes them.")
     lines.append("To remove some: cache.clear=all, cache.clear=unused or cache.clear=KEY (its beginning is enough).")
     return "\n".join(line.rstrip() for line in lines)
 

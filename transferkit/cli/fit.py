@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import describe, prepare
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
+from transferkit.features.shares import find_share
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Fit, evaluate and report.
+    """Fit, evaluate and report; or, with `extract.shard`, only compute a share of the features.
 
     Args:
         settings: The resolved configuration.
@@ -33,7 +35,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """
     timer = StepTimer()
     plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])
+    share = find_share(settings)
     data, backbone = prepare(settings, run_dir, timer)
+    if share is not None:
+        extract_share(settings, data, backbone, share)
+        return
     extract = make_extractor(settings)
     fitted = fit_strategy(Context(backbone, data, settings, extract, timer, run_dir, plan))
     with timer.step("evaluate"):

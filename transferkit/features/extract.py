@@ -16,6 +16,7 @@ from transferkit.data.batch_loading import Batch, Source, open_source
 from transferkit.device import find_device, find_precision
 from transferkit.errors import TransferkitError
 from transferkit.features.fill import Counts, Job, Places, fill
+from transferkit.features.identities import shards_of
 from transferkit.features.inference_network import InferenceNetwork
 from transferkit.features.keys import describe
 from transferkit.features.memory_rows import MemoryRows
@@ -47,6 +48,23 @@ class ExtractionStats:
     computed: dict[str, int] = field(default_factory=dict)
     bytes_written: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ShareStats:
+    """What one of several jobs did.
+
+    Attributes:
+        images: Distinct ones, of all shares.
+        mine: Of this share.
+        computed: By this job.
+        lacking: That no job has computed yet.
+    """
+
+    images: int
+    mine: int
+    computed: int
+    lacking: int
 
 
 @dataclass(frozen=True)
@@ -93,11 +111,13 @@ class Extractor:
 
     def extract_share(
         self, backbone: Backbone, dataset: Any, stages: Sequence[str], pool: str, share: range
-    ) -> ExtractionStats:
+    ) -> ShareStats:
         """Compute and store the rows of some shards only."""
-        stats = ExtractionStats()
-        self._fill(backbone, dataset, self._rows(backbone, stages, pool), pool, stats, share)
-        return stats
+        stats, rows = ExtractionStats(), self._rows(backbone, stages, pool)
+        ids = np.unique(self._fill(backbone, dataset, rows, pool, stats, share))
+        there = np.all([store.find(ids) >= 0 for store in rows.values()], axis=0)
+        mine = np.isin(shards_of(ids), share).sum()
+        return ShareStats(len(ids), int(mine), max(stats.computed.values(), default=0), int((~there).sum()))
 
     def _rows(self, backbone: Backbone, stages: Sequence[str], pool: str) -> dict[str, CacheEntry | MemoryRows]:
         if self.store is None:

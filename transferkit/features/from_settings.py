@@ -11,7 +11,9 @@ import numpy.typing as npt
 from transferkit.backbones.backbone import Backbone, check_pool
 from transferkit.backbones.stages import match_stages
 from transferkit.data.imageset import ImageSet
+from transferkit.errors import TransferkitError
 from transferkit.features.extract import ExtractionStats, Extractor
+from transferkit.features.shares import find_share
 from transferkit.features.store import FeatureCache, default_cache_dir
 
 
@@ -45,8 +47,13 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
 
     Args:
         settings: The resolved configuration.
+
+    Raises:
+        TransferkitError: The configuration asks for a share of the features only.
     """
-    extractor = _extractor(settings)
+    if find_share(settings) is not None:
+        raise TransferkitError(f"extract.shard is for task=fit, not for task={settings['task']['name']}.")
+    extractor = create_extractor(settings)
 
     def extract(
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
@@ -59,7 +66,8 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
     return extract
 
 
-def _extractor(settings: Mapping[str, Any]) -> Extractor:
+def create_extractor(settings: Mapping[str, Any]) -> Extractor:
+    """Return how features are extracted, with the cache and trainer settings of the configuration."""
     trainer, cache = settings["trainer"], make_cache(settings["cache"])
     return Extractor(
         cache,
