@@ -1,13 +1,13 @@
 """Weights are hashed once, and anew whenever they change, by whichever way."""
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 import torch
 
 import transferkit as tk
 from transferkit.backbones.backbone import Backbone
-from transferkit.features import keys
 from transferkit.features.keys import describe
 
 
@@ -23,10 +23,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def count() -> object:
         calls.append(1)
-        return original()
+        return sha256()
 
-    original = keys.sha256
-    monkeypatch.setattr(keys, "sha256", count)
+    monkeypatch.setattr("transferkit.features.keys.sha256", count)
     return calls
 
 
