@@ -138,7 +138,7 @@ def locked(photos, monkeypatch):
 def test_a_folder_that_cannot_be_listed_is_an_error(locked):
     with pytest.raises(TransferkitError) as caught:
         read(locked)
-    assert "1 folders cannot be read" in str(caught.value)
+    assert "1 folder cannot be read" in str(caught.value)
     assert f"{locked / 'ant/locked'}: permission denied" in str(caught.value)
 
 
@@ -173,7 +173,7 @@ def test_what_is_passed_over_is_counted_by_extension(photos, make_image, caplog)
     (record,) = [record for record in caplog.records if "not read" in record.message]
     assert record.levelno == logging.WARNING
     assert record.message.startswith("15 files were not read: 10 .heic, 2 .txt, ")
-    assert ".heic: convert them to JPEG or PNG" in record.message
+    assert "To use the .heic files, convert them to JPEG or PNG" in record.message
 
 
 def test_texts_alone_are_no_warning():

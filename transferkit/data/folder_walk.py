@@ -130,8 +130,9 @@ def _holds(folder: str, path: str) -> bool:
 
 def unreadable_folders(unreadable: Sequence[tuple[str, str]]) -> TransferkitError:
     """The one error for all folders that cannot be listed."""
+    count = "1 folder" if len(unreadable) == 1 else f"{len(unreadable)} folders"
     return TransferkitError(
-        f"{len(unreadable)} folders cannot be read. Make them readable, or set dataset.on_error=skip to leave them out:"
+        f"{count} cannot be read. Make them readable, or set dataset.on_error=skip to leave them out:"
         f"{listed([f'{path}: {reason}' for path, reason in unreadable])}"
     )
 
@@ -145,7 +146,7 @@ def ignored_files(ignored: Mapping[str, int]) -> str:
     of_others = f", {rest} of other kinds" if rest else ""
     told = f"{total} file{' was' if total == 1 else 's were'} not read: {kinds}{of_others}."
     images = [kind for kind, _ in most if kind in UNSUPPORTED_EXTENSIONS]
-    return f"{told} {', '.join(images)}: convert them to JPEG or PNG if they are to be used." if images else told
+    return f"{told} To use the {', '.join(images)} files, convert them to JPEG or PNG." if images else told
 
 
 def ignored_level(ignored: Mapping[str, int]) -> int:
