@@ -1,4 +1,4 @@
-"""What the tests of backbones share: an original network without the cost of its initialisation, and how to compare."""
+"""Common parts of the tests of backbones: an original network without the cost of its initialisation, and how to compare."""
 
 from typing import Any
 

@@ -107,7 +107,7 @@ def test_similar_data_cost_no_trial(data: ImageData, tmp_path: Path) -> None:
     fitted = choose_and_fit(context(data, tmp_path, network="resnet_glyphs", budget=1.0), fake)
     assert fake.names == ["linear_probe"]
     assert fitted.details["trials"] == []
-    assert "not expected to be better" in fitted.details["choice"]["why"]
+    assert "not expected to gain a point" in fitted.details["choice"]["why"]
 
 
 def test_no_budget_leaves_the_probe(data: ImageData, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_val_that_decides_nothing_gets_no_trials(tmp_path: Path) -> None:
     assert len(few.val) < 30
     assert fitted.details["trials"] == []
     assert len(fake.names) <= 2
-    assert "too small to decide" in fitted.details["choice"]["why"]
+    assert "too small to compare" in fitted.details["choice"]["why"]
 
 
 def test_a_resumed_run_decides_by_the_costs_of_the_first_attempt(data: ImageData, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""strategy=auto: advice, short trials where it leaves open what is best, and then the chosen strategy in full."""
+"""strategy=auto: advice, short trials of the candidates if it is uncertain, and a full fit of the selected strategy."""
 
 import dataclasses
 import json
@@ -34,18 +34,18 @@ log = logging.getLogger(__name__)
 
 
 def fit_auto(context: Context) -> Fitted:
-    """Measure, choose, and fit what was chosen."""
+    """Measure, select a strategy, and fit it."""
     assert context.fit is not None, "strategies.registry.fit_strategy sets it"
     return choose_and_fit(context, context.fit)
 
 
 def choose_and_fit(context: Context, fit: Fit) -> Fitted:
-    """As `fit_auto`, with what fits a strategy.
+    """As `fit_auto`, with the function that fits a strategy.
 
-    The best probe is a candidate all the way. Where finetuning cannot be expected to beat it by a point, or is too
-    dear, the probe is fitted. Else the contenders are tried, the best of them is fitted in full, and it is taken if its
-    gain over the probe on val counts (`weigh_gain`); if not, the probe is. A val that is too small to decide gets no
-    trials: there the first contender is fitted, and only if a point is expected of it.
+    The best probe is a candidate throughout. If finetuning is not expected to beat it by a point, or is over budget,
+    the probe is fitted. Otherwise the contenders are tried, the best of them is fitted in full, and it is selected if
+    its gain over the probe on val is large enough (`weigh_gain`). If val is too small to compare models there are no
+    trials: the first contender is fitted, and only if a gain of a point is expected.
     """
     options = context.strategy["auto"]
     with context.timer.step("advise"):
@@ -66,7 +66,7 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
 
 
 def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:
-    """The finetuning strategies to try, none if the probe is to be taken as it is, one if there is no trial."""
+    """The finetuning strategies to try; none if the probe is selected without trials, one if it needs no trial."""
     most = options["contenders"] if options["trials"] and can_decide(val) else 1
     return affordable(worth_trying(advice.evidence, advice.verdict, val), budget, options["share"], most)
 
@@ -78,10 +78,10 @@ def _final(
     tuned: str | None,
     fit: Fit,
 ) -> tuple[str, Fitted, Gain | None]:
-    """Fit the probe, and the finetuning strategy if there is one; the name and model taken, and the gain."""
+    """Fit the probe, and the finetuning strategy if there is one; return the selected name and model, and the gain."""
 
     def fit_named(name: str) -> Fitted:
-        # Probes are exact on one view of each image; augmentation is for what is trained by gradient.
+        # Probes are exact on one view of each image; augmentation applies to training by gradient only.
         groups: dict[str, Any] = {"augment": {"name": "none", "transforms": {}}} if name in PROBES else {}
         return fit(context.with_strategy(settle(strategies[name], advice), **groups))
 
@@ -96,9 +96,9 @@ def _final(
 
 
 def settle(strategy: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
-    """The strategy with what was chosen over folds of train and val where val is small: it would choose worse.
+    """The strategy with stage and C of a probe, or metric and k of neighbours, fixed to the cross-validated ones.
 
-    That is stage and C of a probe, metric and k of nearest neighbours.
+    Only if val is small, since the strategy itself would select them on val.
     """
     settled = dict(strategy)
     if not advice.cross_validated:
@@ -115,7 +115,7 @@ def settle(strategy: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
 
 
 def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
-    """The estimated costs, those of the first attempt where a run is resumed: it must decide the same."""
+    """The estimated costs; those of the first attempt if a run is resumed, so that it decides the same."""
     path = run_dir / "trials" / "costs.json"
     if not path.is_file():
         write_json(path, advice.costs)
@@ -126,27 +126,27 @@ def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
 def _account(
     advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, val: int
 ) -> dict[str, Any]:
-    """What was decided and why, in numbers and in a sentence."""
+    """The decision and its reason, in numbers and in a sentence."""
     if gain is None:
         why = (
-            "finetuning is not expected to be better by a point"
+            "finetuning is not expected to gain a point"
             if not worth_trying(advice.evidence, advice.verdict, val)
             else "finetuning would cost more than the budget allows"
         )
     else:
         why = (
             f"finetuning changed val top-1 by {100 * gain.measured:+.1f} points (standard error "
-            f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), which counts as "
+            f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), weighted "
             f"{100 * gain.shrunk:+.1f}"
         )
     everything = sum(budget.costs.values())
-    spent = f"budget {duration(budget.limit)} of {duration(everything)} for every strategy, both estimates"
+    spent = f"estimated budget {duration(budget.limit)}, of {duration(everything)} for every strategy"
     tried = f"{len(trials)} trials" if trials else "no trials"
     if not can_decide(val):
-        tried += f", as val, {val} images, is too small to decide anything (from {COMPARABLE} on it can)"
+        tried += f", since val ({val} images) is too small to compare models (at least {COMPARABLE} needed)"
     return {
         "chosen": chosen,
-        "why": f"Chosen: {chosen}; {why}. {tried.capitalize()}; {spent}.",
+        "why": f"Selected: {chosen}; {why}. {tried.capitalize()}; {spent}.",
         "gain": None if gain is None else dataclasses.asdict(gain),
         "budget": {"limit": round(budget.limit, 2), "everything": round(everything, 2)},
     }
@@ -155,7 +155,7 @@ def _account(
 def _write_page(
     context: Context, advice: Advice, said: Mapping[str, Any], trials: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Write advice.html; returns what metrics.json says of all this."""
+    """Write advice.html; return the entries of metrics.json."""
     content: dict[str, Any] = {"advice": to_json(advice), "trials": trials, "choice": dict(said)}
     about = {
         "dataset": context.data.name,

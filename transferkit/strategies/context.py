@@ -1,4 +1,4 @@
-"""The data, the network and the settings that every strategy is given."""
+"""The input of every strategy: data, network and settings."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ class Context:
 
     Attributes:
         backbone: With the weights to start from. Only finetuning changes them.
-        data: The splits. No strategy looks at test.
+        data: The splits. No strategy uses test.
         settings: The resolved configuration; `settings["strategy"]` is the strategy's own part.
-        extract: Computes pooled features of frozen stages, (N, D) a stage.
+        extract: Computes pooled features of frozen stages, (N, D) per stage.
         timer: Gets the steps `extract` and `fit`.
-        run_dir: Where what has to be resumed is kept (`checkpoints/`).
+        run_dir: Gets the checkpoints for resuming (`checkpoints/`).
         plan: The phases of a finetuning strategy; None for the others.
         fit: Fits any strategy; `strategies.registry` sets it, for strategies that fit others.
     """
@@ -45,7 +45,7 @@ class Context:
 
     @property
     def seed(self) -> int:
-        """Of every random choice."""
+        """The seed of every random choice."""
         return int(self.settings["seed"])
 
     def with_strategy(self, strategy: Mapping[str, Any], run_dir: Path | None = None, **groups: Any) -> "Context":
@@ -53,7 +53,7 @@ class Context:
 
         Args:
             strategy: The content of its YAML.
-            run_dir: Where it keeps what has to be resumed; by default the same folder.
+            run_dir: Gets its checkpoints; by default the same folder.
             groups: Further groups of the settings to replace, e.g. `augment`.
         """
         settings = {**self.settings, **groups, "strategy": strategy}

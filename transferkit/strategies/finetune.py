@@ -1,4 +1,4 @@
-"""Finetuning: the head starts as a probe or at random, then the phases of a plan train what they name."""
+"""Finetuning: the head starts as a probe or at random, then each phase of a plan trains its stages."""
 
 import copy
 
@@ -24,8 +24,8 @@ from transferkit.training.run_phase import check_recipe
 def fit_finetune(context: Context) -> Fitted:
     """Fit a strategy that has phases: `context.plan`.
 
-    After each phase the best epoch on val is kept; the state before it counts as epoch 0, so a phase that only does
-    harm is undone.
+    After each phase the weights of the best epoch on val are restored; the state before it counts as epoch 0, so a
+    phase that only makes val worse is undone.
 
     Raises:
         TransferkitError: The run directory holds checkpoints of another training, or the loss is no longer finite.
@@ -61,7 +61,7 @@ def random_like(context: Context) -> Backbone:
     """The context's network with random weights."""
     given = context.backbone
     with torch.random.fork_rng():
-        # Not the seed itself: embedded weights were trained from what seed 0 gives.
+        # Not the seed itself: the embedded weights were trained from the initialisation of seed 0.
         torch.manual_seed(mixed(context.seed, 2))
         fresh = create_backbone(given.spec.name, None, given.spec.source, kwargs=given.spec.kwargs)
     fresh.preprocess = given.preprocess
@@ -70,7 +70,7 @@ def random_like(context: Context) -> Backbone:
 
 
 def class_weights(plan: Plan, data: ImageData) -> list[float] | None:
-    """Factors (K,) of the loss."""
+    """Class weights (K,) of the loss."""
     if plan.class_weights == "none":
         return None
     classes = np.arange(len(data.class_names))

@@ -1,4 +1,4 @@
-"""What every strategy returns."""
+"""The result of every strategy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from transferkit.models.transfer_model import TransferModel
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted model, and what was seen on the way. No strategy looks at test.
+    """A fitted model, with its validation results. No strategy uses test.
 
     Attributes:
         model: Ready to predict.
-        val: Probabilities (N_val, K) of the model as it was chosen, before anything of val was trained on.
-        trainable_parameters: How many parameters were trained.
-        stages: Per stage that was probed, its figures (`C`, `val_top1`, ...).
-        sweep: Per stage that was probed, one row a value of C.
-        history: One row an epoch of training: `phase`, `epoch` (counted from 1 in each phase), `lr`, `train_loss`,
+        val: Probabilities (N_val, K) of the selected model, before any refit that includes val.
+        trainable_parameters: Number of trained parameters.
+        stages: Per probed stage, its results (`C`, `val_top1`, ...).
+        sweep: Per probed stage, one row per value of C.
+        history: One row per epoch of training: `phase`, `epoch` (counted from 1 in each phase), `lr`, `train_loss`,
             `val_loss`, `val_top1`.
         details: Further entries of metrics.json, plain values.
     """

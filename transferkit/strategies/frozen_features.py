@@ -1,4 +1,4 @@
-"""What all strategies on frozen features have in common: which stages, and that the images are taken as they are."""
+"""Common parts of the strategies on frozen features: their stages, and that images are not augmented."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +12,15 @@ from transferkit.strategies.context import Context
 
 
 def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[str]:
-    """Return the feature stages that `patterns` name, in order; `top` is the last of them.
+    """Return the feature stages that match `patterns`, in order; `top` is the last stage.
 
     Args:
-        backbone: Whose stages.
+        backbone: The network.
         patterns: Names, `top`, or shell patterns; `fc*` may match none as long as another one does.
-        key: The configuration key to blame.
+        key: The configuration key, for messages.
 
     Raises:
-        TransferkitError: A name is no stage, or nothing matches.
+        TransferkitError: A name is unknown, or nothing matches.
     """
     names = [backbone.top if pattern == TOP else pattern for pattern in patterns]
     stages = match_stages(names, backbone.feature_stages, key)
@@ -32,10 +32,10 @@ def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[
 
 
 def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
-    """Return the stages that `strategy.probe.stages` names.
+    """Return the stages of `strategy.probe.stages`.
 
     Raises:
-        TransferkitError: There is no such stage, or there are several for a strategy that does not combine them.
+        TransferkitError: A stage is unknown, or there are several for a strategy on one stage.
     """
     patterns = strategy["probe"]["stages"]
     stages = named_stages(backbone, patterns, "strategy.probe.stages")
@@ -48,7 +48,7 @@ def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:
-    """Raise a `TransferkitError` if random augmentation is configured: features computed once cannot have any."""
+    """Raise a `TransferkitError` if augmentation is configured, which features computed once cannot have."""
     augment = settings.get("augment", {})
     changes = [name for name, given in augment.get("transforms", {}).items() if given is not None]
     if changes:

@@ -1,4 +1,4 @@
-"""Linear probes trained by gradient, for augmented images and data too large to keep features of."""
+"""Linear probes trained by gradient, for augmented images and for features too large to cache."""
 
 import copy
 import logging
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def fit_gradient_probe(context: Context) -> Fitted:
-    """Train the probes of all stages wanted on one forward pass a batch; keep the one that is best on val.
+    """Train the probes of all requested stages on one forward pass per batch; select the best on val.
 
-    A checkpoint is written after every epoch; when the run directory holds one, the training goes on from there.
+    A checkpoint is written after every epoch; if the run directory has one, the training resumes from it.
 
     Raises:
         TransferkitError: A setting cannot be used, or the run directory holds checkpoints of another training.
@@ -43,14 +43,14 @@ def fit_gradient_probe(context: Context) -> Fitted:
     with context.timer.step("fit"):
         phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
         batches = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed).data
-        # Not the best epoch: the objective is convex, more training is nearer to its minimum, and C regularises.
+        # The last epoch, not the best: the objective is convex, so more training is closer to its minimum.
         trained = fit_module(module, batches, run, folder, keep="last")
     for name in module.probes:
         row = module.best_row(name)
         log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])
     best, _ = module.best
     if len(module.probes) > 1:
-        log.info("Chosen on val: %s.", best)
+        log.info("Selected on val: %s.", best)
     model = module.model().requires_grad_(True)
     with context.timer.step("extract"):
         val = center_probabilities(model, data.val, context.extract)
@@ -66,15 +66,14 @@ def fit_gradient_probe(context: Context) -> Fitted:
 
 
 def _gradient(strategy: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the training; a list `strategy.probe.Cs` is for both solvers."""
+    """The settings of the training; a list `strategy.probe.Cs` applies to both solvers."""
     given, Cs = strategy["gradient"], strategy["probe"]["Cs"]
     return {**given, "Cs": list(given["Cs"] if isinstance(Cs, int) else Cs)}
 
 
 def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, Any]) -> ProbeModule:
     settings, strategy = context.settings, context.strategy
-    # Not the group's weight decay, which would come on top of the penalty that C stands for; nor its rate, which is of
-    # pretraining.
+    # Without the group's weight decay, which would add to the penalty of C, and its rate, which is for pretraining.
     optimizer = {key: value for key, value in settings["optimizer"].items() if key not in ("lr", "weight_decay")}
     optimizer["lr"] = gradient["lr"] * float(optimizer.get("lr_scale", 1.0))
     return ProbeModule(
@@ -92,7 +91,7 @@ def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, 
 
 
 def _recipe(context: Context) -> dict[str, Any]:
-    """All that decides the result, to be compared when a run is resumed."""
+    """Everything that determines the result, compared when a run is resumed."""
     settings = context.settings
     names = ("strategy", "augment", "optimizer", "schedule", "backbone", "dataset", "seed")
     trainer = {"batch_size": settings["trainer"]["batch_size"], "precision": run_place(settings)[1]}

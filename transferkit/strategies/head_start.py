@@ -1,4 +1,4 @@
-"""Where the head starts that finetuning trains: as a linear probe of the pretrained features, or at random."""
+"""The initial head of finetuning: a linear probe on the pretrained features, or random weights."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_
 log = logging.getLogger(__name__)
 
 HEAD_CS = tuple(np.logspace(-6, -2, 17))
-"""Values of C for the head that finetuning starts from. A head with less regularisation than that has no training loss
-left, and so no gradient, on a few hundred images."""
+"""Values of C for the initial head. With less regularisation a head on a few hundred images has almost no training
+loss, and therefore almost no gradient."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class HeadStart:
 
     Attributes:
         head: The fitted layer; None for random weights.
-        stages: The probe's figures by stage, as in `Fitted`.
-        sweep: One row a value of C by stage, as in `Fitted`.
+        stages: The probe's results by stage, as in `Fitted`.
+        sweep: One row per value of C by stage, as in `Fitted`.
     """
 
     head: nn.Linear | None = None
@@ -36,7 +36,7 @@ class HeadStart:
 
 
 def probed_head(context: Context, backbone: Backbone) -> HeadStart:
-    """The head that fits train best on frozen features of the top stage; C is chosen on val, which is not fitted."""
+    """The linear probe on frozen features of the top stage, fitted on train with C selected on val."""
     data, stage = context.data, backbone.top
     train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "avg"))
     with context.timer.step("fit"):

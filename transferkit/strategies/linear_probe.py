@@ -1,4 +1,4 @@
-"""One linear classifier on features: logistic regression whose C is chosen on val, and the layer that it becomes."""
+"""A linear classifier on features: logistic regression with C selected on val, and its linear layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from transferkit.probes.linear import LinearProbe
 
 
 def create_probe(settings: Mapping[str, Any], seed: int) -> LinearProbe:
-    """Return the probe that the node `probe` of a strategy describes; without a refit, which not every probe needs."""
+    """Return the probe described by the node `probe` of a strategy, without a refit."""
     Cs = settings["Cs"]
     return LinearProbe(Cs=Cs if isinstance(Cs, int) else tuple(Cs), random_state=seed, refit=False)
 
 
 def probe_path(probe: LinearProbe) -> list[dict[str, float]]:
-    """Return one row a value of C, as plain numbers."""
+    """Return one row per value of C, as plain numbers."""
     return [{key: float(value) for key, value in row.items()} for row in probe.path_]
 
 
 def chosen_row(probe: LinearProbe) -> dict[str, float]:
-    """Return the row of the value of C that was chosen."""
+    """Return the row of the selected C."""
     return next(row for row in probe_path(probe) if row["C"] == probe.C_)
 
 
 def probe_head(probe: LinearProbe, num_classes: int) -> nn.Linear:
-    """Return the linear layer that gives the probe's logits on raw features."""
+    """Return the linear layer with the probe's logits on raw features."""
     weight = torch.from_numpy(np.asarray(probe.coef_, dtype=np.float32))
     head = nn.Linear(weight.shape[1], num_classes)
     with torch.no_grad():

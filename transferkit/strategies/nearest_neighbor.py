@@ -1,4 +1,4 @@
-"""Nearest neighbours in the space of frozen features: stage, metric and k chosen on val, nothing trained."""
+"""Nearest neighbours in the space of frozen features, with stage, metric and k selected on val."""
 
 import logging
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def fit_neighbors(context: Context) -> Fitted:
-    """Choose stage, metric and k on val; the model's gallery are the features of train and val.
+    """Select stage, metric and k on val; the model's gallery holds the features of train and val.
 
-    Of equal ones (`ranking.rank`) the metric named first and the smaller k are taken.
+    Ties of `ranking.rank` go to the metric named first and the smaller k.
 
     Raises:
         TransferkitError: A setting cannot be used.
@@ -49,7 +49,7 @@ def fit_neighbors(context: Context) -> Fitted:
         )
         stage = best["stage"]
         log.info(
-            "Chosen on val: k = %d, %s, on %s; top-1 %.1f %%.",
+            "Selected on val: k = %d, %s, on %s; top-1 %.1f %%.",
             *(best["k"], best["metric"], stage, 100 * best["val_top1"]),
         )
         head = NeighborHead(
@@ -71,7 +71,7 @@ def fit_neighbors(context: Context) -> Fitted:
 def _try(
     context: Context, train: Features, val: Features, ks: list[int], names: Mapping[str, str]
 ) -> list[tuple[dict[str, Any], Probabilities]]:
-    """Search once for the largest k; return a row of figures and val's probabilities (N_val, K) for every k."""
+    """Search once for the largest k; return metrics and val probabilities (N_val, K) for every k."""
     data = context.data
     labels, num_classes = torch.from_numpy(data.train.labels), len(data.class_names)
     _, indices = nearest(val, train, ks[-1], names["metric"])

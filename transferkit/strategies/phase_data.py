@@ -1,4 +1,4 @@
-"""Train and val batches of a fit: computed once where they come again, else anew in every epoch."""
+"""Train and val batches of a fit: cached if every epoch has the same inputs, else computed in every epoch."""
 
 import logging
 import os
@@ -26,23 +26,31 @@ from transferkit.training.plan import Phase
 log = logging.getLogger(__name__)
 
 DISK_SHARE = 0.5
-"""Of the cache's size (`cache.max_gb`), and of the free disk, what the rows of one phase may take."""
+"""Maximum fraction of `cache.max_gb`, and of the free disk space, for the activations of one phase."""
 
 WRITTEN = 8_000_000
-"""Bytes that are written to see how fast the disk is."""
+"""Bytes that are written to measure the speed of the disk."""
 
 Splits = tuple[StoredInputs, StoredInputs]
 
 
+PLACES = {
+    "memory": "Caching %s activations in memory",
+    "disk": "Caching %s activations on disk",
+    "no": "Recomputing %s activations in every epoch",
+}
+"""The beginning of the line in the log, by where activations are cached."""
+
+
 @dataclass(frozen=True)
 class Batches:
-    """What a fit runs on.
+    """The data of a fit.
 
     Attributes:
         data: Train and val.
-        stage: The frozen stage whose output the batches hold; None where they hold images.
-        prefix: For metrics.json: where what leaves the frozen stages is kept (`cached`: memory, disk or no), its
-            `bytes`, and `why`.
+        stage: The frozen stage whose activations the batches hold; None if they hold images.
+        prefix: For metrics.json: where the activations of the frozen stages are cached (`cached`: memory, disk or no),
+            their `bytes`, and `why`.
     """
 
     data: TrainingData
@@ -64,17 +72,17 @@ def make_batches(
 
     Args:
         context: Its data, augmentation, and limits of memory.
-        backbone: The network, as it is when the phase begins.
-        phase: Says how many passes over the data an epoch makes.
-        batch_size: Images of a batch.
+        backbone: The network at the start of the phase.
+        phase: Determines the passes over the data per epoch.
+        batch_size: Images per batch.
         seed: Of order and augmentation.
-        prefix: Leading frozen stages, after which the inputs may be taken.
+        prefix: Leading frozen stages, whose activations may be cached.
         accumulate: Batches per optimizer step.
     """
     settings, data, preprocess = context.settings, context.data, backbone.preprocess
     passes = phase.passes(len(data.train), batch_size * accumulate)
     augment, views = create_augment(settings["augment"]["transforms"], preprocess), count_views(settings["augment"])
-    splits, storage, size = None, Storage("no", False, "images are augmented anew in every epoch"), 0
+    splits, storage, size = None, Storage("no", False, "every epoch has new augmented images"), 0
     if views is not None:
         reader = Reader(context, preprocess, augment, views, seed)
         reads = phase.epochs * (passes * len(data.train) + len(data.val))
@@ -101,26 +109,26 @@ def make_batches(
 def _after_frozen(
     context: Context, backbone: Backbone, prefix: Sequence[str], reader: Reader, views: int, reads: int
 ) -> tuple[Splits | None, Storage, int]:
-    """What leaves the frozen stages, where that is kept and why, and its bytes."""
+    """The activations of the frozen stages, where they are cached and why, and their bytes."""
     if not prefix:
         return None, Storage("no", False, "no leading stage is frozen, or images are mixed"), 0
     data, settings, as_loaded = context.data, context.settings, backbone.as_loaded(prefix[-1])
     if prefix[-1] == backbone.stage_names[-1] and views == 1:
-        # As for a probe, which may have left them in the cache.
+        # As for a probe, which may have cached them.
         rows = [context.extract(backbone, images, [prefix[-1]])[prefix[-1]] for images in (data.train, data.val)]
         train, val = (StoredInputs.of(r, s.labels) for r, s in zip(rows, (data.train, data.val), strict=True))
         return (train, val), Storage("memory", False, "pooled features"), sum(r.nbytes for r in rows)
     cut = CutRows(backbone, prefix[-1], *run_place(settings))
     measured = cut.measure()
     if measured is None:
-        return None, Storage("no", False, "several tensors leave the last frozen stage"), 0
+        return None, Storage("no", False, "the last frozen stage has several output tensors"), 0
     room, byte_seconds = _disk(reader.cache)
     work = Work(len(data.train) * views + len(data.val), reads, *measured, byte_seconds)
     storage = choose_storage(work, settings["cache"]["ram_gb"] * GIGABYTE, room, as_loaded)
     log.info(
-        "What leaves %s, frozen: %d x %.2f MB, %.3g ms to compute, %.3g ms to write; kept: %s (%s).",
-        *(prefix[-1], work.rows, work.row_bytes / 1e6, 1e3 * work.compute_seconds),
-        *(1e3 * work.row_bytes * byte_seconds, storage.cached, storage.why),
+        f"{PLACES[storage.cached]}: %d rows of %.3g kB, %.3g ms to compute and %.3g ms to write each (%s).",
+        *(prefix[-1], work.rows, work.row_bytes / 1e3, 1e3 * work.compute_seconds),
+        *(1e3 * work.row_bytes * byte_seconds, storage.why),
     )
     if storage.cached == "no":
         return None, storage, 0
@@ -137,12 +145,12 @@ def _images(context: Context, input_size: tuple[int, int], reader: Reader, views
     size = pixel_bytes(input_size, len(data.train) * views + len(data.val))
     if size > context.settings["cache"]["ram_gb"] * GIGABYTE:
         return None
-    log.info("Kept in memory (%.0f MB): the decoded images.", size / 1e6)
+    log.info("Caching decoded images in memory (%.0f MB).", size / 1e6)
     return reader.pixels(data.train, train=True), reader.pixels(data.val, train=False)
 
 
 def _disk(cache: FeatureCache | None) -> tuple[float | None, float]:
-    """Bytes that the cache may grow by, None without one; and seconds to write one to the disk."""
+    """Bytes that the cache may grow by (None without a cache), and seconds per byte to write."""
     if cache is None:
         return None, 0.0
     folder = next(path for path in (cache.root, *cache.root.parents) if path.is_dir())
@@ -154,5 +162,5 @@ def _disk(cache: FeatureCache | None) -> tuple[float | None, float]:
             file.flush()
             os.fsync(file.fileno())
             return room, (time.perf_counter() - start) / WRITTEN
-    except OSError:  # whoever writes there will say so
+    except OSError:  # reported when it is written
         return room, 0.0

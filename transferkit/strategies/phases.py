@@ -1,4 +1,4 @@
-"""The phases of a plan, one fit each; a phase that only does harm is undone, a finished one is not run again."""
+"""The phases of a plan, one fit each; a phase that only makes val worse is undone, a finished one is not repeated."""
 
 import logging
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class PhaseOutcome:
         trained: Its history, and the epoch whose weights the module has.
         val: Probabilities (N_val, K) with these weights.
         steps_per_epoch: Optimizer steps in one.
-        prefix: Where the outputs of the frozen stages were kept, for metrics.json.
+        prefix: Where the activations of the frozen stages were cached, for metrics.json.
     """
 
     trained: Trained
@@ -50,8 +50,8 @@ class Phases:
     """All phases, one after the other.
 
     Attributes:
-        val: Probabilities (N_val, K) of the module as it is after the last one.
-        history: One row an epoch, with its `phase`.
+        val: Probabilities (N_val, K) of the module after the last one.
+        history: One row per epoch, with its `phase`.
         figures: By phase, the entry in metrics.json.
     """
 
@@ -63,7 +63,7 @@ class Phases:
 def run_phases(module: FinetuneModule, context: Context) -> Phases:
     """Fit the phases of the module's plan; each starts from the best epoch on val of the one before.
 
-    The state before a phase counts as its epoch 0: it is taken up again if no epoch was better on val.
+    The state before a phase counts as its epoch 0, which is restored if no epoch was better on val.
     """
     val = center_probabilities(module.model.eval(), context.data.val, context.extract)
     history: list[Mapping[str, Any]] = []
@@ -78,7 +78,7 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
             if kept:
                 val = outcome.val
             else:
-                log.info("Phase %s: no epoch was better on val than the state before it, which is kept.", phase.name)
+                log.info("Phase %s: no epoch improved val; the weights before the phase are kept.", phase.name)
                 module.load_state_dict(before, strict=False)
             history += [{"phase": phase.name, **row} for row in outcome.trained.history]
             figures[phase.name] = _figures(module, outcome, kept)
@@ -86,7 +86,7 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
 
 
 def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOutcome:
-    """Fit the phase that the module has begun, or read what it came to if that was done before.
+    """Fit the phase that the module has begun, or read its result if it is finished.
 
     Args:
         module: Left with the weights of the best epoch.
@@ -98,7 +98,7 @@ def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOut
     run = train_settings(context, module.plan, phase.epochs)
     finished = CheckpointFiles(folder).newest().get("phase")
     if finished is not None:
-        log.info("Phase %s is done already.", phase.name)
+        log.info("Phase %s is finished already.", phase.name)
         return _read(fit_module(module, None, run, folder), finished)
     batches = phase_batches(module, context, number)
     steps, rates = batches.data.steps_per_epoch, scaled_rates(module)
@@ -117,7 +117,7 @@ def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOut
 def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batches:
     """Train and val batches of a phase, each phase in an order of its own."""
     plan = module.plan
-    mixes = plan.mixup or plan.cutmix  # images are mixed, not the outputs of a stage
+    mixes = plan.mixup or plan.cutmix  # images are mixed, not activations
     batches = make_batches(
         context,
         module.model.backbone,
@@ -132,7 +132,7 @@ def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batc
 
 
 def val_probabilities(module: FinetuneModule, val: Any, context: Context) -> Probabilities:
-    """Of the module as it is; computed from the inputs that are there, if they are."""
+    """Probabilities of the module on val, from cached inputs if available."""
     if not isinstance(val, StoredInputs):
         return center_probabilities(module.model.eval(), context.data.val, context.extract)
     device, precision = run_place(context.settings)
@@ -165,7 +165,7 @@ def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept: bool) -> dict[
 
 
 def _write(outcome: PhaseOutcome, folder: Path) -> None:
-    """Keep what is needed to skip the phase; its weights and its history are in the checkpoint."""
+    """Store what is needed to skip the phase; its weights and history are in the checkpoint."""
     seen = {"steps_per_epoch": outcome.steps_per_epoch, "prefix": dict(outcome.prefix)}
     CheckpointFiles(folder).write({"phase": {"val": torch.from_numpy(outcome.val), **seen}})
 

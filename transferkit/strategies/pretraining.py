@@ -1,4 +1,4 @@
-"""Pretraining: a backbone and a linear head trained from where they are, as a plan of a single phase."""
+"""Pretraining: a backbone and a linear head trained from their present weights, as a plan with a single phase."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Pretrained:
 
     Attributes:
         model: With the weights of the best epoch, in eval mode, on the CPU.
-        history: One row an epoch: `epoch`, `lr`, `train_loss`, `val_loss`, `val_top1`.
+        history: One row per epoch: `epoch`, `lr`, `train_loss`, `val_loss`, `val_top1`.
         best_epoch: Counted from 1: the one with the highest top-1 accuracy on val.
     """
 
@@ -49,12 +49,12 @@ def pretrain_plan(settings: Mapping[str, Any]) -> Plan:
 def pretrain(context: Context) -> Pretrained:
     """Train all weights of the backbone up to its top stage, and a linear head on the pooled features.
 
-    A checkpoint is written after every epoch; when the run directory holds one, the training goes on from there, with
-    the same result as if it had not stopped.
+    A checkpoint is written after every epoch; if the run directory has one, the training resumes from it, with the
+    same result as without the interruption.
 
     Args:
-        context: Its backbone is trained in place; random weights are expected. The best epoch is chosen on val; test
-            is not looked at.
+        context: Its backbone is trained in place; random weights are expected. The best epoch is selected on val; test
+            is not used.
 
     Raises:
         TransferkitError: The settings cannot be used, or the run directory holds checkpoints of other ones, or the loss

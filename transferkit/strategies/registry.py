@@ -1,4 +1,4 @@
-"""The function that fits a strategy: decided by the node that its YAML has."""
+"""The registry of strategies: the node in a strategy's YAML determines the function that fits it."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -48,7 +48,7 @@ def fit_strategy(context: Context) -> Fitted:
     """Fit the strategy `context.strategy`.
 
     Raises:
-        TransferkitError: It is of no known kind.
+        TransferkitError: Its kind is unknown.
     """
     strategy = context.strategy
     for node, (module, function) in KINDS.items():
@@ -56,6 +56,6 @@ def fit_strategy(context: Context) -> Fitted:
             fitted: Fitted = getattr(import_module(module), function)(replace(context, fit=fit_strategy))
             return fitted
     raise TransferkitError(
-        f"strategy={strategy['name']} has none of {', '.join(KINDS)}, so nothing says what is to be fitted: "
+        f"strategy={strategy['name']} has none of {', '.join(KINDS)}, so its kind is unknown: "
         "see conf/strategy/linear_probe.yaml."
     )

@@ -1,4 +1,4 @@
-"""Read the images of a split, as they are or in fixed random views, to keep what is computed from them."""
+"""Reading the images of a split, unchanged or in fixed random views, to cache the results computed from them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,9 +30,9 @@ class Reader:
 
     Args:
         context: Its configuration.
-        preprocess: From an image to what the network takes.
-        augment: Random changes, for training images.
-        views: How many of each training image.
+        preprocess: From an image to the network's input.
+        augment: Augmentation of training images.
+        views: Fixed views per training image.
         seed: Of the augmentation.
     """
 
@@ -50,7 +50,7 @@ class Reader:
         self._keep_pixels = keeps_pixels(settings)
 
     def rows(self, images: ImageSet, cut: CutRows, on_disk: bool, in_memory: bool, train: bool) -> StoredInputs:
-        """What leaves a frozen stage."""
+        """The activations of a frozen stage."""
         random = train and self._augment is not None
         more: dict[str, Any] = {"augment": self._changes, "seed": self._seed} if random else {}
         entry = self.cache.entry(cut.description(**more), "activations") if on_disk and self.cache else None

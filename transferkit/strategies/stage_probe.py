@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features: of one stage (linear_probe), or of several, the best by val (stage_probe)."""
+"""Linear classifiers on frozen features: of one stage (linear_probe), or of several, the best on val (stage_probe)."""
 
 import logging
 from typing import Any
@@ -33,10 +33,10 @@ def fit_probes(context: Context) -> Fitted:
 
 
 def fit_exact_probes(context: Context) -> Fitted:
-    """Fit a probe to every stage wanted, or one to all together; keep the one that is best on val.
+    """Fit a probe on every requested stage, or one on all together; select the best on val.
 
-    One extraction serves all of them. Only the probe that is kept is fitted once more, to train and val together, and
-    the model's backbone ends with the last stage that it needs.
+    One extraction serves all of them. Only the selected probe is refitted on train and val together, and the model's
+    backbone ends with the last stage that it needs.
 
     Raises:
         TransferkitError: A setting cannot be used.
@@ -56,7 +56,7 @@ def fit_exact_probes(context: Context) -> Fitted:
             log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, probe.C_, 100 * figures[name]["val_top1"])
         best = best_stage(figures)
         if len(choices) > 1:
-            log.info("Chosen on val: %s.", best)
+            log.info("Selected on val: %s.", best)
         taken, probe = best.split("+"), probes[best]
         probe.continue_fit(join_stages(train, taken), data.train.labels, join_stages(val, taken), data.val.labels)
         head = probe_head(probe, len(data.class_names))

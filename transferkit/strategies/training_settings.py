@@ -1,4 +1,4 @@
-"""How the configuration says that networks are trained, and what a checkpoint has to agree with to be resumed."""
+"""Training settings from the configuration, and the recipe that a resumed checkpoint must match."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
 
 
 def plan_recipe(context: Context, plan: Plan) -> dict[str, Any]:
-    """Return everything that decides the result of a plan, to be compared when a run is resumed."""
+    """Return everything that determines the result of a plan, compared when a run is resumed."""
     settings = context.settings
     groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "seed")}
     return {"strategy": plan.to_mapping(), **groups, "trainer": {"precision": run_place(settings)[1]}}

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 Fit = Callable[[Context], Fitted]
 
 MOST_SHARE = 0.6
-"""A longer trial than this would be the full fit itself."""
+"""Longest trial; a longer one would be the full fit itself."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ def run_trials(
     share: float,
     fit: Fit,
 ) -> list[Trial]:
-    """Try strategies for a short time; if the best two are then too close to tell, try these for twice as long.
+    """Run short trials of strategies; if the best two are within a standard error, repeat these at twice the length.
 
     Args:
-        context: Of the whole; trials are kept in `run_dir/trials`, where an interrupted one goes on.
+        context: Of strategy=auto; trials are stored in `run_dir/trials`, from where an interrupted one resumes.
         strategies: The content of each strategy's YAML by name; at least two.
         budget: Bounds the second round.
         share: Of the epochs and steps in the first round.
-        fit: What fits a strategy.
+        fit: Fits a strategy.
 
     Returns:
         All trials in the order they ran.
@@ -76,14 +76,14 @@ def winner(trials: Sequence[Trial]) -> str:
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """The best first (`ranking.rank`); of equal ones the first stays first."""
+    """The best first (`ranking.rank`); ties keep their order."""
     return sorted(trials, key=lambda trial: rank(trial.val_top1, trial.val_nll), reverse=True)
 
 
 def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fit) -> Trial:
-    """Fit a shortened strategy in a folder of its own, and measure it on val."""
+    """Fit a shortened strategy in its own folder, and evaluate it on val."""
     name = str(strategy["name"])
-    log.info("Trial of %s, with %.0f %% of its epochs and steps.", name, 100 * share)
+    log.info("Trial of %s with %.0f %% of its epochs and steps.", name, 100 * share)
     folder = context.run_dir / "trials" / f"{name}_{share:g}"
     fitted = fit(context.with_strategy(shortened(strategy, share), folder))
     figures = compute_metrics(fitted.val, context.data.val.labels)
@@ -93,7 +93,7 @@ def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fi
 
 
 def shortened(strategy: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """The same strategy with a share of the epochs and steps of each phase, one epoch at least."""
+    """The strategy with a fraction of the epochs and steps of each phase, at least one epoch."""
     short: dict[str, Any] = copy.deepcopy(dict(strategy))
     for phase in short["phases"].values():
         if phase:
