@@ -1,4 +1,4 @@
-"""What was read of a file can leave the memory of the process."""
+"""Pages read from a file can be released from the memory of the process."""
 
 import sys
 from pathlib import Path

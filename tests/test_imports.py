@@ -1,4 +1,4 @@
-"""What may be imported when, and by whom."""
+"""The order of imports between packages, and which imports are deferred."""
 
 import ast
 import re

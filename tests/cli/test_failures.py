@@ -1,4 +1,4 @@
-"""What the machine refuses ends in one message; what only a programmer can explain does not."""
+"""Failures of the machine end in one message; errors of the program do not."""
 
 import errno
 import os

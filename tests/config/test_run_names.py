@@ -1,4 +1,4 @@
-"""What runs are called: by the folder's name, as a safe part of a path."""
+"""Names of runs: by the folder's name, as a safe part of a path."""
 
 from pathlib import Path
 from typing import Any

@@ -23,7 +23,7 @@ NEEDED = {
     "backbone=timm": ["backbone.name=convnext_tiny"],
     "backbone=torchvision": ["backbone.name=regnet_y_400mf"],
 }
-"""What a choice cannot do without."""
+"""Keys that a choice requires."""
 
 HOSTILE: list[Any] = [float("nan"), float("inf"), -1, 1e30, 10**12, "text", [1], [], {"a": 1}, {}, None, True, ""]
 

@@ -1,4 +1,4 @@
-"""What several tests do to the files of an entry."""
+"""Damage to the files of an entry, for several tests."""
 
 from pathlib import Path
 

@@ -76,7 +76,7 @@ def go(process: "subprocess.Popen[str]") -> None:
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[dict[str, int], str]:
-    """What it did, and its log."""
+    """Its counts, and its log."""
     out, log = process.communicate(timeout=120)
     assert process.returncode == 0, log
     return json.loads(out), log

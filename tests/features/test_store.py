@@ -1,4 +1,4 @@
-"""What is written is read, whatever happens to the files meanwhile: never a wrong row."""
+"""Written rows are read back, whatever happens to the files meanwhile: never a wrong row."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What is in a cache is listed and removed, whatever kind it is, and nothing else."""
+"""Entries of every kind are listed and removed, and nothing else."""
 
 import json
 import os

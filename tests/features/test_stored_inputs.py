@@ -45,7 +45,7 @@ class Reading:
 
 
 def state(backbone: Backbone, stage: str) -> Tensor:
-    """What plain torch computes."""
+    """The same computed by plain torch."""
     with torch.no_grad():
         return feature(backbone.eval().forward_stages(backbone.preprocess.normalize(IMAGES), [stage])[stage])
 

@@ -1,4 +1,4 @@
-"""What is frozen is computed once: counted, never timed."""
+"""Frozen stages are computed once: counted, never timed."""
 
 from collections import Counter
 from pathlib import Path
