@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,19 @@ def test_half_of_the_images_are_dark_on_light_and_scans_are_smooth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "least"),
-    [("images", 9, 10), ("classes", 1, 2), ("size", 7, 8), ("size", 32.5, 8), ("seed", -1, 0), ("classes", True, 2)],
+    ("key", "value", "told"),
+    [
+        ("images", 9, "images=9 must be a whole number of at least 10"),
+        ("classes", 1, "classes=1 must be a whole number from 2 to"),
+        ("size", 7, "size=7 must be a whole number from 8 to"),
+        ("size", 32.5, "size=32.5 must be a whole number from 8 to"),
+        ("seed", -1, "seed=-1 must be a whole number from 0 to"),
+        ("classes", True, "classes=true must be a whole number from 2 to"),
+    ],
 )
-def test_values_that_cannot_be_used(key: str, value: Any, least: int) -> None:
-    with pytest.raises(TransferkitError, match=rf"dataset\.{key}={value} must be a whole number of at least"):
-        load({**SMALL, key: value}, 0)
+def test_values_that_cannot_be_used(key: str, value: Any, told: str) -> None:
+    with pytest.raises(TransferkitError, match=rf"dataset\.{re.escape(told)}"):
+        load_data({**SMALL, key: value}, 0)
 
 
 def test_few_shot_samples_are_cut_by_the_run() -> None:
