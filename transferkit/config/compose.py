@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transferkit.config.choice_files import choices
 from transferkit.config.choice_files import config_dir as config_dir
+from transferkit.config.explain import explain
 from transferkit.config.run_names import register
 from transferkit.config.wording import no_such_choice
 from transferkit.errors import TransferkitError
@@ -37,7 +38,7 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
     except (HydraException, OmegaConfBaseException) as error:
         if name not in choices("strategy"):
             raise TransferkitError(no_such_choice("strategy", name, choices("strategy"))) from error
-        raise TransferkitError(f"strategy={name}: {error}") from error
+        raise TransferkitError(f"strategy={name}: {explain(error)}") from error
     from transferkit.config.schema import check_config  # pydantic, which --help does without
 
     assert isinstance(settings, dict)

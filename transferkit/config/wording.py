@@ -22,7 +22,7 @@ def no_such_key(key: str, siblings: Sequence[str], everywhere: Sequence[str] = (
     """
     place, _, name = key.rpartition(".")
     near = [f"{place}.{close}" if place else close for close in close_matches(name, siblings)]
-    others = [other for other in everywhere if other != key]
+    others = [other for other in everywhere if other != key and not key.startswith(f"{other}.")]
     near = near or [other for other in others if other.rpartition(".")[2] == name]
     near = near or close_matches(key, others, cutoff=0.8)
     hint = f" Did you mean {' or '.join(near[:4])}?" if near else ""
