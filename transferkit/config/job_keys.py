@@ -29,6 +29,12 @@ class Cache(Node):
     max_gb: float = Field(20, gt=0, le=1e6)
 
 
+class Extract(Node):
+    """The node `extract`."""
+
+    shard: Annotated[str, Field(pattern=r"^[0-9]{1,3}/[0-9]{1,3}$", description="i/n, such as 1/4")] | None = None
+
+
 def _key(value: Any) -> Any:
     if isinstance(value, float):  # a key such as 12e4
         raise TransferkitError("cache.clear reads as a number; in quotes it is a key: cache.clear=\"'12e4'\".")
@@ -42,7 +48,7 @@ class CacheToClear(Cache):
         Annotated[
             str,
             BeforeValidator(_key),
-            Field(min_length=1, max_length=128, description="all, unused, or the beginning of a key"),
+            Field(min_length=1, max_length=128, description="all, unused, old, or the beginning of a key"),
         ]
         | None
     ) = None

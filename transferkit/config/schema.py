@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone
 from transferkit.config.dataset_keys import DATASETS
-from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Logger, Protocol, Trainer
+from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Trainer
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Node, Path, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
@@ -26,6 +26,7 @@ class Job(Node):
     run: Path | None = None
     runs: Path | list[Path] | None = None
     images: Path | list[Path] | None = None
+    extract: Extract = Extract()
 
 
 ONE_MODEL: dict[str, type[Node]] = {
