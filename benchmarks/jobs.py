@@ -55,7 +55,7 @@ def job(folder: Path, cache: Path) -> None:
 
 
 def run(folder: Path, cache: Path, count: int, kill: bool = False) -> list[dict[str, float]]:
-    """What each of so many jobs did; one is killed when a fifth of the rows is there."""
+    """Counts and times of each of so many jobs; one is killed when a fifth of the rows is there."""
     command = [sys.executable, "-m", "benchmarks.jobs", "--job", str(folder), str(cache)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE

@@ -1,4 +1,4 @@
-"""What leaves a frozen stage, or the decoded images: computed once for each view, in memory or in the store."""
+"""Activations of a frozen stage, or decoded images: computed once for each view, in memory or in the store."""
 
 from collections.abc import Callable, Mapping
 
@@ -55,7 +55,7 @@ def store_rows(
         }
 
     rows = entry or MemoryRows()
-    job = Job({ROWS: rows}, source, lambda _: rows_of, batch_size, "Computing what is frozen", pixels, None, progress)
+    job = Job({ROWS: rows}, source, lambda _: rows_of, batch_size, "Computing activations", pixels, None, progress)
     ids = fill(job, Counts())
     shape = views, len(labels)
     if isinstance(rows, MemoryRows):

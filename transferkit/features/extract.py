@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ExtractionStats:
-    """What an extraction did, counted.
+    """Counts of an extraction.
 
     Attributes:
         images: Asked for.
@@ -52,7 +52,7 @@ class ExtractionStats:
 
 @dataclass(frozen=True)
 class ShareStats:
-    """What one of several jobs did.
+    """Counts of one of several jobs.
 
     Attributes:
         images: Distinct ones, of all shares.

@@ -44,7 +44,7 @@ Compute = Callable[[Batch, Mapping[str, Places]], Mapping[str, Rows]]
 
 @dataclass
 class Job:
-    """What is to be filled, and from what.
+    """Rows to be filled, and the images that they are computed from.
 
     Attributes:
         rows: Each kind of rows, by name; where what takes most to compute is last.
@@ -69,7 +69,7 @@ class Job:
 
 @dataclass
 class Counts:
-    """What was done.
+    """Counts of the work.
 
     Attributes:
         loaded: Images decoded.

@@ -36,7 +36,7 @@ class FrozenStages:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, stages: Sequence[str]) -> dict[str, State]:
-        """What leaves stages (in order), without a gradient.
+        """The outputs of stages (in order), without a gradient.
 
         Args:
             images: (N, 3, H, W), preprocessed; or uint8, resized and cropped only.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WORTH_KEEPING = 4.0
-"""What fits in memory also goes to disk, for other runs, if computing takes so many times as long as writing."""
+"""Rows that fit in memory also go to disk, for other runs, if computing takes so many times as long as writing."""
 
 
 def pixel_bytes(input_size: tuple[int, int], images: int) -> int:
@@ -13,7 +13,7 @@ def pixel_bytes(input_size: tuple[int, int], images: int) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What one phase needs, measured on a few images.
+    """The work of one phase, measured on a few images.
 
     Attributes:
         rows: Different ones, of train and val.
@@ -37,7 +37,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Storage:
-    """What is decided.
+    """The decision.
 
     Attributes:
         cached: "memory", "disk", or "no": computed anew in every epoch.

@@ -32,7 +32,7 @@ _SETTLED = 100_000_000
 
 @dataclass(frozen=True)
 class Shard:
-    """What a shard holds.
+    """The content of a shard.
 
     Attributes:
         ids: Of the rows, sorted.
@@ -68,7 +68,7 @@ class Shard:
 
 @dataclass
 class _Verified:
-    """What this process knows of a file of rows that did not change since: which blocks are intact."""
+    """Which blocks were found intact in a file of rows that did not change since."""
 
     mark: tuple[int, int, int]
     intact: dict[tuple[int, int, int], bool]
@@ -88,7 +88,7 @@ def index_path(folder: Path, shard: int) -> Path:
 
 
 def read_shard(folder: Path, shard: int) -> Shard:
-    """What is intact of a shard. Rows that this process verified before are not read again.
+    """Read the intact part of a shard. Rows that this process verified before are not read again.
 
     Raises:
         OSError: It cannot be read; a missing file is no error but holds nothing.
@@ -218,7 +218,7 @@ def _intact_rows(path: Path, blocks: Sequence[Block]) -> list[bool]:
 
 
 def _mark(state: os.stat_result) -> tuple[int, int, int]:
-    """What differs once a file was replaced or written to."""
+    """Inode, size and time stamp, which differ once a file was replaced or written to."""
     return state.st_ino, state.st_size, state.st_mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""What leaves a frozen stage, as rows: how to compute it, what it takes, and all that determines it."""
+"""Activations of a frozen stage, as rows: computing them, their cost, and all that determines them."""
 
 import time
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class CutRows:
         return {**common[self.stage], "rows": layout, **more}
 
     def state(self, inputs: Tensor) -> State:
-        """What leaves the stage, for inputs (n, 3, H, W), preprocessed or uint8."""
+        """The output of the stage for inputs (n, 3, H, W), preprocessed or uint8."""
         state = self._network(inputs, [self.stage])[self.stage]
         return pool_features(feature(state).float()) if self._pooled else state
 

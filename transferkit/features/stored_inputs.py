@@ -87,7 +87,7 @@ def pack(state: Tensor, precision: str) -> Rows:
 
 
 def unpack(rows: Rows, precision: str) -> Tensor:
-    """What `pack` was given."""
+    """The inverse of `pack`."""
     tensor = torch.from_numpy(rows)
     tensor = tensor.view(torch.bfloat16) if precision == "bf16" else tensor
     return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
