@@ -69,7 +69,7 @@ def _weights(backbone: Backbone, count: int) -> list[tuple[str, str]]:
 
 
 def _mark(tensor: torch.Tensor) -> tuple[object, ...]:
-    """A fingerprint that differs once a tensor was replaced or changed, by `.data` too; a tenth of the cost of a hash."""
+    """A fingerprint that differs once a tensor was replaced or changed, by `.data` too; a tenth as costly as a hash."""
     version = None if tensor.is_inference() else tensor._version
     words = tensor.detach().contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
     return tensor.data_ptr(), version, tensor.dtype, tuple(tensor.shape), int(words.sum(dtype=torch.int64))
