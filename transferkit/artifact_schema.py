@@ -1,4 +1,4 @@
-"""What `model.json` may say: every key, its type and its range."""
+"""The schema of `model.json`: every key, its type and its range."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ MAX_CLASSES = 1_000_000
 
 
 def _class_name(value: Any) -> str:
-    # Not pydantic's str, which refuses the names of folders that are no UTF-8 (Python's surrogate escapes).
+    # Not pydantic's str, which refuses folder names that are not UTF-8 (Python's surrogate escapes).
     if not isinstance(value, str) or len(value) > 1000:
         raise ValueError("a class name is text of at most 1,000 characters")
     return value
@@ -65,7 +65,7 @@ class NeighborsPart(_Part):
     @model_validator(mode="after")
     def _enough_rows(self) -> "NeighborsPart":
         if self.k > self.rows:
-            raise ValueError(f"k={self.k} neighbours cannot be had of {self.rows} rows")
+            raise ValueError(f"k={self.k} is more than the {self.rows} rows")
         return self
 
 
@@ -115,17 +115,17 @@ class ModelDescription(BaseModel):
         if len(self.class_names) != self.head.num_classes:
             raise ValueError(f"{len(self.class_names)} class names for a head of {self.head.num_classes} classes")
         if len(set(self.class_names)) < len(self.class_names):
-            raise ValueError("a class name stands there twice")
+            raise ValueError("a class name occurs twice")
         if self.format >= 2 and (self.weights_sha256 is None or self.metadata_sha256 is None):
             raise ValueError("weights_sha256 or metadata_sha256 is missing")
         return self
 
 
 def check_kwargs_size(kwargs: Any) -> None:
-    """Refuse keyword arguments of a network that no real one has: a huge number, or very many of them.
+    """Refuse keyword arguments that no real network has: a huge number, or very many of them.
 
     Raises:
-        ValueError: Saying which.
+        ValueError: Naming them.
     """
     waiting, count = [kwargs], 0
     while waiting:

@@ -1,4 +1,4 @@
-"""The one rule by which candidates are ranked on validation images: accuracy, then loss, then the deeper stage."""
+"""Ranking of candidates on validation images: accuracy, then loss, then the deeper stage."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,14 @@ def rank(top1: float, nll: float, depth: int = 0) -> tuple[float, float, int]:
 
     Args:
         top1: Accuracy on validation images.
-        nll: Negative log-likelihood there, in nats; of equal accuracies the lower one wins.
-        depth: Place of the stage in the network; of candidates equal in both the deeper one wins, whose features are
-            closer to what the network was trained for.
+        nll: Negative log-likelihood there, in nats; lower is better at equal accuracy.
+        depth: Index of the stage in the network; deeper is better if both are equal.
     """
     return round(top1, _DIGITS), -nll, depth
 
 
 def row_rank(row: Mapping[str, Any]) -> tuple[float, float, int]:
-    """Return `rank` of a row of figures with `val_top1` and `val_nll`."""
+    """Return `rank` of a row with `val_top1` and `val_nll`."""
     return rank(row["val_top1"], row["val_nll"])
 
 
@@ -28,7 +27,7 @@ def best_stage(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the stage that ranks first.
 
     Args:
-        rows: Figures by stage, `val_top1` and `val_nll`, from the first stage to the deepest.
+        rows: Results by stage, `val_top1` and `val_nll`, from the first stage to the deepest.
     """
     depths = {stage: depth for depth, stage in enumerate(rows)}
     return max(rows, key=lambda stage: rank(rows[stage]["val_top1"], rows[stage]["val_nll"], depths[stage]))

@@ -1,7 +1,7 @@
 """The header of a .safetensors file: names, types and shapes of its tensors, checked before anything is allocated.
 
-The safetensors library checks the same when it opens a file, but allocates what the header asks for on loading, and
-says little about what is wrong.
+The safetensors library checks the same when it opens a file, but allocates the size given in the header on loading,
+and its messages are not specific.
 """
 
 import math
@@ -56,7 +56,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _span(path: Path, name: str, entry: object) -> tuple[int, int]:
-    """Where the bytes of a tensor begin and end."""
+    """The byte range of a tensor."""
     if isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}:
         kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         numbers = [*shape, *offsets] if isinstance(shape, list) and isinstance(offsets, list) else [None]

@@ -1,4 +1,4 @@
-"""Common parts of the tests of backbones: an original network without the cost of its initialisation, and how to compare."""
+"""Common parts of the tests of backbones: an original network without its slow initialisation, and comparisons."""
 
 from typing import Any
 

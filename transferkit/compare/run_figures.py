@@ -1,4 +1,4 @@
-"""What of a run's `metrics.json` a comparison uses, with its types and ranges."""
+"""The entries of a run's `metrics.json` that a comparison uses, with types and ranges."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

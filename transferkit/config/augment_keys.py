@@ -1,6 +1,6 @@
-"""The keys of the group `augment`: torchvision's transforms of images by name, with what each takes.
+"""The keys of the group `augment`: torchvision's transforms of images by name, with their arguments.
 
-A transform's arguments are called as torchvision calls them; what is not given is left to torchvision.
+Arguments have torchvision's names, and by default torchvision's values.
 """
 
 from typing import Annotated, Literal, Self
@@ -160,7 +160,7 @@ class TrivialAugment(Node):
 
 
 class Transforms(Node):
-    """The node `transforms`: null leaves one out. They are applied in the order given."""
+    """The node `transforms`, applied in the order given; null disables one."""
 
     random_resized_crop: ResizedCrop | None = None
     random_crop: Crop | None = None

@@ -13,7 +13,7 @@ Std = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Inputs(Node):
-    """What replaces the preprocessing that the weights define."""
+    """Overrides of the preprocessing that the weights define."""
 
     mean: Mean | Annotated[list[Mean], Field(min_length=3, max_length=3)] | None = None
     std: Std | Annotated[list[Std], Field(min_length=3, max_length=3)] | None = None
@@ -23,7 +23,7 @@ class Inputs(Node):
 
 
 class Resize(Node):
-    """What a fitted model's preprocessing has besides."""
+    """Additional keys of a fitted model's preprocessing."""
 
     resize_size: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2)]
 

@@ -1,4 +1,4 @@
-"""Where the files of the configuration lie, and which choices each group has. Without Hydra, for a quick --help."""
+"""The configuration files and the choices of each group, found without Hydra, for a fast --help."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ GROUPS = (
     *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
     "experiment",
 )
-"""In the order in which people think of them."""
+"""The groups, in the order of --help."""
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -18,5 +18,5 @@ def config_dir() -> Path:
 
 
 def choices(group: str) -> list[str]:
-    """Return the names that a group can be set to, in alphabetical order; empty where there is no such group."""
+    """Return the choices of a group in alphabetical order; empty for an unknown group."""
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml")) if group in GROUPS else []

@@ -1,4 +1,4 @@
-"""Where the configuration groups lie, and one of their strategies composed outside of a command line."""
+"""Composing the configuration of a strategy outside of a command line."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
         overrides: As on the command line: "strategy.phases.tail.epochs=3", "optimizer=sgd".
 
     Raises:
-        TransferkitError: There is none of that name, or the overrides do not fit.
+        TransferkitError: The strategy is unknown, or an override is wrong.
     """
     try:
         with own_hydra():
@@ -47,7 +47,7 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Hydra with our groups; inside a running Hydra application that one is put aside meanwhile."""
+    """Hydra with transferkit's groups; the state of a running Hydra application is restored afterwards."""
     current = GlobalHydra.instance()
     outer = current.hydra
     current.clear()

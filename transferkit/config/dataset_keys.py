@@ -15,7 +15,7 @@ MOST_PIXELS = 20_000_000_000
 
 
 class Dataset(Node):
-    """What every kind of data set has."""
+    """Keys of every kind of data set."""
 
     kind: str
     name: Text | None = None
@@ -76,7 +76,7 @@ class Torchvision(Dataset):
 
 
 class Generated(Dataset):
-    """What the kinds that draw their images have."""
+    """Keys of the generated data sets."""
 
     images: int = Field(5000, ge=2, le=10_000_000)
     classes: int = Field(50, ge=2, le=100_000)

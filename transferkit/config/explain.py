@@ -1,6 +1,6 @@
-"""Hydra's messages about a command line that it cannot compose, in words that say what to type.
+"""Plain messages for command lines that Hydra cannot compose.
 
-Imported at every start: only what is light.
+Imported at every start, so without heavy imports.
 """
 
 import re
@@ -24,7 +24,7 @@ def explain(error: Exception, arguments: Sequence[str] | None = None) -> str:
     """Return the message for a mistake on the command line, without Hydra's internals.
 
     Args:
-        error: What Hydra or OmegaConf raised.
+        error: Raised by Hydra or OmegaConf.
         arguments: Of the command line; by default those of this process.
     """
     missing = re.search(r"Missing mandatory value: (\S+)", str(error))

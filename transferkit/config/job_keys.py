@@ -1,4 +1,4 @@
-"""The keys of the groups that say how a job is run: trainer, cache, task, logger, protocol."""
+"""The keys of the groups trainer, task, logger and protocol, and of the node cache."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,6 +1,6 @@
-"""Mistakes in the configuration in words: the key as it is typed, the value, and what it may be.
+"""Messages about mistakes in the configuration: the key as typed, the value, and the valid values.
 
-What a value may be is read from the JSON schema that pydantic makes of a model, so that a rule stands once.
+Valid values are read from the JSON schema that pydantic generates for a model, so that each rule is defined once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ def explain(
     """Return a sentence for each key that is wrong.
 
     Args:
-        error: What pydantic found.
-        model: What it was checked against.
-        given: What was checked.
-        where: The key of that: "trainer"; empty for the top level.
-        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+        error: The errors of pydantic.
+        model: The schema.
+        given: The content that was checked.
+        where: Its key: "trainer"; empty for the top level.
+        everywhere: All keys of the configuration, to recognise a misplaced one.
     """
     schema = _json_schema(model)
     said: dict[str, str] = {}
@@ -54,7 +54,7 @@ def _json_schema(model: type[BaseModel]) -> Schema:
 
 
 def _at(location: Sequence[int | str], given: Any) -> tuple[list[str], Any]:
-    """Return the keys that lead to what is wrong, and the value; pydantic's labels of unions' branches left out."""
+    """Return the path of keys to the wrong value, without pydantic's labels of union branches, and the value."""
     path: list[str] = []
     value = given
     for part in location:
@@ -87,7 +87,7 @@ def _keys(schema: Schema, path: Sequence[str]) -> list[str]:
 
 
 def _node(root: Schema, path: Sequence[str]) -> Schema:
-    """Return the schema of what lies at `path`."""
+    """Return the schema of the value at `path`."""
     node = root
     for part in path:
         for branch in _branches(node, root):
@@ -112,7 +112,7 @@ def _branches(node: Schema, root: Schema) -> list[Schema]:
 
 
 def words(node: Schema, root: Schema) -> str:
-    """Return what a value may be, in words: "auto, or a whole number from 0 to 256"."""
+    """Return the valid values in words: "auto, or a whole number from 0 to 256"."""
     if "description" in node and "properties" not in node:
         return str(node["description"])
     alternatives = list(dict.fromkeys(_one(branch, root) for branch in _branches(node, root)))

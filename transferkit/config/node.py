@@ -1,7 +1,7 @@
-"""The base of every node of the configuration, and the kinds of values that several nodes have.
+"""The base class of the configuration's nodes, and common types of values.
 
 pydantic checks types, ranges and unknown keys; its own messages name neither the key as it is typed nor the range, so
-`mistakes` writes them anew. OmegaConf's structured configurations were weighed: they know no ranges and no unions.
+`mistakes` rewrites them. OmegaConf's structured configurations were considered: they support neither ranges nor unions.
 """
 
 import os
@@ -14,7 +14,7 @@ BIGGEST_SEED = 2**32 - 1
 
 
 class Node(BaseModel):
-    """A mapping with known keys only. Values are taken as they are: "3" is no number, 1 is not true, nan is nothing."""
+    """A mapping with known keys only. Values are not converted: "3" is not a number, 1 is not true; nan is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=())
 

@@ -1,4 +1,4 @@
-"""The keys of the group `optimizer`. What is null is left to torch."""
+"""The keys of the group `optimizer`. For null, torch's default is used."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Node):
-    """What every optimizer has."""
+    """Keys of every optimizer."""
 
     lr: Rate | None = None
     lr_scale: float = Field(1.0, gt=0, le=10_000)
@@ -29,7 +29,7 @@ class Sgd(Optimizer):
 
 
 class Adaptive(Optimizer):
-    """What the optimizers of Adam's family have."""
+    """Keys of Adam and its variants."""
 
     betas: Annotated[list[Decay], Field(min_length=2, max_length=2)] | None = None
     eps: float | None = Field(None, gt=0, le=1)

@@ -1,6 +1,6 @@
-"""How runs are called: the data set by its folder where it has no name, and names as parts of a path.
+"""Names of runs: the folder of a data set without a name, and names as parts of a path.
 
-Imported at every start: only what is light.
+Imported at every start, so without heavy imports.
 """
 
 import os
@@ -11,11 +11,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 LONGEST = 120
-"""Bytes of a name in a path."""
+"""Maximum bytes of a name in a path."""
 
 
 def dataset_name(dataset: Mapping[str, Any]) -> str:
-    """Return what a data set is called: its name, else that of its folder or its table, else its kind."""
+    """Return the name of a data set: its name, else that of its folder or its table, else its kind."""
     if dataset.get("name") not in (None, ""):
         return str(dataset["name"])
     kind = str(dataset.get("kind") or "dataset")
@@ -45,5 +45,5 @@ def path_name(group: str, *, _root_: DictConfig) -> str:
 
 
 def register() -> None:
-    """Make `${path_name:dataset}` known to OmegaConf."""
+    """Register `${path_name:dataset}` with OmegaConf."""
     OmegaConf.register_new_resolver("path_name", path_name, replace=True)

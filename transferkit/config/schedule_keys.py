@@ -1,4 +1,4 @@
-"""The keys of the group `schedule`: how learning rates change in the course of a training."""
+"""The keys of the group `schedule`, the learning-rate schedules."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,7 +11,7 @@ Part = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Schedule(Node):
-    """What every schedule has."""
+    """Keys of every schedule."""
 
     warmup: Part = 0.0
 
@@ -55,7 +55,7 @@ class Plateau(Schedule):
     @model_validator(mode="after")
     def _goes_by_epochs(self) -> Self:
         if self.warmup:
-            raise TransferkitError("schedule.warmup must be 0 for plateau, which goes by epochs.")
+            raise TransferkitError("schedule.warmup must be 0 for plateau, which changes the rate after epochs.")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The whole configuration: which model each group has, and the check that every job starts with."""
+"""The schema of the whole configuration, and the check at the start of every job."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from transferkit.errors import TransferkitError
 
 
 class Job(Node):
-    """The keys that are in no group."""
+    """The keys outside the groups."""
 
     seed: Seed = 0
     run: Path | None = None
@@ -57,14 +57,14 @@ CACHE = {"cache": CacheToClear}
 
 
 def check_config(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a job, complete: defaults stand where a key is absent.
+    """Return the complete configuration of a job, with defaults for absent keys.
 
     Args:
         settings: As composed, in plain containers, without interpolations.
 
     Raises:
-        TransferkitError: With a line for each mistake: unknown keys, and values that are of the wrong kind, out of
-            range, or do not go together.
+        TransferkitError: With a line for each mistake: unknown keys, and values of the wrong type, out of range, or
+            incompatible with each other.
     """
     nodes = [*GROUPS, "cache"]
     own = {key: value for key, value in settings.items() if key not in nodes}
@@ -96,7 +96,7 @@ def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] 
     Args:
         group: One of `GROUPS`.
         given: Its content.
-        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+        everywhere: All keys of the configuration, to recognise a misplaced one.
 
     Raises:
         TransferkitError: With a line for each mistake.
@@ -104,7 +104,7 @@ def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] 
     values = check_node(_model(group, given), given, group, everywhere)
     if group == "dataset":
         values["name"] = dataset_name(values)
-    if group == "optimizer":  # what is null is left to torch
+    if group == "optimizer":  # for null, torch's default is used
         values = {key: value for key, value in values.items() if value is not None}
     if group == "augment":
         values["transforms"] = check_transforms(given.get("transforms", {}))
@@ -128,7 +128,7 @@ def check_node(model: type[Node], given: Any, where: str, everywhere: Sequence[s
         model: Says which keys there are, and what their values may be.
         given: The content.
         where: The key of the node, for messages: "strategy.gradient".
-        everywhere: All keys of the configuration, among which a misplaced one is looked for.
+        everywhere: All keys of the configuration, to recognise a misplaced one.
 
     Raises:
         TransferkitError: With a line for each mistake.
@@ -170,6 +170,6 @@ def _strategy_model(strategy: Mapping[str, Any]) -> type[Node]:
             return model
     kinds = ", ".join(node for node in STRATEGIES if node != "combine")
     raise TransferkitError(
-        f"strategy={show(strategy.get('name'))} has none of {kinds}, so nothing says what is to be fitted: "
+        f"strategy={show(strategy.get('name'))} has none of {kinds}, so its kind is unknown: "
         "see conf/strategy/linear_probe.yaml."
     )

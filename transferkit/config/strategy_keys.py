@@ -1,4 +1,4 @@
-"""The keys of the group `strategy`: which keys there are follows from the node that makes it one of a kind."""
+"""The keys of the group `strategy`, which depend on the node that determines its kind."""
 
 from fnmatch import fnmatch
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ StageNames = Annotated[
 
 
 class Strategy(Node):
-    """What every strategy has."""
+    """Keys of every strategy."""
 
     name: Text
 
@@ -109,7 +109,7 @@ def _phases(phases: dict[str, Any]) -> dict[str, Any]:
 
 
 class FinetuningOptions(Node):
-    """What a finetuning strategy has beside its phases; `training.plan.Plan` says what each key does."""
+    """Keys of a finetuning strategy besides its phases, explained in `training.plan.Plan`."""
 
     init: Literal["pretrained", "random"] = "pretrained"
     head: Literal["probe", "random"] = "probe"
@@ -159,4 +159,4 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "phases": Finetuning,
     "auto": Auto,
 }
-"""The first of these keys that a strategy has decides which keys it may have."""
+"""The first of these keys that a strategy has determines its other keys."""

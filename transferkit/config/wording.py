@@ -1,4 +1,4 @@
-"""Sentences about keys and choices that do not exist. Imported at every start: only what is light."""
+"""Sentences about unknown keys and choices. Imported at every start, so without heavy imports."""
 
 import difflib
 import json
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 LISTED = 40
-"""Names in a message at most."""
+"""Maximum number of names in a message."""
 
 LONG = 100
-"""Characters of a value in a message at most."""
+"""Maximum number of characters of a value in a message."""
 
 
 def no_such_key(key: str, siblings: Sequence[str], everywhere: Sequence[str] = ()) -> str:
-    """Return a sentence about an unknown key: what may have been meant, and which keys there are.
+    """Return a sentence about an unknown key: similar keys, and the valid keys in its place.
 
     Args:
         key: With dots.
-        siblings: The keys that there are in its place.
+        siblings: The valid keys in its place.
         everywhere: All keys of the configuration, with dots.
     """
     place, _, name = key.rpartition(".")
@@ -31,14 +31,14 @@ def no_such_key(key: str, siblings: Sequence[str], everywhere: Sequence[str] = (
 
 
 def no_such_choice(group: str, name: Any, choices: Sequence[str]) -> str:
-    """Return a sentence about a choice of a group that does not exist: what may have been meant, and all there are."""
+    """Return a sentence about an unknown choice of a group: similar choices, and all valid ones."""
     near = close_matches(str(name), choices)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"{group}={show(name)}: there is no such choice.{hint} Valid: {', '.join(choices)}."
 
 
 def close_matches(name: str, names: Iterable[str], cutoff: float = 0.6) -> list[str]:
-    """Return the names that look like `name`, whatever their case, the closest first."""
+    """Return the names similar to `name`, ignoring case, the closest first."""
     by_lower = {other.lower(): other for other in names}
     return [by_lower[close] for close in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=cutoff)]
 

@@ -68,7 +68,7 @@ class ImageData:
         return {name: np.bincount(images.labels, minlength=classes) for name, images in self.splits.items()}
 
     def facts(self) -> dict[str, Any]:
-        """What metrics.json says of it: files that were not read or left out, and images of the same content."""
+        """The entries of metrics.json: files that were not read or skipped, and images with the same content."""
         ignored = {shown_text(kind): count for kind, count in self.ignored.items()}
         return {"ignored_files": ignored, "left_out": len(self.skipped), "identical": self.identical.facts()}
 

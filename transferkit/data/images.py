@@ -22,7 +22,7 @@ DECODE_VERSION = 2
 """Increased whenever `decode` returns different pixels than before, so that cached features are recomputed."""
 
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "DIB", "TIFF", "GIF", "WEBP", "AVIF", "JPEG2000", "ICO", "TGA")
-"""What is read, whatever a file is called. Pillow knows more, for some of which it starts other programs."""
+"""Supported formats, whatever the file extension. Pillow supports more, some by starting other programs."""
 
 _BIG = 256 * 1024**2
 """Bytes from which images are decoded one at a time in a process, so that its threads do not add up."""

@@ -131,8 +131,8 @@ def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str,
             kept[split] = images.subset(whole) if unreadable else images
     if bad and on_error == "error":
         raise TransferkitError(
-            f"{len(bad)} of {total} images cannot be read. Mend or remove them, or set dataset.on_error=skip to leave "
-            f"them out:{listed([f'{name}: {reason}' for name, reason in bad])}"
+            f"{len(bad)} of {total} images cannot be read. Repair or remove them, or set dataset.on_error=skip to "
+            f"skip them:{listed([f'{name}: {reason}' for name, reason in bad])}"
         )
     return replace(raw, splits=kept), [*raw.skipped, *bad]
 

@@ -187,7 +187,7 @@ def extract_features(
     progress: bool = True,
     stats: ExtractionStats | None = None,
 ) -> dict[str, Features]:
-    """Compute what leaves some stages, pooled over the positions of a map, for every image.
+    """Compute the features of some stages, pooled over the positions of a map, for every image.
 
     Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
     read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results depend
@@ -199,7 +199,7 @@ def extract_features(
             (3, H, W), alone or with labels; or a `DataLoader` of batches of such tensors that does not shuffle. Other
             data than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
         stages: Names or patterns; by default the top feature stage.
-        pool: What becomes of a map (C, H, W): "avg", "max", "grid2" to "grid4"; see `pool_features`.
+        pool: Pooling of a map (C, H, W): "avg", "max", "grid2" to "grid4"; see `pool_features`.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
         num_workers: Processes that decode; "auto" chooses by the number of images and of cores.

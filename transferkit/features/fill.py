@@ -189,7 +189,7 @@ class _Work:
     def wait(self) -> None:
         """Let some time pass while other jobs have what is left to do."""
         if not self._told:
-            log.info("Waiting for another job, which computes the same features.")
+            log.info("Waiting for another job that computes the same features.")
             self._told = True
         time.sleep(POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""A frozen backbone at the speed of the machine: folded, channels last, in bf16 and compiled where these pay."""
+"""A frozen backbone optimized for inference: batch norm folded, channels last, in bf16 and compiled where these pay."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ of their time; they do some 5e11 operations a second, so 2e13 take 40 s. That is
 
 
 PART = 16
-"""Images that a CPU computes at a time: what leaves the first layers for more of them fits in no cache, and memory that
-is asked for anew in such pieces costs more than the products save (ResNet-18, two cores: a tenth of the time)."""
+"""Images that a CPU computes at a time: the first layers' activations of more of them exceed its cache, and allocating
+such large blocks costs more than larger products save (ResNet-18, two cores: a tenth of the time)."""
 
 
 def worth_compiling(operations: float, images: int, cores: int) -> bool:

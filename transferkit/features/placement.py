@@ -40,7 +40,7 @@ class Storage:
     """The decision.
 
     Attributes:
-        cached: "memory", "disk", or "no": computed anew in every epoch.
+        cached: "memory", "disk", or "no": recomputed in every epoch.
         on_disk: Whether the rows are written to the cache.
         why: In words, without numbers that differ from run to run.
     """
@@ -51,7 +51,7 @@ class Storage:
 
 
 def choose_storage(work: Work, memory: float, disk: float | None, reusable: bool) -> Storage:
-    """Decide where rows are kept.
+    """Decide where activations are cached.
 
     Args:
         work: What is needed.
@@ -67,9 +67,9 @@ def choose_storage(work: Work, memory: float, disk: float | None, reusable: bool
     if disk is None:
         return Storage("no", False, "more than cache.ram_gb, and the cache is off")
     if not fits_disk:
-        return Storage("no", False, "more than cache.ram_gb and than the cache has room for")
+        return Storage("no", False, "more than cache.ram_gb and than the free space of the cache")
     # Reading takes no longer than writing.
     once = work.rows * (work.compute_seconds + write_seconds) + work.reads * write_seconds
     if once >= work.reads * work.compute_seconds:
-        return Storage("no", False, "computing takes less time than the disk would")
-    return Storage("disk", True, "more than cache.ram_gb, and reading takes less time than computing")
+        return Storage("no", False, "recomputing is faster than the disk")
+    return Storage("disk", True, "more than cache.ram_gb, and reading is faster than recomputing")

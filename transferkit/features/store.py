@@ -7,7 +7,7 @@
         NN.lock                           held by the job that fills the shard
         use.lock                          shared by all jobs that use the entry, which therefore stays
 
-Kinds: features (pooled, float32 (n, D)), activations (what leaves a frozen stage), pixels (decoded, resized and
+Kinds: features (pooled, float32 (n, D)), activations (of a frozen stage), pixels (decoded, resized and
 cropped).
 
 Rows are found by the content of the image: another split, seed, folder or added images find what is there already. An
@@ -136,7 +136,7 @@ class CacheEntry:
             if found.lost:
                 count = f"{found.lost} rows" if found.lost > 0 else "Rows"
                 log.warning(
-                    "Feature cache: %s in %s are damaged; they are computed anew.", count, rows_path(self.folder, shard)
+                    "Feature cache: %s in %s are damaged and will be recomputed.", count, rows_path(self.folder, shard)
                 )
             mend_shard(self.folder, shard, found)
             remove_leftovers(self.folder, index_path(self.folder, shard).name)
@@ -201,8 +201,8 @@ class FeatureCache:
 
     Args:
         root: Where; made when something is first kept.
-        max_gb: Size in gigabytes (10^9 bytes) beyond which the entries used least recently leave. Entries that any
-            process uses stay.
+        max_gb: Size in gigabytes (10^9 bytes) beyond which the least recently used entries are evicted, except
+            those in use by any process.
     """
 
     def __init__(self, root: Path | str, max_gb: float = 20) -> None:

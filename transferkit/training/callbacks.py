@@ -1,4 +1,4 @@
-"""What happens around the steps of a fit: random numbers, history, progress."""
+"""Callbacks around the steps of a fit: random numbers, history, progress."""
 
 import logging
 from contextlib import ExitStack

@@ -180,7 +180,7 @@ def plan_of(settings: Mapping[str, Any]) -> Plan:
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """What two nested settings say otherwise, for people."""
+    """The differences of two nested settings, in words."""
     there, here = _flat(theirs), _flat(ours)
     keys = sorted(there.keys() | here.keys())
     return [f"{key} {there.get(key)} there and {here.get(key)} here" for key in keys if there.get(key) != here.get(key)]

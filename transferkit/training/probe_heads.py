@@ -55,7 +55,7 @@ class ProbeHeads(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """What the features are divided by, (D,)."""
+        """The divisor of the features, (D,)."""
         deviation = self.var.sqrt()
         return torch.where(deviation > _CONSTANT * self.mean.abs(), deviation, torch.ones_like(deviation))
 

@@ -189,7 +189,7 @@ class ProbeModule(ScheduledModule):
 
 
 def describe_probes(module: ProbeModule) -> dict[str, Any]:
-    """What a checkpoint must have in common with the module that goes on from it."""
+    """The settings that a checkpoint and the module that resumes from it must share."""
     names, classes = list(module.probes), len(module.class_names)
     return {"names": names, "pool": module.pool, "Cs": list(module.Cs), "classes": classes}
 

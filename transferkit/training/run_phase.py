@@ -62,7 +62,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a fit left.
+    """The result of a fit.
 
     Attributes:
         history: One row an epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
@@ -130,7 +130,7 @@ def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer
 
 
 def _result(found: Mapping[str, Path], keep: str) -> dict[str, Any]:
-    """What a finished fit is asked for, without the optimizer's state, which is twice as large as the weights."""
+    """The result of a finished fit, without the optimizer's state, which is twice as large as the weights."""
     loaded = {kind: read_checkpoint(found[kind]) for kind in ("best", "last")}
     return {
         "state_dict": loaded[keep]["state_dict"],

@@ -1,4 +1,4 @@
-"""What our Lightning modules share: schedules that end the same if interrupted, frozen stages that run fast."""
+"""Base of the Lightning modules: schedules that resume exactly, and optimized frozen stages."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from transferkit.features.frozen_network import FrozenStages
 from transferkit.training.optimizers import create_schedule
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-"""What `find_precision` returns, as Lightning calls it."""
+"""Lightning's name of each precision that `find_precision` returns."""
 
 
 class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
@@ -51,7 +51,7 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         return set()
 
     def with_schedule(self, optimizer: Optimizer, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What `configure_optimizers` returns: the optimizer, and its schedule over all steps of the trainer.
+        """The result of `configure_optimizers`: the optimizer, and its schedule over all steps of the trainer.
 
         Raises:
             TransferkitError: The trainer has no end.

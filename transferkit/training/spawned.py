@@ -1,4 +1,4 @@
-"""What a training process that was started for one of several devices must set up for itself: log and warnings."""
+"""Set-up of a training process for one of several devices: log and warnings."""
 
 import logging
 import multiprocessing
