@@ -1,4 +1,4 @@
-"""Whether what leaves frozen stages is computed once or in every epoch, and where it is kept; no more than counts."""
+"""The decision whether and where activations of frozen stages are cached, from counts and measured times."""
 
 from dataclasses import dataclass
 
