@@ -26,7 +26,7 @@ def plain_reason(error: BaseException) -> str | None:
         if told:
             return told
         seen.append(current)
-        current = current.__cause__ or current.__context__
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return None
 
 

@@ -87,13 +87,14 @@ def recorded_end(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, TransferkitError):
-            reason = str(error)
-        elif isinstance(error, Terminated | KeyboardInterrupt):
+        if isinstance(error, Terminated | KeyboardInterrupt):
             reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+        elif isinstance(error, TransferkitError):
+            reason = str(error)
+        else:
+            reason = plain_reason(error) or f"{type(error).__name__}: {error}"
         with suppress(OSError):  # then the disk takes nothing at all; the message on the screen is what remains
-            write_status(run_dir, Status.FAILED, plain_reason(error) or reason)
+            write_status(run_dir, Status.FAILED, reason)
         raise
 
 
