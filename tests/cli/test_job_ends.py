@@ -96,7 +96,7 @@ def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunComman
     assert not left_over(tmp_path / "run")
     again = transferkit(*FINETUNE, cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "Going on from" in again.stdout
+    assert "Resuming from" in again.stdout
     first, second = (json.loads((folder / "run/metrics.json").read_text()) for folder in (tmp_path / "whole", tmp_path))
     for key in ("test", "val", "phases"):
         assert first[key] == second[key]

@@ -21,7 +21,7 @@ FIGURES = ("train_loss", "val_loss", "val_top1")
 
 
 def set_filling(on: bool) -> bool:
-    """Whether deterministic algorithms fill fresh memory from now on; returns whether they did."""
+    """Set whether deterministic algorithms fill newly allocated memory; return the previous setting."""
     switches: Any = torch.utils.deterministic
     before = bool(switches.fill_uninitialized_memory)
     switches.fill_uninitialized_memory = on
@@ -29,25 +29,25 @@ def set_filling(on: bool) -> bool:
 
 
 class SeededSteps(Callback):  # type: ignore[misc]
-    """Makes what is random in a step (dropout, MixUp) the same after resuming."""
+    """Makes the random numbers of a step (dropout, MixUp) the same after resuming."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
-        """Do without the filling of fresh memory that deterministic algorithms come with: a tenth of the time.
+        """Disable the filling of newly allocated memory in deterministic mode, which takes a tenth of the time.
 
-        It makes mistakes of operations that read it repeatable, and there are none here.
+        It only makes reads of uninitialised memory repeatable, of which there are none.
         """
         set_filling(False)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Start the step's random numbers."""
+        """Seed the random numbers of the step."""
         seed_step(self._seed + trainer.global_rank, trainer.fit_loop.total_batch_idx)
 
 
 class History(Callback):  # type: ignore[misc]
-    """One row an epoch; kept in checkpoints.
+    """One row per epoch; stored in checkpoints.
 
     Attributes:
         rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1`, `lr_STAGE` of each stage.
@@ -87,7 +87,7 @@ class History(Callback):  # type: ignore[misc]
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the rows of the checkpoint."""
+        """Restore the rows from the checkpoint."""
         self.rows = list(state_dict["rows"])
 
 
@@ -98,7 +98,7 @@ def rates_by_stage(optimizer: Optimizer) -> dict[str, float]:
 
 
 class EpochProgress(Callback):  # type: ignore[misc]
-    """The progress of each epoch."""
+    """Shows the progress of each epoch."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -111,7 +111,7 @@ class EpochProgress(Callback):  # type: ignore[misc]
         EpochProgress.__init__(self)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to show the progress."""
+        """Start to show the progress."""
         if trainer.is_global_zero:
             label = f"Epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
             self._advance = self._open.enter_context(progress(label, int(trainer.num_training_batches)))
@@ -121,7 +121,7 @@ class EpochProgress(Callback):  # type: ignore[misc]
         self._advance(1)
 
     def on_exception(self, *args: Any, **kwargs: Any) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._open.close()
 
     def on_train_epoch_end(self, *args: Any, **kwargs: Any) -> None:
@@ -130,7 +130,7 @@ class EpochProgress(Callback):  # type: ignore[misc]
 
 
 class ValidationSums:
-    """Loss and top-1 accuracy over a whole split, whatever the batches and the processes."""
+    """Loss and top-1 accuracy over a whole split, independent of batches and processes."""
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None
@@ -143,7 +143,7 @@ class ValidationSums:
         self.sums = new if self.sums is None else self.sums + new
 
     def log_to(self, module: pl.LightningModule) -> None:
-        """Log `val_loss`, `val_top1` and `val_score`, over all processes, and start anew."""
+        """Log `val_loss`, `val_top1` and `val_score` over all processes, and reset."""
         if self.sums is None:
             return
         loss, right, n = module.all_gather(self.sums).reshape(-1, 3).sum(0).tolist()

@@ -1,4 +1,4 @@
-"""The checkpoint files of one fit: written whole, checked by their SHA-256, with the generation before as a reserve."""
+"""The checkpoint files of one fit: atomic, verified by SHA-256, with the previous generation as a backup."""
 
 import hashlib
 import logging
@@ -22,11 +22,11 @@ _NAME = re.compile(r"[a-z]+_(\d+)\.ckpt")
 class CheckpointFiles:
     """A folder of generations: files that belong together, such as the last epoch's state and the best weights.
 
-    `checkpoints.json` names the files of the newest two generations and their SHA-256. It is replaced when the files of
-    a new one are on the disk, so a writer that is killed leaves the generation before.
+    `checkpoints.json` names the files of the newest two generations and their SHA-256. It is replaced after the files
+    of a new one are on the disk, so a killed writer leaves the previous generation intact.
 
     Args:
-        folder: Of one fit; made when something is written.
+        folder: Of one fit; created on the first write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,8 +37,8 @@ class CheckpointFiles:
         """Add a generation of `contents` (kind to plain containers and tensors).
 
         Args:
-            contents: Kinds that it lacks are taken from the generation before.
-            alone: Whether nothing else stays instead, neither other kinds nor older generations.
+            contents: Missing kinds are taken from the previous generation.
+            alone: Whether to remove everything else instead: other kinds and older generations.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         before = [] if alone else self._generations()
@@ -52,9 +52,9 @@ class CheckpointFiles:
                 (self.folder / name).unlink(missing_ok=True)
 
     def newest(self) -> dict[str, Path]:
-        """Return kind to file of the newest generation whose files are all intact; empty where there is none.
+        """Return kind to file of the newest generation whose files are all intact; empty if there is none.
 
-        The log names what is damaged, and says what follows.
+        Damaged files are named in the log.
         """
         generations = self._generations()
         for place, generation in enumerate(generations):

@@ -1,4 +1,4 @@
-"""Checkpoints that cost little: without what is frozen, and no more often than pays."""
+"""Checkpoints without frozen weights, written as often as takes a small fraction of the time."""
 
 import time
 import zlib
@@ -17,26 +17,26 @@ from transferkit.files import new_file
 from transferkit.training.checkpoint_files import CheckpointFiles
 
 SHARE = 50
-"""A checkpoint to go on from is written when training took so many times as long as writing the one before."""
+"""A checkpoint is written when training has taken this many times as long as writing the previous one."""
 
-_STATES = ("state_dict", "current_model_state")  # the latter where an average of the weights is kept beside them
+_STATES = ("state_dict", "current_model_state")  # the latter with a moving average of the weights
 _BEST = ("state_dict", "epoch", "frozen")
 _TO_GO_ON = ("optimizer_states", "lr_schedulers", "loops", "current_model_state")
 
 
 class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
-    """Writes the weights that are trained; what is frozen is where it was taken from.
+    """Writes trained weights only; frozen weights come from their original source.
 
-    Lightning's two callbacks save `best` and `last`; both go into `files`, as generations. What is called `best` holds
-    weights only, and is written together with the next one to go on from: until then the best weights stay in memory,
-    since a run that was killed comes to them again. A checksum of what is frozen tells whether it is still the same.
+    Lightning's two callbacks save `best` and `last`; both go into `files`, as generations. `best` holds weights only,
+    and is written together with the next `last`: until then the best weights stay in memory, since a killed run reaches
+    them again. A checksum of the frozen weights shows whether they are still the same.
 
     Args:
-        frozen: The entries of the module's state dict that stay as they are.
-        files: Where they are written.
+        frozen: The frozen entries of the module's state dict.
+        files: The files of the fit.
 
     Attributes:
-        ended: Whether training is over, so that what only serves to go on is not written.
+        ended: Whether training is over, so that the state for resuming is not written.
     """
 
     def __init__(self, frozen: Mapping[str, Tensor], files: CheckpointFiles) -> None:
@@ -47,7 +47,7 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         self._waiting: dict[str, Any] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write what Lightning calls `last`, and the `best` before it."""
+        """Write Lightning's `last`, and the `best` before it."""
         kept = {**checkpoint, "frozen": self.checksum, "ended": self.ended}
         for name in _STATES:
             if name in kept:
@@ -58,7 +58,7 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
             return
         if self.ended:
             kept = {name: value for name, value in kept.items() if name not in _TO_GO_ON}
-        if Path(path).stem != "last":  # what Lightning hands from a process that it started to this one
+        if Path(path).stem != "last":  # Lightning's transfer from a process that it started to this one
             with new_file(Path(path)) as temporary:
                 torch.save(kept, temporary)
             return
@@ -66,7 +66,7 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         self._waiting = None
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read, and add what is frozen."""
+        """Read, and add the frozen weights."""
         checkpoint: dict[str, Any] = super().load_checkpoint(path, *args, **kwargs)
         for name in _STATES:
             if name in checkpoint:
@@ -74,10 +74,10 @@ class TrainedOnly(TorchCheckpointIO):  # type: ignore[misc]
         return checkpoint
 
     def completed(self, checkpoint: Mapping[str, Any], path: Any, name: str = "state_dict") -> dict[str, Tensor]:
-        """The weights of a checkpoint, and what is frozen.
+        """The trained weights of a checkpoint, and the frozen ones.
 
         Raises:
-            TransferkitError: Other weights were frozen when it was written.
+            TransferkitError: The frozen weights differ from those of the checkpoint.
         """
         if checkpoint["frozen"] != self.checksum:
             raise TransferkitError(
@@ -97,9 +97,9 @@ def checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 class LastCheckpoint(ModelCheckpoint):  # type: ignore[misc]
-    """A checkpoint to go on from: after the first epoch, the last one, and as often between as takes little time.
+    """A checkpoint for resuming: after the first epoch, the last one, and in between as often as takes little time.
 
-    What lies between is trained again by a run that was killed, with the same result.
+    A killed run repeats the epochs since the last one, with the same result.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,7 +107,7 @@ class LastCheckpoint(ModelCheckpoint):  # type: ignore[misc]
         self._due = 0.0
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write it where it is time."""
+        """Write it when it is due."""
         start = time.monotonic()
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not trainer.strategy.broadcast(ends or start >= self._due):

@@ -1,4 +1,4 @@
-"""Training batches whose content depends on the seed and the epoch only, however they are loaded and resumed."""
+"""Training batches whose content depends only on the seed and the epoch, not on loading or resuming."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,51 +19,51 @@ _ORDER, _AUGMENT, _STEP = range(3)
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Make what is random in a training step (dropout) the same after resuming."""
+    """Make the random numbers of a training step (dropout) the same after resuming."""
     torch.manual_seed(mixed(seed, _STEP, step))
 
 
 class Items(Protocol):
-    """Images with their labels: an `ImageSet`, or what stands for one."""
+    """Images with their labels: an `ImageSet` or a substitute."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of images."""
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """One input and its label."""
 
 
 def augmented(image: Any, augment: Augment, seed: int, turn: int, number: int) -> Any:
-    """One image, changed at random as the seed, the turn and the image's number say."""
+    """One augmented image; its random numbers depend on the seed, the pass and the image's index."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(mixed(seed, _AUGMENT, turn, number))
         return augment(image)
 
 
 def view_of(image: Any, augment: Augment, seed: int, view: int, identity: str) -> Any:
-    """One of the fixed views of an image, whose random numbers follow from its content."""
+    """One of the fixed views of an image, whose random numbers depend on its content."""
     return augmented(image, augment, seed, view, int(identity, 16))
 
 
 def epoch_order(size: int, seed: int, epoch: int, passes: int) -> npt.NDArray[np.int64]:
-    """Places of `size` images in an order that the epoch decides, one pass after the other, each on from the last."""
+    """Indices of `size` images in the order of the epoch, over several passes."""
     first = epoch * passes
     turns = [np.random.default_rng([seed, _ORDER, first + i]).permutation(size) for i in range(passes)]
     return np.concatenate([i * size + turn for i, turn in enumerate(turns)])
 
 
 class TrainingImages(Dataset[tuple[Tensor, int]]):
-    """Images of one epoch, augmented and preprocessed; each with random numbers of its own in each pass.
+    """Images of one epoch, augmented and preprocessed, each with its own random numbers in each pass.
 
     Args:
         images: The images.
-        preprocess: From an image to the input tensor; None where they are tensors already.
-        augment: Random changes before that, from torch's global generator; None for none.
+        preprocess: From an image to the input tensor; None if they are tensors already.
+        augment: Augmentation before that, from torch's global generator; None for none.
         seed: Of the run.
         epoch: Counted from 0.
-        passes: How often each image comes in an epoch.
-        views: How many different views there are of each image, one a pass, which then come again; their random
-            numbers follow from the image's content. None for new ones in every pass.
+        passes: Passes over the images per epoch.
+        views: Number of fixed views of each image, one per pass, then repeated; their random numbers depend on the
+            image's content. None for new views in every pass.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         return turn, index if self._ids is None else int(self._ids[index], 16)
 
     def order(self) -> npt.NDArray[np.int64]:
-        """The places of all images in this epoch's order."""
+        """The indices of all images in this epoch's order."""
         return epoch_order(len(self.images), self.seed, self.epoch, self.passes)
 
 
 class StoredEpoch(Dataset[tuple[Tensor, Tensor]]):
-    """One epoch over stored inputs, read a batch at a time; arguments as for `TrainingImages`."""
+    """One epoch over stored inputs, read batch by batch; arguments as for `TrainingImages`."""
 
     def __init__(self, inputs: StoredInputs, seed: int = 0, epoch: int = 0, passes: int = 1) -> None:
         self.inputs = inputs
@@ -122,21 +122,21 @@ class StoredEpoch(Dataset[tuple[Tensor, Tensor]]):
         return self.inputs.batch(indices, (self.epoch * self.passes + turns) % self.inputs.views)
 
     def order(self) -> npt.NDArray[np.int64]:
-        """The places of all images in this epoch's order."""
+        """The indices of all images in this epoch's order."""
         return epoch_order(len(self.inputs), self.seed, self.epoch, self.passes)
 
 
 def training_loader(
     images: TrainingImages | StoredEpoch, batch_size: int, num_workers: int, rank: int = 0, processes: int = 1
 ) -> DataLoader[Any]:
-    """The images of an epoch in that epoch's order; a last batch that is not full is left out if there are others.
+    """The images of an epoch in that epoch's order; a last batch that is not full is dropped if there are others.
 
     Args:
         images: Of the epoch.
-        batch_size: Images of a batch over all processes.
+        batch_size: Images per batch over all processes.
         num_workers: Processes that load images.
         rank: Of `processes` that share each batch, the one that this loader is for.
-        processes: How many share each batch.
+        processes: Number of processes that share each batch.
     """
     order = images.order()
     if len(images) >= batch_size:
@@ -148,7 +148,7 @@ def training_loader(
 
 def batch_loader(images: Dataset[Any], batches: list[list[int]], num_workers: int) -> DataLoader[Any]:
     """These batches, in order; stored inputs read each at once."""
-    generator = torch.Generator()  # else each epoch would draw from the caller's random numbers
+    generator = torch.Generator()  # otherwise each epoch would use the caller's random numbers
     if isinstance(images, StoredEpoch):
         return DataLoader(images, None, sampler=batches, num_workers=num_workers, generator=generator)
     return DataLoader(images, batch_sampler=batches, num_workers=num_workers, generator=generator)

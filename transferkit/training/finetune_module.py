@@ -1,4 +1,4 @@
-"""The executor of plans: one phase is one fit with a fixed trainable set, and what is frozen stays as it was."""
+"""The Lightning module that executes a plan: one phase is one fit with a fixed trainable set."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -21,34 +21,34 @@ from transferkit.training.scheduled import ScheduledModule
 from transferkit.training.split_forward import logits_after, logits_of_images
 
 FUSED = ("sgd", "adam", "adamw")
-"""Optimizers that torch can run in one pass over the weights."""
+"""Optimizers with a fused implementation in torch."""
 
 
 class FinetuneModule(ScheduledModule):
-    """A backbone and a linear head, trained as a plan says.
+    """A backbone and a linear head, trained according to a plan.
 
-    Before each fit `begin(phase)` says which of the plan's phases it is; the first is begun already:
+    Before each fit `begin(phase)` selects the phase; the first is selected initially:
 
         for phase in module.plan.phases:
             module.begin(phase.name)
             Trainer(max_epochs=phase.epochs).fit(module, train_loader, val_loader)
 
     A frozen stage has no gradient; its batch norm uses running statistics and its dropout is off, whatever `.train()`
-    says. Checkpoints hold plain containers and tensors, and go on with the same phase of the same plan only.
+    says. Checkpoints hold plain containers and tensors, and resume only the same phase of the same plan.
 
     Args:
         backbone: Trained in place, up to its top stage.
         num_classes: K.
-        plan: What to train; `init` is the caller's to obey, the backbone is taken as it is.
-        head: Where the head starts, for example `probe_head(LinearProbe(refit=False).fit(...), K)`; random if None.
+        plan: The phases; `init` is ignored, the backbone is used with its present weights.
+        head: The initial head, for example `probe_head(LinearProbe(refit=False).fit(...), K)`; random if None.
         class_names: K names, by default the numbers.
         class_weights: (K,) factors of the loss, or None.
 
     Attributes:
         model: The `TransferModel`, which predicts and can be saved.
-        phase: The one begun.
+        phase: The present phase.
         rates: Learning rate of each of its trained stages.
-        inputs_after: The frozen stage whose output the batches hold; None where they hold images.
+        inputs_after: The frozen stage whose activations the batches hold; None if they hold images.
 
     Raises:
         TransferkitError: The plan names a stage that this network does not have.
@@ -92,7 +92,7 @@ class FinetuneModule(ScheduledModule):
         return self.named_stages[name]
 
     def begin(self, phase: str) -> None:
-        """Freeze and unfreeze for the phase of that name; to be called between fits, never in one."""
+        """Freeze and unfreeze stages for a phase; call it between fits, not during one."""
         self.phase: Phase = self.plan.phase(phase)
         self.inputs_after: str | None = None
         self.fast = None
@@ -111,13 +111,13 @@ class FinetuneModule(ScheduledModule):
         return frozen_entries(self.named_stages, {**prefixes, "head": "model.head"}, self.rates)
 
     def train(self, mode: bool = True) -> "FinetuneModule":
-        """Set the mode of what is trained; the frozen stays in eval mode, and batch norm too if the plan says so."""
+        """Set the mode of trained stages; frozen ones stay in eval mode, as does batch norm on running statistics."""
         super().train(mode)
         set_modes(self.named_stages, self.rates, self.plan.batch_norm)
         return self
 
     def frozen_backbone(self) -> Backbone | None:
-        """The stages before the first trained one, where the batches hold images."""
+        """The stages before the first trained one, if the batches hold images."""
         prefix = self.frozen_prefix
         return self.model.backbone.truncate(prefix[-1]) if prefix and self.inputs_after is None else None
 
@@ -126,7 +126,7 @@ class FinetuneModule(ScheduledModule):
         return logits_of_images(self.model, images, self.frozen_prefix, self.fast)
 
     def batch_logits(self, inputs: Tensor) -> Tensor:
-        """Logits of what the batches hold."""
+        """Logits of a batch of images or stored activations."""
         stage = self.inputs_after
         logits: Tensor = self(inputs) if stage is None else logits_after(self.model, stage, inputs)
         return logits
@@ -134,7 +134,7 @@ class FinetuneModule(ScheduledModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
         settings = {key: value for key, value in self.plan.optimizer.items() if key not in ("lr", "lr_scale")}
-        # Half the time of a step. Together with the scaler of fp16 it would refuse to clip gradients.
+        # Halves the time of a step. It cannot be combined with gradient clipping under the scaler of fp16.
         if settings["name"] in FUSED and self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed":
             settings = {"fused": True, **settings}
         optimizer = create_optimizer(self.parameter_groups(), settings)
@@ -159,7 +159,7 @@ class FinetuneModule(ScheduledModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count loss and right answers of one batch of val."""
+        """Count loss and correct predictions of one batch of val."""
         self._val.add(self.batch_logits(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
@@ -167,21 +167,21 @@ class FinetuneModule(ScheduledModule):
         self._val.log_to(self)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is being done."""
+        """Store plan and phase in the checkpoint."""
         checkpoint["plan"], checkpoint["phase"] = self.plan.to_mapping(), self.phase.name
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse, with a `TransferkitError`, to go on with another plan, or another phase of it."""
+        """Refuse, with a `TransferkitError`, to resume another plan or another phase."""
         refuse_other_training(checkpoint, self.plan, self.phase.name)
 
 
 def refuse_other_training(checkpoint: Mapping[str, Any], plan: Plan, phase: str) -> None:
-    """Raise a `TransferkitError` if a checkpoint is of another plan, or another phase of it."""
+    """Raise a `TransferkitError` if a checkpoint is of another plan or another phase."""
     different = differences(checkpoint["plan"], plan.to_mapping())
     if checkpoint["phase"] != phase:
         different.append(f"phase {checkpoint['phase']} there and {phase} here")
     if different:
         raise TransferkitError(
-            f"The checkpoint is of another training: {'; '.join(different)}. A checkpoint goes on with its own phase "
-            "only; to start another strategy from a result, save the model and load it as weights."
+            f"The checkpoint is of another training: {'; '.join(different)}. A checkpoint resumes only its own phase"
+            "; to start another strategy from a result, save the model and load it as weights."
         )

@@ -1,4 +1,4 @@
-"""Trained and frozen stages: gradients, modes, and the entries of the state dict that stay as they are."""
+"""Trained and frozen stages: gradients, modes, and the entries of the state dict that do not change."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def set_gradients(stages: Mapping[str, nn.Module], trained: Collection[str]) -> None:
-    """Let the parameters of the trained stages ask for a gradient, and those of the others not.
+    """Enable gradients of the trained stages' parameters, and disable those of the others.
 
     Args:
         stages: All stages by name; a parameter that several share is frozen if one of them is frozen.
@@ -24,7 +24,7 @@ def set_modes(stages: Mapping[str, nn.Module], trained: Collection[str], batch_n
     """Put frozen stages, and the batch norm of trained ones if it uses running statistics, into eval mode.
 
     Args:
-        stages: All stages by name, in the mode that was asked for.
+        stages: All stages by name, in the requested mode.
         trained: Names.
         batch_norm: "running" or "batch", as in a plan.
     """
@@ -42,7 +42,7 @@ def frozen_entries(stages: Mapping[str, nn.Module], prefixes: Mapping[str, str],
 
     Args:
         stages: All stages by name.
-        prefixes: Where each stage is in that module: "model.backbone.stages.stage1".
+        prefixes: Path of each stage in that module: "model.backbone.stages.stage1".
         trained: Names.
     """
     return {f"{prefixes[name]}.{key}" for name in stages if name not in trained for key in stages[name].state_dict()}

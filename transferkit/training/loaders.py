@@ -1,4 +1,4 @@
-"""The train and val batches of a fit, as Lightning takes them."""
+"""The train and val batches of a fit, as a Lightning data module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,18 +15,18 @@ from transferkit.training.epochs import Items, StoredEpoch, TrainingImages, batc
 
 
 class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
-    """Batches whose content depends on the seed and the epoch only, for one process or several.
+    """Batches whose content depends only on the seed and the epoch, for one process or several.
 
     Args:
-        train: What is fitted to: images, or inputs computed before.
-        val: What the best epoch is chosen on.
-        preprocess: From an image to the input tensor; None where both are tensors already.
-        augment: Random changes to training images, or None.
-        batch_size: Images of an optimizer step over all processes together.
+        train: Images, or cached inputs.
+        val: Images or cached inputs on which the best epoch is selected.
+        preprocess: From an image to the input tensor; None if both are tensors already.
+        augment: Augmentation of training images, or None.
+        batch_size: Images per optimizer step over all processes.
         seed: Of order and augmentation.
         num_workers: Processes that load images for each training process.
-        passes: Over train, an epoch.
-        views: Of each training image, one a pass, after which the first comes again; None for new ones in every pass.
+        passes: Over train, per epoch.
+        views: Number of fixed views of each training image, one per pass, then repeated; None for new views.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch; one that would not be full is left out if there are others."""
+        """Batches per epoch; one that is not full is dropped if there are others."""
         return max(len(self.train) * self.passes // self.batch_size, 1)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The batches of the current epoch, this process's share of each; Lightning asks anew for each epoch."""
+        """This process's share of the batches of the current epoch; Lightning requests them for each epoch."""
         rank, processes = self._place()
         if self.batch_size % processes:
             raise TransferkitError(
@@ -88,5 +88,5 @@ class TrainingData(pl.LightningDataModule):  # type: ignore[misc]
         return batch_loader(TrainingImages(self.val, self.preprocess), batches, workers)
 
     def _place(self) -> tuple[int, int]:
-        """Rank of this process, and how many there are."""
+        """Rank of this process, and number of processes."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -22,12 +22,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Optimizer:
-    """The optimizer that an `optimizer` group describes.
+    """Create the optimizer of an `optimizer` group.
 
     Args:
         parameters: Groups as torch takes them; or a module, whose trainable parameters are taken, biases and the scales
             of norms without weight decay.
-        settings: `name` and the arguments of torch's optimizer. `lr_scale` is for those who set the rates of groups.
+        settings: `name` and the arguments of torch's optimizer. `lr_scale` is for callers that set rates by group.
 
     Raises:
         TransferkitError: An unknown name, or arguments that the optimizer refuses.
@@ -49,11 +49,11 @@ def create_optimizer(parameters: nn.Module | Sequence[Mapping[str, Any]], settin
 def create_schedule(
     optimizer: Optimizer, settings: Mapping[str, Any], epochs: int, steps_per_epoch: int
 ) -> dict[str, Any] | None:
-    """The schedule that a `schedule` group describes, as Lightning's `configure_optimizers` returns it.
+    """Create the schedule of a `schedule` group, in the form of Lightning's `configure_optimizers`.
 
     Args:
-        optimizer: Its learning rates, one a group, are what the schedule multiplies.
-        settings: `name`, `warmup` (part of all steps in which the rates rise linearly from almost nothing), and the
+        optimizer: The schedule multiplies the learning rates of its groups.
+        settings: `name`, `warmup` (fraction of all steps in which the rates rise linearly from almost zero), and the
             keys of that schedule.
         epochs: Of the whole training.
         steps_per_epoch: Optimizer steps in one.
@@ -89,17 +89,17 @@ def _constant(optimizer: Optimizer, steps: int) -> None:
 
 
 def _cosine(optimizer: Optimizer, steps: int, final_lr: float = 0.0) -> Any:
-    """Down to `final_lr` along half a cosine (Loshchilov & Hutter 2017, SGDR, without restarts)."""
+    """Cosine decay to `final_lr` (Loshchilov & Hutter 2017, SGDR, without restarts)."""
     return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=final_lr)
 
 
 def _cosine_restarts(optimizer: Optimizer, steps: int, cycles: int = 4, final_lr: float = 0.0) -> Any:
-    """`cycles` cosines of equal length, each from the top again (Loshchilov & Hutter 2017, section 3)."""
+    """Cosine decay with warm restarts, in `cycles` of equal length (Loshchilov & Hutter 2017, section 3)."""
     return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=max(-(-steps // cycles), 1), eta_min=final_lr)
 
 
 def _step(optimizer: Optimizer, steps: int, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1) -> Any:
-    """Multiplied by `gamma` at each of the milestones, which are parts of the training."""
+    """Multiplied by `gamma` at each of the milestones, which are fractions of the training."""
     return lr_scheduler.MultiStepLR(optimizer, [round(part * steps) for part in milestones], gamma)
 
 
@@ -115,4 +115,4 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
     "step": _step,
     "plateau": _plateau,
 }
-"""Name to what builds torch's schedule; its keys are in `config.schedule_keys`."""
+"""Name to the function that builds torch's schedule; its keys are in `config.schedule_keys`."""

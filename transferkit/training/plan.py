@@ -1,4 +1,4 @@
-"""A strategy as data: phases in order, each naming which stages train, how fast and for how long. No torch."""
+"""A strategy as data: phases in order, each with its trained stages, learning rates and epochs. No torch."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ from transferkit.errors import TransferkitError, unknown_name
 
 @dataclass(frozen=True)
 class Phase:
-    """One fit with a fixed set of trained stages; what is not named is frozen.
+    """One fit with a fixed set of trained stages; all other stages are frozen.
 
     Attributes:
         name: For logs, checkpoints and reports.
-        train: Stage or pattern ("fc*"; `top` is the last stage before the head) to learning rate. Of several that name
-            a stage a literal name wins over a pattern, and a later one over an earlier one. None freezes it.
-        epochs: Times that train is passed over; after each comes val.
-        min_steps: At least so many optimizer steps; where the data are few, an epoch then is several passes.
+        train: Stage or pattern ("fc*"; `top` is the last stage before the head) to learning rate. If several match
+            a stage, a literal name precedes a pattern, and a later one an earlier one. None freezes it.
+        epochs: Each is followed by a pass over val.
+        min_steps: Minimum number of optimizer steps; on small data an epoch then makes several passes.
         lr_decay: The rate of a stage is multiplied by this once for every stage between it and the top one.
     """
 
@@ -66,11 +66,11 @@ class Phase:
         return found
 
     def passes(self, images: int, batch: int) -> int:
-        """Passes over train an epoch, so that `min_steps` is reached.
+        """Passes over train per epoch, so that `min_steps` is reached.
 
         Args:
-            images: In train.
-            batch: Images of an optimizer step.
+            images: Number of training images.
+            batch: Images per optimizer step.
         """
         steps = math.ceil(self.min_steps / self.epochs)
         return 1 if images // batch >= steps else max(math.ceil(steps * batch / images), 1)
@@ -78,27 +78,28 @@ class Phase:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a strategy says about training.
+    """The training settings of a strategy.
 
     Attributes:
         name: Of the strategy.
-        phases: In order; each starts from the best epoch of the one before.
-        init: "pretrained", or "random" for the honest baseline (He et al. 2019, Rethinking ImageNet pre-training).
-        head: Where the head starts: "probe", the exact logistic regression on the top stage's features with C chosen on
+        phases: In order; each starts from the best epoch of the previous one.
+        init: "pretrained", or "random" for the baseline without pretraining (He et al. 2019, Rethinking ImageNet
+            pre-training).
+        head: Initial head: "probe", the exact logistic regression on the top stage's features with C selected on
             val (Kumar et al. 2022), or "random".
-        batch_norm: Of trained stages: "running" normalises with the source's statistics, which then stay; "batch" with
-            those of the batch, as from scratch.
+        batch_norm: Of trained stages: "running" normalises with the source's statistics, unchanged; "batch" with those
+            of each batch, as in training from scratch.
         optimizer: `create_optimizer`'s settings, and `lr_scale`, which multiplies the rates of the phases.
         schedule: `create_schedule`'s settings.
         decay_norm_and_bias: Whether weight decay applies to biases and the scales of norms too.
-        label_smoothing: Part of the target spread over all classes (Szegedy et al. 2016).
+        label_smoothing: Fraction of the target spread over all classes (Szegedy et al. 2016).
         mixup: Alpha of MixUp (Zhang et al. 2018); 0 for none.
         cutmix: Alpha of CutMix (Yun et al. 2019); 0 for none. With both, each batch gets one of them.
-        ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
+        ema: Decay of the moving average of the weights, which is then validated and saved; 0 for none.
         class_weights: "none", or "balanced": inversely proportional to the class frequencies.
-        early_stopping: Epochs without a better val after which a phase ends; None for never.
-        gradient_clip: Largest norm of the gradient; None for any.
-        batch_size: Images of a batch, over all devices.
+        early_stopping: Epochs without improvement on val after which a phase ends; None for never.
+        gradient_clip: Maximum norm of the gradient; None for no limit.
+        batch_size: Images per batch, over all devices.
         accumulate: Batches per optimizer step.
     """
 
@@ -128,11 +129,11 @@ class Plan:
 
     @classmethod
     def from_mapping(cls, strategy: Mapping[str, Any], **more: Any) -> "Plan":
-        """The plan that a strategy's YAML describes.
+        """The plan of a strategy's YAML.
 
         Args:
             strategy: Its content: `name`, `phases` (name to the keys of a `Phase`), and further keys of a plan.
-            more: Keys that do not come from there: `optimizer`, `schedule`.
+            more: Keys from other groups: `optimizer`, `schedule`.
 
         Raises:
             TransferkitError: A key or a stage that does not exist, or a value that cannot be used.
@@ -143,7 +144,7 @@ class Plan:
                 "names to epochs and train (conf/strategy/finetune_few.yaml)."
             )
         keys = check_group("strategy", strategy)
-        phases = keys.pop("phases")  # strategy.phases.NAME=null leaves one out
+        phases = keys.pop("phases")  # strategy.phases.NAME=null removes one
         built = tuple(Phase(name=name, **given) for name, given in phases.items() if given is not None)
         return cls(phases=built, **keys, **more)
 
@@ -155,7 +156,7 @@ class Plan:
         return self.phases[names.index(name)]
 
     def to_mapping(self) -> dict[str, Any]:
-        """All of it as plain containers, to store and to compare with."""
+        """The plan as plain containers, for storing and comparing."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values | {"phases": {phase["name"]: phase for phase in values["phases"]}}
 
@@ -168,7 +169,7 @@ def load_strategy(name: str, overrides: Sequence[str] = ()) -> Plan:
         overrides: As on the command line: "strategy.phases.tail.epochs=3", "optimizer=sgd".
 
     Raises:
-        TransferkitError: There is none of that name, it has no phases, or the overrides do not fit.
+        TransferkitError: The strategy is unknown or has no phases, or an override is wrong.
     """
     return plan_of(load_strategy_settings(name, overrides))
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from transferkit.errors import TransferkitError
 
 _CONSTANT = 1e-6
-"""A feature whose deviation is below this part of its mean is constant but for rounding, and not scaled."""
+"""A feature whose deviation is below this fraction of its mean is constant up to rounding, and not scaled."""
 
 
 class ProbeHeads(nn.Module):
-    """One linear layer a value of C, on features standardised by the mean and variance of all rows observed so far.
+    """One linear layer per value of C, on features standardised by the mean and variance of all rows observed so far.
 
     Each minimises scikit-learn's objective of logistic regression, divided by C n: the mean cross entropy of n rows +
-    ||W||^2 / (2 C n), where the bias is free.
+    ||W||^2 / (2 C n), where the bias is not penalised.
 
     Args:
         in_features: D.
@@ -49,7 +49,7 @@ class ProbeHeads(nn.Module):
         share = n / self.seen
         step = mean - self.mean
         self.mean += share * step
-        # The first rows replace the variance of 1 that stood for an unknown one.
+        # The first rows replace the initial variance of 1.
         old = torch.where(before > 0, self.var, torch.zeros_like(self.var))
         self.var.copy_((1 - share) * old + share * var + share * (1 - share) * step.square())
 
@@ -65,7 +65,7 @@ class ProbeHeads(nn.Module):
         return torch.einsum("nd,ckd->nck", rows, self.weight) + self.bias
 
     def penalties(self, n: int) -> Tensor:
-        """Return ||W||^2 / (2 C n) for each C, where `n` rows are trained on."""
+        """Return ||W||^2 / (2 C n) for each C, for `n` training rows."""
         return self.weight.square().sum(dim=(1, 2)) / (2 * n * self.weight.new_tensor(self.Cs))
 
     @torch.no_grad()
@@ -99,14 +99,14 @@ def stacked_logits(heads: Mapping[str, ProbeHeads], features: Mapping[str, Tenso
 
 
 def joint_objective(heads: Mapping[str, ProbeHeads], losses: Tensor, n: int) -> Tensor:
-    """The sum of what all heads minimise, from their losses (rows, heads), where `n` rows are trained on in all."""
+    """The sum of the objectives of all heads, from their losses (rows, heads), for `n` training rows."""
     penalties = torch.cat([layers.penalties(n) for layers in heads.values()])
     objective: Tensor = (losses.mean(dim=0) + penalties).sum()
     return objective
 
 
 def observe_batch(module: pl.LightningModule, layers: ProbeHeads, rows: Tensor) -> None:
-    """Let the standardisation see features (n, D) of a batch; those of all processes, where they share one."""
+    """Update the standardisation with the features (n, D) of a batch, of all processes that share it."""
     var, mean = torch.var_mean(rows, dim=0, correction=0)
     moments = module.all_gather(torch.stack([torch.full_like(mean, len(rows)), mean, var]))
     for n, mean, var in moments.reshape(-1, 3, rows.shape[1]):
@@ -120,13 +120,13 @@ def head_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class HeadSums:
-    """Loss and right answers of every head over all batches; (3, heads) with the number of images."""
+    """Loss and correct predictions of every head over all batches; (3, heads) with the number of images."""
 
     def __init__(self) -> None:
         self.values: Tensor | None = None
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor, anew: bool = False) -> None:
-        """Count losses (n, heads) and logits (n, heads, K) of a batch with labels (n,), after others or from zero."""
+        """Count losses (n, heads) and logits (n, heads, K) of a batch with labels (n,)."""
         right = (logits.argmax(dim=2) == labels[:, None]).double()
         new = torch.stack([losses.double().sum(0), right.sum(0), torch.ones_like(right).sum(0)])
         self.values = new if anew or self.values is None else self.values + new

@@ -1,4 +1,4 @@
-"""The probes of a backbone by name, and the pooled features that each of them classifies."""
+"""The probes of a backbone by name, and their pooled features."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from transferkit.features.frozen_network import FrozenStages
 
 
 def blank_image(backbone: Backbone) -> Tensor:
-    """Return one black image (1, 3, H, W) of the backbone's input size, to learn the shapes of features from."""
+    """Return one black image (1, 3, H, W) of the backbone's input size, for determining the shapes of features."""
     return next(backbone.parameters()).new_zeros(1, 3, *backbone.preprocess.input_size)
 
 
@@ -20,12 +20,12 @@ def name_probes(backbone: Backbone, stages: Sequence[str] | None, combine: str) 
     """Return the stages of each probe by its name, e.g. `{"stage3+stage5": ["stage3", "stage5"]}`.
 
     Args:
-        backbone: Whose stages.
+        backbone: The network.
         stages: Names or patterns; by default the top feature stage.
         combine: "best" for a probe of each stage, "concat" for one of all.
 
     Raises:
-        TransferkitError: There are no such stages.
+        TransferkitError: A stage is unknown.
     """
     found = match_stages(stages or [backbone.top], backbone.stage_names)
     if not found:
@@ -38,14 +38,14 @@ def name_probes(backbone: Backbone, stages: Sequence[str] | None, combine: str) 
 def probe_features(
     backbone: Backbone, probes: Mapping[str, list[str]], pool: str, images: Tensor, fast: FrozenStages | None
 ) -> dict[str, Tensor]:
-    """Return the features (N, D) of each probe, those of its stages side by side.
+    """Return the features (N, D) of each probe, those of its stages concatenated.
 
     Args:
-        backbone: Ends with the last stage wanted.
+        backbone: Ends with the last stage needed.
         probes: Stages by probe.
         pool: As in `pool_features`.
         images: (N, 3, H, W), preprocessed or uint8.
-        fast: The same stages as they run fastest, if they are there.
+        fast: The optimized copy of the stages, if available.
     """
     stages = [name for name in backbone.stage_names if any(name in taken for taken in probes.values())]
     if fast is not None:

@@ -1,9 +1,9 @@
 """Linear probes of several stages trained together by gradient, over one frozen forward pass.
 
-For augmented images, streams, and data too large to keep features of; elsewhere `LinearProbe` on `extract_features` is
-exact and faster. Both minimise mean cross entropy + ||W||^2 / (2 C n) on standardised features, here standardised by
-all rows seen so far. A thousand steps of 64 images come near the minimum for C up to about 0.1; with larger C training
-stops earlier, which regularises, too. A last batch that is not full weighs its images more: leave it out (`drop_last`).
+For augmented images, streams, and features too large to cache; otherwise `LinearProbe` on `extract_features` is exact
+and faster. Both minimise mean cross entropy + ||W||^2 / (2 C n) on standardised features, here standardised by all
+rows seen so far. A thousand steps of 64 images come near the minimum for C up to about 0.1; with larger C training
+stops earlier, which regularises, too. A last batch that is not full weights its images more: use `drop_last`.
 Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
 """
 
@@ -41,21 +41,21 @@ SCHEDULE = {"name": "cosine", "warmup": 0.1}
 class ProbeModule(ScheduledModule):
     """Linear classifiers at several stages, each with several values of C, on one forward pass of a frozen backbone.
 
-    The backbone keeps every bit of its weights, and stays in eval mode, whatever `.train()` says.
+    The backbone stays bit-identical and in eval mode, whatever `.train()` says.
 
         module = ProbeModule(backbone, 102, ["stage3", "stage5"])
         Trainer(max_epochs=20).fit(module, train_loader, val_loader)
         model = module.model()
 
     Args:
-        backbone: The network; stages after the last one wanted do not run.
+        backbone: The network; stages after the last one needed do not run.
         num_classes: K.
         stages: Names or patterns; by default the top feature stage.
         pool: How feature maps are pooled, as in `extract_features`.
-        Cs: Inverse regularisation strengths, all trained; the best one on val is kept.
-        combine: "best" for a probe of each stage, or "concat" for one of all stages side by side (`stage3+stage5`).
+        Cs: Inverse regularisation strengths, all trained; the best on val is selected.
+        combine: "best" for a probe of each stage, or "concat" for one on all stages' features (`stage3+stage5`).
         num_images: n, the training images without repetition; by default the length of the train loader's data set.
-        optimizer: `create_optimizer`'s settings. Weight decay would come on top of the penalty.
+        optimizer: `create_optimizer`'s settings. Weight decay would add to the penalty.
         schedule: `create_schedule`'s settings.
         class_names: K names, by default the numbers.
 
@@ -122,7 +122,7 @@ class ProbeModule(ScheduledModule):
         return dict(zip(self.probes, torch.split(logits, len(self.Cs), dim=1), strict=True))
 
     def on_train_start(self) -> None:
-        """Find out how many images there are."""
+        """Determine the number of training images."""
         super().on_train_start()
         self.num_images = self.num_images or count_images(self.trainer.train_dataloader)
 
@@ -137,7 +137,7 @@ class ProbeModule(ScheduledModule):
         return joint_objective(self.heads, losses, self.num_images or 1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count loss and right answers of one batch of val, for every head."""
+        """Count loss and correct predictions of one batch of val, for every head."""
         logits = stacked_logits(self.heads, self.features(batch[0]))
         self._val_sums.add(head_losses(logits, batch[1]), logits, batch[1], anew=batch_idx == 0)
 
@@ -148,7 +148,7 @@ class ProbeModule(ScheduledModule):
 
     @property
     def figures(self) -> dict[str, list[dict[str, float]]]:
-        """Of each probe, one row a value of C: `C`, `val_top1`, `val_nll`, from the last pass over val."""
+        """For each probe, one row per value of C: `C`, `val_top1`, `val_nll`, from the last pass over val."""
         return self.results.figures
 
     def best_row(self, probe: str) -> dict[str, float]:
@@ -179,11 +179,11 @@ class ProbeModule(ScheduledModule):
         return self.with_schedule(optimizer, self._schedule)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store what is being done."""
+        """Store the settings in the checkpoint."""
         checkpoint["probes"] = describe_probes(self)
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuse, with a `TransferkitError`, to go on with other probes."""
+        """Refuse, with a `TransferkitError`, to resume other probes."""
         if different := differences(checkpoint.get("probes", {}), describe_probes(self)):
             raise TransferkitError(f"The checkpoint is of other probes: {'; '.join(different)}.")
 
@@ -198,12 +198,12 @@ def count_images(loader: Any) -> int:
     """The images of a train loader.
 
     Raises:
-        TransferkitError: It does not say.
+        TransferkitError: The number is unknown.
     """
     try:
         return len(loader.dataset)
     except (AttributeError, TypeError):
         raise TransferkitError(
-            "The train loader does not say how many images it has, which C is relative to: "
+            "The number of training images, which C is relative to, is unknown from the train loader: "
             "ProbeModule(..., num_images=N)."
         ) from None

@@ -1,4 +1,4 @@
-"""The figures of every head of several probes on val, and the best of them."""
+"""The results of every head of several probes on val, and the best of them."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from transferkit.training.probe_heads import HeadSums
 
 
 class ProbeResults(nn.Module):
-    """Figures on val by probe and value of C; in buffers, so that every checkpoint has them beside the weights.
+    """Results on val by probe and value of C; in buffers, so that every checkpoint contains them.
 
     Args:
         probes: Names, from the first stage to the deepest.
@@ -32,7 +32,7 @@ class ProbeResults(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def update(self, sums: Tensor) -> None:
-        """Take over loss, right answers and images (3, heads), summed over val."""
+        """Store loss, correct predictions and images (3, heads), summed over val."""
         loss, right, count = sums
         self.right.copy_(right.reshape(self.right.shape))
         self.nll.copy_((loss / count).reshape(self.nll.shape))
@@ -40,7 +40,7 @@ class ProbeResults(nn.Module):
 
     @property
     def figures(self) -> dict[str, list[dict[str, float]]]:
-        """Of each probe, one row a value of C: `C`, `val_top1`, `val_nll`; empty before the first pass over val."""
+        """For each probe, one row per value of C: `C`, `val_top1`, `val_nll`; empty before the first pass over val."""
         n = int(self.count)
         if n == 0:
             return {}
@@ -54,7 +54,7 @@ class ProbeResults(nn.Module):
         }
 
     def best_row(self, probe: str) -> dict[str, float]:
-        """The row of `figures` that ranks first (`ranking.rank`); of equal ones the smaller C.
+        """The row of `figures` that ranks first (`ranking.rank`); ties go to the smaller C.
 
         Raises:
             TransferkitError: Val was never passed over.
@@ -64,7 +64,7 @@ class ProbeResults(nn.Module):
         return max(self.figures[probe], key=row_rank)
 
     def best_C(self, probe: str) -> float:
-        """The best C of a probe; where there is only one, that one, validated or not."""
+        """The best C of a probe; a single one also without validation."""
         return self.Cs[0] if len(self.Cs) == 1 else self.best_row(probe)["C"]
 
     @property
@@ -74,12 +74,12 @@ class ProbeResults(nn.Module):
         return name, self.best_row(name)["C"]
 
     def place(self, probe: str, C: float) -> int:
-        """The place of a head among all heads, probe by probe."""
+        """The index of a head among all heads, probe by probe."""
         return self.probes.index(probe) * len(self.Cs) + self.Cs.index(C)
 
 
 def log_best(module: pl.LightningModule, results: ProbeResults, train_sums: HeadSums, val_sums: HeadSums) -> None:
-    """Take over what was summed over val, and log `val_loss`, `val_top1`, `val_score` and `train_loss` of the best."""
+    """Store the sums over val, and log `val_loss`, `val_top1`, `val_score` and `train_loss` of the best."""
     if not val_sums:
         return
     results.update(val_sums.over_processes(module))

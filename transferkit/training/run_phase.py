@@ -1,4 +1,4 @@
-"""One fit: a module with a fixed trainable set, checkpoints after every epoch, the best epoch on val kept."""
+"""One fit: a module with a fixed trainable set, resumable, with the weights of the best epoch on val."""
 
 import json
 import logging
@@ -35,18 +35,18 @@ LISTED = 6  # differences in a message
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a fit is run, beside the module and the data.
+    """The settings of a fit.
 
     Attributes:
         epochs: Passes over train.
-        seed: Of what is random in a step.
+        seed: Of the random numbers of a step.
         device: Lightning's accelerator: "auto", "cpu", "cuda", "mps".
-        devices: Processes that share every batch, a device each.
-        gradient_clip: Largest norm of the gradient; None for any.
+        devices: Processes that share every batch, one device each.
+        gradient_clip: Maximum norm of the gradient; None for no limit.
         accumulate: Batches per optimizer step.
-        ema: Decay of the moving average of the weights that is validated and kept; 0 for none.
-        early_stopping: Epochs without a better val after which the fit ends; None for never.
-        precision: Of the products, as `find_precision` returns it; weights stay fp32.
+        ema: Decay of the moving average of the weights, which is then validated and saved; 0 for none.
+        early_stopping: Epochs without improvement on val after which the fit ends; None for never.
+        precision: Of matrix products, as `find_precision` returns it; weights stay fp32.
     """
 
     epochs: int
@@ -65,8 +65,8 @@ class Trained:
     """The result of a fit.
 
     Attributes:
-        history: One row an epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
-        best_epoch: The one whose weights the module has now: with the best top-1 on val, then the lower loss.
+        history: One row per epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
+        best_epoch: The epoch of the module's weights: the best top-1 on val, then the lower loss.
     """
 
     history: list[dict[str, float]]
@@ -76,18 +76,18 @@ class Trained:
 def fit_module(
     module: ScheduledModule, data: TrainingData | None, run: TrainSettings, folder: Path, keep: str = "best"
 ) -> Trained:
-    """Fit, and leave the module with the weights of the best epoch, in eval mode, on the CPU.
+    """Fit; the module then has the weights of the best epoch, in eval mode, on the CPU.
 
-    When `folder` holds a checkpoint, the fit goes on from there, with the same result as if it had not stopped; a
-    finished one is not done again. A damaged one is named in the log, and the one before is taken, or none. Checkpoints
+    If `folder` has a checkpoint, the fit resumes from it, with the same result as without the interruption; a finished
+    fit is not repeated. A damaged one is named in the log, and the one before is taken, or none. Checkpoints
     lack what is frozen, which the module must have.
 
     Args:
-        module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` an epoch.
-        data: Train and val batches; None where the fit is known to be finished.
-        run: How.
-        folder: Gets the checkpoints to go on from, and in their place the result in the end (`CheckpointFiles`).
-        keep: Whose weights the module is left with: "best", or "last" for those of the last epoch.
+        module: Logs `train_loss`, `val_loss`, `val_top1` and `val_score` per epoch.
+        data: Train and val batches; None if the fit is known to be finished.
+        run: The settings.
+        folder: Gets the checkpoints, and finally the result in their place (`CheckpointFiles`).
+        keep: The final weights: "best", or "last" for those of the last epoch.
 
     Raises:
         TransferkitError: The loss is no longer finite.
@@ -98,7 +98,7 @@ def fit_module(
     found = files.newest()
     if "done" not in found:
         if not found or not read_checkpoint(found["last"])["ended"]:
-            with quiet_lightning():  # a new trainer tells which devices there are
+            with quiet_lightning():  # a new trainer determines the devices
                 trainer = _trainer(run, folder, trained)
             _fit(module, data, trainer, found.get("last"))
             found = files.newest()
@@ -116,14 +116,14 @@ def fit_module(
 
 def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer, last: Path | None) -> None:
     if last:
-        log.info("Going on from %s.", last)
+        log.info("Resuming from %s.", last)
     module.to(memory_format=torch.channels_last)
     with quiet_lightning(), deterministic_again():
         try:
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
         except Terminated:
             raise
-        except SystemExit:  # what Lightning makes of Ctrl-C
+        except SystemExit:  # raised by Lightning on Ctrl-C
             raise KeyboardInterrupt from None
         finally:
             module.fast = None
@@ -141,7 +141,7 @@ def _result(found: Mapping[str, Path], keep: str) -> dict[str, Any]:
 
 
 def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Write what the fits in a folder of checkpoints depend on (`recipe.json`), or compare with what is written.
+    """Write the recipe of the fits in a folder of checkpoints (`recipe.json`), or compare with the one written.
 
     Args:
         folder: The run directory's `checkpoints`.
@@ -156,7 +156,7 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
             theirs = read_json(path)
         except UnreadableFile as error:
             raise TransferkitError(
-                f"{error}, so nothing tells which training its checkpoints belong to: remove {folder} to start anew, "
+                f"{error}, so its checkpoints cannot be assigned to a training: remove {folder} to start anew, "
                 "or choose another hydra.run.dir."
             ) from None
         different = differences(theirs, ours)
@@ -164,7 +164,7 @@ def check_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
         shown = "; ".join(named or [*different[:LISTED], *(["..."] if len(different) > LISTED else [])])
         if different:
             raise TransferkitError(
-                f"{folder} holds checkpoints of another training: {shown}. Repeat that command to go on with it, or "
+                f"{folder} holds checkpoints of another training: {shown}. Repeat that command to resume it, or "
                 "choose another hydra.run.dir; to start from its result, give its finished run directory as "
                 "backbone.weights=RUN_DIR."
             )
@@ -189,7 +189,7 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
         default_root_dir=folder,
         accelerator=run.device,
         devices=run.devices,
-        # Spawned, not started from the command line anew: a second phase, or a sweep, would be started again with it.
+        # Spawned rather than started from the command line, which would start earlier phases or a sweep again.
         strategy="ddp_spawn" if run.devices > 1 else "auto",
         use_distributed_sampler=False,
         max_epochs=run.epochs,
@@ -208,13 +208,13 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
 
 
 def moving_average(decay: float, average: Tensor, now: Tensor, count: Any = None) -> Tensor:
-    """Keep that part of the average; of what does not change, every bit. Counters are as they are now."""
+    """Update the moving average; unchanged weights stay bit-identical, counters are copied."""
     return torch.lerp(average, now, 1 - decay) if now.is_floating_point() else now
 
 
 @contextmanager
 def deterministic_again() -> Iterator[None]:
-    """Give torch's global switches back as they were; Lightning leaves its `deterministic` on."""
+    """Restore torch's global switches, since Lightning does not reset `deterministic`."""
     enabled, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fills = set_filling(False)
     try:

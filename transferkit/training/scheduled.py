@@ -19,23 +19,23 @@ LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixe
 
 
 class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
-    """A Lightning module whose schedule is one of ours.
+    """A Lightning module with a schedule of `optimizers`.
 
-    Lightning would advance a schedule that goes by epochs after the epoch's checkpoint is written, which then lacks
-    that step when the fit is resumed. Here it is done before.
+    Lightning advances a schedule by epochs after the epoch's checkpoint is written, which then lacks that step when
+    the fit is resumed. Here it is advanced before.
 
     Attributes:
-        fast: During training, the leading frozen stages as they run fastest.
+        fast: During training, an optimized copy of the leading frozen stages.
     """
 
     fast: FrozenStages | None = None
 
     def frozen_backbone(self) -> Backbone | None:
-        """The leading stages that are frozen, if any."""
+        """The leading frozen stages, if any."""
         return None
 
     def on_train_start(self) -> None:
-        """Copy what is frozen, to run faster."""
+        """Create the optimized copy of the frozen stages."""
         frozen = self.frozen_backbone()
         if frozen is not None:
             ours = {theirs: name for name, theirs in LIGHTNING_PRECISION.items()}
@@ -43,7 +43,7 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
             self.fast = FrozenStages(frozen, self.device, precision)
 
     def on_train_end(self) -> None:
-        """Forget the copy, which goes with the weights of now."""
+        """Drop the copy, which is valid for the present weights only."""
         self.fast = None
 
     def frozen_keys(self) -> set[str]:
@@ -54,7 +54,7 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         """The result of `configure_optimizers`: the optimizer, and its schedule over all steps of the trainer.
 
         Raises:
-            TransferkitError: The trainer has no end.
+            TransferkitError: The trainer has neither a number of epochs nor of steps.
         """
         steps = self.trainer.estimated_stepping_batches
         if steps == math.inf:
@@ -80,6 +80,6 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
             schedule.step(self.trainer.callback_metrics["val_loss"])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance a schedule that goes by steps."""
+        """Advance a schedule by steps."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()

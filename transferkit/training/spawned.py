@@ -10,17 +10,17 @@ from pytorch_lightning.callbacks import Callback
 
 
 class SpawnedProcess(Callback):  # type: ignore[misc]
-    """Gives the first of several training processes the log files of the one that started them, and keeps all quiet."""
+    """Passes the log files of the parent to the first of several training processes, and filters their warnings."""
 
     def __init__(self) -> None:
         handlers = logging.getLogger().handlers
         self._files = [handler.baseFilename for handler in handlers if isinstance(handler, logging.FileHandler)]
 
     def setup(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Set up a process that was spawned; the one that everything started in is left as it is."""
+        """Set up a spawned process; the parent is not changed."""
         if multiprocessing.parent_process() is None:
             return
-        # Else each epoch's loaders would be started the slow way, too, importing everything.
+        # Otherwise each epoch's loaders would also be spawned, which is slow because they import everything.
         multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")

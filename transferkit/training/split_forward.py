@@ -18,8 +18,8 @@ def logits_of_images(
     Args:
         model: The network.
         images: (N, 3, H, W): preprocessed, or uint8, resized and cropped only.
-        frozen: Its leading stages that record nothing for a backward pass.
-        fast: These stages as they run fastest, if they are there.
+        frozen: Its leading stages that run without a gradient.
+        fast: The optimized copy of these stages, if available.
     """
     backbone = model.backbone
     images = backbone.preprocess.finish(images).contiguous(memory_format=torch.channels_last)
@@ -34,14 +34,14 @@ def logits_of_images(
 
 
 def logits_after(model: TransferModel, stage: str, inputs: Tensor) -> Tensor:
-    """Return logits (N, K) of the stored outputs of a stage: maps (N, C, H, W), or pooled features of the top one."""
+    """Return logits (N, K) of stored activations of a stage: maps (N, C, H, W), or pooled features of the top one."""
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     return classify(model, model.backbone.forward_from(stage, inputs))
 
 
 def classify(model: TransferModel, state: State) -> Tensor:
-    """Pool and classify in fp32, as features and probes are."""
+    """Pool and classify in fp32, like features and probes."""
     pooled = pool_features(feature(state).float())
     with torch.autocast(pooled.device.type, enabled=False):
         logits: Tensor = model.head(pooled)
