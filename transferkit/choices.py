@@ -6,14 +6,20 @@ No torch: the configuration is checked before anything heavy is imported.
 from typing import Literal, get_args
 
 STAGES = ("stage1", "stage2", "stage3", "stage4", "stage5", "fc6", "fc7", "head")
-"""Every stage name, in order. `stageK` ends at stride 2**K; `fc6` and `fc7` are VGG's and AlexNet's hidden layers."""
+"""Every stage name, in order. `stageK` ends at stride 2**K or, in a network of one stride (ViT), after a quarter of its
+blocks; `fc6` and `fc7` are VGG's and AlexNet's hidden layers."""
 
 TOP = "top"
 """A name for the last stage before the head."""
 
-Pool = Literal["avg", "max", "grid2", "grid3", "grid4"]
+Pool = Literal["auto", "avg", "max", "grid2", "grid3", "grid4", "cls", "cls+avg", "native"]
 POOLS: tuple[str, ...] = get_args(Pool)
-"""Poolings of a map to a vector: mean or maximum over all positions, or means over a grid of 2 x 2 to 4 x 4 cells."""
+"""How a map or tokens become a vector.
+
+`avg`, `max`: mean or maximum over all positions (patch tokens only). `gridK`: means over K x K cells. `cls`: the class
+token. `cls+avg`: it and the mean of the patch tokens side by side, as in DINOv2's linear evaluation (Oquab et al. 2023,
+appendix B.3). `native`: the network's own pooling of its top stage, up to its classifier. `auto`: what the network's
+classifier takes; `avg` for maps."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)

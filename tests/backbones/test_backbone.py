@@ -6,8 +6,9 @@ import torch
 import torchvision
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.create import create_backbone
+from transferkit.backbones.pooling import pool_features
 from transferkit.errors import TransferkitError
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

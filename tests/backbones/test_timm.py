@@ -8,7 +8,6 @@ import torch
 
 from tests.backbones.networks import assert_same_as_original, original_of, randomise_statistics
 from transferkit.backbones.create import create_backbone
-from transferkit.errors import TransferkitError
 
 CASES: dict[str, tuple[dict[str, Any], dict[int, int]]] = {
     "convnext_atto": ({}, {2: 40, 3: 80, 4: 160, 5: 320}),  # layer scale: parameters that are no module's own
@@ -57,17 +56,3 @@ def test_vggs_hidden_layers_are_stages_here_too():
     original = original_of(timm.create_model, backbone, model_name="vgg11", num_classes=2, mlp_ratio=0.01)
     for size in (64, 256):  # smaller and larger than what fc6 is made for
         assert_same_as_original(backbone, original, torch.randn(1, 3, size, size))
-
-
-@pytest.mark.parametrize(
-    ("name", "source"),
-    [
-        ("vit_tiny_patch16_224", "timm"),
-        ("swin_tiny_patch4_window7_224", "timm"),
-        ("swin_t", "torchvision"),
-        ("efficientformer_l1", "timm"),  # its last stage has no map, though the others do
-    ],
-)
-def test_a_network_without_a_sequence_of_maps_gets_a_clear_error(name, source):
-    with pytest.raises(TransferkitError, match=rf"{name}.*cannot be cut.*maps.*convnext_tiny"):
-        create_backbone(name, weights=None, source=source)

@@ -3,8 +3,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.create import create_backbone
+from transferkit.backbones.pooling import pool_features
 from transferkit.data.imageset import ImageSet
 from transferkit.features.extract import ExtractionStats, extract_features
 from transferkit.features.inference_network import COMPILE_FROM, InferenceNetwork, worth_compiling

@@ -233,7 +233,7 @@ def test_it_goes_on_from_a_checkpoint_of_the_same_probes(tensors: Any, tmp_path:
         ({"stages": ["fc*"]}, "names none of stage1"),
         ({"Cs": [0.0]}, "Cs=.* must be a list of numbers above 0"),
         ({"Cs": 45}, "Cs=45 must be a list of numbers above 0"),
-        ({"pool": "mean"}, "pool=mean must be avg, max"),
+        ({"pool": "mean"}, "pool=mean must be auto, avg, max"),
         ({"combine": "all"}, "combine=all must be best or concat"),
     ],
 )

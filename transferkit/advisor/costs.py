@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.backbones.backbone import Backbone, State, feature
 from transferkit.data.augment import count_views
 from transferkit.data.batch_loading import count_workers
 from transferkit.data.imageset import ImageSet
@@ -195,7 +195,7 @@ def _backward_share(network: Backbone, inputs: Tensor, place: torch.device, prec
     for _ in range(2):
         with autocast(precision, place):
             forward, state = _timed(lambda: network(inputs), place)
-        backward, _ = _timed(pool_features(feature(state)).sum().backward, place)
+        backward, _ = _timed(network.pooled(network.top, feature(state)).sum().backward, place)
         shares.append(backward / forward)
     return max(min(shares), 0.5)
 

@@ -5,18 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, fx, nn
-from torch.nn.functional import adaptive_avg_pool2d
+import torch
+from torch import Tensor, nn
 
+from transferkit.backbones.native_pool import PooledStage
+from transferkit.backbones.pooling import check_pool, pool_features
 from transferkit.backbones.stages import StageInfo, match_stages
-from transferkit.choices import POOLS
 from transferkit.data.preprocess import Preprocessing
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.errors import TransferkitError
 
 logger = logging.getLogger(__name__)
 
 _COUNTER = ".num_batches_tracked"
-_LISTED = 8  # keys of each kind listed in the message about weights that do not match
+_LISTED = 8  # keys of each kind in the message about weights that do not fit
 
 State = Tensor | tuple[Tensor, ...]
 """The activations at a cut: one tensor, or (NASNet) several of which the last is the feature."""
@@ -36,35 +37,6 @@ def feature(state: State) -> Tensor:
     return state[-1] if isinstance(state, tuple) else state
 
 
-def check_pool(pool: str) -> None:
-    """Raise a `TransferkitError` if `pool` is not one of `POOLS`."""
-    if pool not in POOLS:
-        raise TransferkitError(unknown_name("pool", pool, POOLS, "pooling"))
-
-
-def pool_features(h: Tensor, pool: str = "avg") -> Tensor:
-    """Pool a map (N, C, H, W) to vectors; (N, C) is returned unchanged.
-
-    Args:
-        h: The feature of N images.
-        pool: "avg" or "max" over the area, giving (N, C); or "gridK" for means over K x K cells, giving (N, C K K) with
-            the channel as the slowest index, like `flatten`. A map with fewer than K positions in a direction has one
-            cell per position.
-
-    Raises:
-        TransferkitError: If `pool` is not one of `POOLS`.
-    """
-    check_pool(pool)
-    if h.ndim != 4:
-        return h
-    if pool == "max":
-        return h.amax(dim=(2, 3))
-    if pool == "avg":
-        return h.mean(dim=(2, 3))
-    cells = int(pool.removeprefix("grid"))
-    return adaptive_avg_pool2d(h, (min(cells, h.shape[2]), min(cells, h.shape[3]))).flatten(1)
-
-
 class Backbone(nn.Module):
     """A network that runs stage by stage, with exactly the original's output.
 
@@ -79,7 +51,7 @@ class Backbone(nn.Module):
 
     def __init__(
         self,
-        stages: Mapping[str, fx.GraphModule],
+        stages: Mapping[str, nn.Module],
         infos: Mapping[str, StageInfo],
         preprocess: Preprocessing,
         spec: BackboneSpec,
@@ -140,12 +112,54 @@ class Backbone(nn.Module):
         """Run the stages after `stage` on its output: `forward_from(s, forward_stages(x)[s]) == forward(x)`."""
         return self._run(h, self.stage_names[self._after(stage) :])
 
+    def pooled(self, stage: str, h: Tensor, pool: str = "auto") -> Tensor:
+        """The feature `h` of a stage as one vector an image.
+
+        Args:
+            stage: Its name.
+            h: What left it (of a state, its `feature`).
+            pool: One of `pooling.POOLS`.
+
+        Raises:
+            TransferkitError: If this stage has no such pooling.
+        """
+        info, module = self.infos[stage], self.stages[stage]
+        if pool == "auto" or (pool == "native" and info.native):
+            pool = info.pool
+        if pool == "native" and h.ndim > 2 and isinstance(module, PooledStage):
+            vector: Tensor = module.native_pool(h)
+            return vector
+        return pool_features(h, pool, info)
+
+    def width(self, stage: str, pool: str = "auto") -> int:
+        """D, the length of the vectors (N, D) that `pooled` gives."""
+        info = self.infos[stage]
+        if info.grid is None:
+            return info.channels
+        rows, columns = info.grid
+        shape = (1, info.channels, rows, columns)
+        if info.kind == "tokens":
+            shape = (1, info.prefix_tokens + rows * columns, info.channels)  # type: ignore[assignment]
+        example = next(self.stages[stage].parameters(), torch.zeros(())).new_zeros(shape)
+        with torch.no_grad():
+            return self.pooled(stage, example, pool).shape[1]
+
+    def pool_name(self, pool: str) -> str:
+        """`pool`, or what "auto" stands for where that is the same at all stages; for reports and cache keys.
+
+        Raises:
+            TransferkitError: If it is none of `pooling.POOLS`.
+        """
+        check_pool(pool)
+        automatic = {info.pool for info in self.infos.values() if info.kind != "vector"}
+        return automatic.pop() if pool == "auto" and len(automatic) == 1 else pool
+
     def truncate(self, stage: str) -> "Backbone":
         """A backbone that ends with `stage` and shares its modules with this one."""
         kept = self.stage_names[: self._after(stage)]
         stages = {name: self.stages[name] for name in kept}
         infos = {name: self.infos[name] for name in kept}
-        shorter = Backbone(stages, infos, self.preprocess, self.spec, self.weights_name)  # type: ignore[arg-type]
+        shorter = Backbone(stages, infos, self.preprocess, self.spec, self.weights_name)
         shorter.training = self.training
         shorter.changed_stages = self.changed_stages
         return shorter
@@ -219,8 +233,9 @@ class Backbone(nn.Module):
 
 
 def _original_name(name: str) -> str:
-    """The original network's name of a parameter: without "stages.<stage>."."""
-    return name.split(".", 2)[2]
+    """The original network's name of a parameter: without "stages.<stage>." and the parts of a `PooledStage`."""
+    original = name.split(".", 2)[2]
+    return original.removeprefix("body.").removeprefix("native_pool.")
 
 
 def _mismatch(origin: str, network: str, problems: Mapping[str, list[str]]) -> str:

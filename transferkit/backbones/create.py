@@ -61,6 +61,9 @@ def create_backbone(
     if run is not None:
         kwargs = _same_architecture(run, source, name, kwargs)
         _check_architecture(run, source, name, kwargs)
+    elif input_size is not None:
+        size = Preprocessing().override(input_size=input_size).input_size
+        kwargs = dict(_module(source).for_size(name, kwargs, size))
     original = _module(source).build(name, None if run is not None else found, kwargs)
     stages, infos = cut(original.model, original.preprocess.input_size, f"{name} ({source})")
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))

@@ -1,29 +1,32 @@
 """Cutting a network into stages: the positions of the cuts, and the graph of each stage.
 
-A cut may be after any operation; the tensors that cross it are the output of a stage, the last of them the feature. The
-positions come from a table (`boundaries.py`), else from timm's feature information, else from the automatic rule.
-Strides are always measured.
+A cut may lie after any operation; what crosses it is the state that leaves a stage, its last tensor the feature. The
+places come from a table (`boundaries.py`), else from timm's feature information, else from the automatic rule, else, in
+networks of tokens, from `token_cuts.py`. Strides are measured, never believed.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from torch import fx, nn
 
-from transferkit.backbones.boundaries import cut_table
+from transferkit.backbones.local_values import data_nodes, local_values
+from transferkit.backbones.map_cuts import map_ends, map_level
+from transferkit.backbones.native_pool import PooledStage, top_pool
 from transferkit.backbones.stages import StageInfo
 from transferkit.backbones.subgraphs import crossing, split
-from transferkit.backbones.trace import Step, trace
+from transferkit.backbones.token_cuts import Cut, Rule, blocks_in_groups, by_stride, channels_first, is_flat
+from transferkit.backbones.trace import Step, run, trace
 from transferkit.errors import TransferkitError
 
 _SMALLEST_MEASURE = 64  # below this a map of stride 32 has one pixel and looks like its own global pool
-_FEWEST_MAPS = 3  # a ViT's patches or a Swin's first and last map do not make a sequence of stages
+_FEWEST_MAPS = 3
+
+Stages = tuple[dict[str, nn.Module], dict[str, StageInfo]]
+"""Stage name to graph, in order, and to what leaves it."""
 
 
-def cut(
-    model: nn.Module, input_size: tuple[int, int], name: str
-) -> tuple[dict[str, fx.GraphModule], dict[str, StageInfo]]:
+def cut(model: nn.Module, input_size: tuple[int, int], name: str) -> Stages:
     """Cut a network into stages that share its modules.
 
     Args:
@@ -35,102 +38,111 @@ def cut(
         Stage name to graph, in order, and to a description of its output.
 
     Raises:
-        TransferkitError: If the network cannot be traced or has no sequence of feature maps.
+        TransferkitError: If the network cannot be traced or has no sequence of features.
     """
+    reasons: list[str] = []
+    for attempt in (_whole_blocks, _any_step) if is_flat(model) else (_any_step, _whole_blocks):
+        stages, reason = attempt(model, input_size)
+        if stages is not None:
+            return stages
+        reasons.append(reason)
+    raise _uncuttable(name, reasons[-1] or "it has no sequence of feature maps, or of blocks of tokens")
+
+
+def _any_step(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | None, str]:
+    """Cut by stride after any operation; or why that cannot be."""
     size = (max(input_size[0], _SMALLEST_MEASURE), max(input_size[1], _SMALLEST_MEASURE))
+    graph, steps, reason = _traced(model, size, blocks=False)
+    if graph is None:
+        return None, reason
+    ends = map_ends(model, steps, size, crossing(graph, steps))
+    if sum(stage.startswith("stage") for stage in ends) >= _FEWEST_MAPS:
+        return _of_maps(model, graph, steps, ends, size), ""
+    return _of_tokens(model, graph, steps, size, [by_stride]), ""
+
+
+def _whole_blocks(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | None, str]:
+    """Cut between blocks, which need not be traceable; or why that cannot be."""
+    graph, steps, reason = _traced(model, input_size, blocks=True)
+    if graph is None:
+        return None, reason
+    flat = is_flat(model)
+    rules = [blocks_in_groups] if flat else [by_stride, blocks_in_groups]
+    stages = _of_tokens(model, graph, steps, input_size, rules)
+    grids = {info.grid for info in stages[1].values() if info.grid is not None} if stages is not None else set()
+    return (stages if not flat or len(grids) == 1 else None), ""
+
+
+def _traced(model: nn.Module, size: tuple[int, int], blocks: bool) -> tuple[fx.Graph | None, list[Step], str]:
+    """The graph and its operations, or why there is none."""
     try:
-        graph, steps = trace(model, size)
+        return *trace(model, size, blocks), ""
     except Exception as error:  # torch.fx and the networks raise all kinds
         reason = str(error).strip().split("\n")[0]
-        raise _uncuttable(name, f"it cannot be traced ({type(error).__name__}: {reason})") from error
-    levels = [_level(step.shape, size) for step in steps]
-    ends = _cuts(model, steps, levels, crossing(graph, steps))
-    if sum(stage.startswith("stage") for stage in ends) < _FEWEST_MAPS:
-        raise _uncuttable(name, "it has no sequence of feature maps (N, C, H, W) that halve in size")
-    ends = dict(sorted(ends.items(), key=lambda item: item[1]))
-    if max(ends.values()) < len(steps) - 1:
-        ends["head"] = len(steps) - 1
-    return split(model, graph, steps, ends), _infos(steps, levels, ends)
+        return None, [], f"it cannot be traced ({type(error).__name__}: {reason})"
 
 
 def _uncuttable(name: str, why: str) -> TransferkitError:
     return TransferkitError(
-        f"backbone.name: {name} cannot be cut into stages: {why}. Convolutional networks can: backbone=resnet50, or "
-        "backbone=timm with backbone.name=convnext_tiny, for example."
+        f"backbone.name: {name} cannot be cut into stages: {why}. Other networks can: backbone=resnet50, or "
+        "backbone=timm with backbone.name=convnext_tiny or vit_small_patch16_224, for example."
     )
 
 
-def _level(shape: tuple[int, ...] | None, size: tuple[int, int]) -> int | None:
-    """Log2 of the stride of a feature map; None unless it is a map with the same stride in both directions."""
-    if shape is None or len(shape) != 4 or 0 in shape:
-        return None
-    down, across = (round(math.log2(before / after)) for before, after in zip(size, shape[2:], strict=True))
-    return down if down == across else None
-
-
-def _cuts(
-    model: nn.Module, steps: Sequence[Step], levels: Sequence[int | None], crossed: Sequence[int]
-) -> dict[str, int]:
-    """Stage name to the index of its last step."""
-    table = cut_table(model)
-    if table is not None:
-        return {stage: inside[-1] for stage, module in table.items() if (inside := _steps_in(module, steps))}
-    ends = _declared(model, steps, levels)
-    if len(ends) < _FEWEST_MAPS:
-        ends = _automatic(steps, levels, crossed)
-    top = max(ends, default=0)
-    if any(entry["reduction"] > 2**top for entry in _feature_info(model)):
-        return {}  # EfficientFormer: its last stage works on tokens, and would be mistaken for the head
-    if ends:
-        # The top feature is what the classifier pools: after DenseNet's last norm, MobileNet's last convolution.
-        alone = [i for i, level in enumerate(levels) if level == top and crossed[i] == 1]
-        ends[top] = max([ends[top], *alone])
-    return {f"stage{level}": end for level, end in ends.items()}
-
-
-def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
-    """The feature information of a timm network; empty for others."""
-    entries = getattr(model, "feature_info", ())
-    return [entry for entry in entries if {"module", "reduction"} <= set(entry)] if isinstance(entries, list) else []
-
-
-def _declared(model: nn.Module, steps: Sequence[Step], levels: Sequence[int | None]) -> dict[int, int]:
-    """Level to step from timm's feature information, as far as the measured stride agrees."""
-    ends: dict[int, int] = {}
-    for entry in _feature_info(model):
-        inside = _steps_in(entry["module"], steps)
-        level = levels[inside[-1]] if inside else None
-        if level is not None and 1 <= level <= 5 and 2**level == entry["reduction"]:
-            ends[level] = inside[-1]
-    return ends
-
-
-def _automatic(steps: Sequence[Step], levels: Sequence[int | None], crossed: Sequence[int]) -> dict[int, int]:
-    """Level to the last step at that stride where one tensor crosses, at the end of a block if there is such a step."""
-    ends: dict[int, int] = {}
-    for at_block_end in (False, True):
-        for i, level in enumerate(levels[:-1]):
-            if level is None or not 1 <= level <= 5 or crossed[i] != 1:
-                continue
-            if not at_block_end or _block(steps[i]) != _block(steps[i + 1]):
-                ends[level] = i
-    return ends
-
-
-def _block(step: Step) -> list[str]:
-    return step.path.split(".")[:2]
-
-
-def _steps_in(module: str, steps: Sequence[Step]) -> list[int]:
-    return [i for i, step in enumerate(steps) if step.path == module or step.path.startswith(f"{module}.")]
-
-
-def _infos(steps: Sequence[Step], levels: Sequence[int | None], ends: Mapping[str, int]) -> dict[str, StageInfo]:
+def _of_maps(
+    model: nn.Module, graph: fx.Graph, steps: Sequence[Step], ends: Mapping[str, int], size: tuple[int, int]
+) -> Stages:
+    ends = dict(sorted(ends.items(), key=lambda item: item[1]))
+    if max(ends.values()) < len(steps) - 1:
+        ends["head"] = len(steps) - 1
     infos: dict[str, StageInfo] = {}
     stride = 1
     for name, end in ends.items():
-        shape, level = steps[end].shape, levels[end]
-        spatial = name.startswith("stage")
-        stride = 2 ** (level or 0) if spatial else stride
-        infos[name] = StageInfo(name, shape[1] if shape is not None else 0, stride, spatial)
-    return infos
+        shape = steps[end].shape
+        level = map_level(shape, size)
+        if name.startswith("stage"):
+            stride = 2 ** (level or 0)
+            assert shape is not None
+            infos[name] = StageInfo(name, shape[1], stride, "map", grid=(shape[2], shape[3]))
+        else:
+            infos[name] = StageInfo(name, shape[1] if shape is not None else 0, stride, "vector")
+    if "head" in ends:
+        top = [name for name in infos if name != "head"][-1]
+        alone = [n == 1 for n in crossing(graph, steps)]
+        plain = infos[top].kind == "map" and top_pool(model, steps, alone, ends[top], {}, infos[top]).name == "avg"
+        infos[top] = replace(infos[top], native=plain)
+    return dict(split(model, graph, steps, ends)), infos
+
+
+def _of_tokens(
+    model: nn.Module, graph: fx.Graph, steps: list[Step], size: tuple[int, int], rules: Sequence[Rule]
+) -> Stages | None:
+    """Stages of a network whose features are tokens, or maps with the channel last, by the first rule that applies."""
+    data = data_nodes(model, graph, steps)
+    alone = [n == 1 and step.node in data for n, step in zip(crossing(graph, steps, data), steps, strict=True)]
+    cuts = next((found for rule in rules if (found := rule(model, steps, alone, size))), None)
+    if not cuts:
+        return None
+    local = local_values(steps, data, lambda: run(model, graph, size, images=2))
+    steps, alone, cuts = channels_first(graph, steps, alone, cuts)
+    ends = {name: place.end for name, place in cuts.items()}
+    if max(ends.values()) < len(steps) - 1:
+        ends["head"] = len(steps) - 1
+    stages: dict[str, nn.Module] = dict(split(model, graph, steps, ends, local))
+    infos = {name: _info(name, place) for name, place in cuts.items()}
+    top = list(cuts)[-1]
+    if "head" in ends:
+        pool = top_pool(model, steps, alone, ends[top], local, infos[top])
+        for name, info in infos.items():
+            infos[name] = replace(info, pool="cls" if pool.name == "cls" and info.prefix_tokens else "avg")
+        infos[top] = replace(infos[top], pool=pool.name, native=pool.known)
+        if pool.module is not None:
+            stages[top] = PooledStage(stages[top], pool.module)  # type: ignore[arg-type]
+        shape = steps[-1].shape
+        infos["head"] = StageInfo("head", shape[1] if shape is not None else 0, cuts[top].stride, "vector")
+    return stages, infos
+
+
+def _info(name: str, place: Cut) -> StageInfo:
+    layout = place.layout
+    return StageInfo(name, layout.channels, place.stride, layout.kind, layout.prefix_tokens, layout.grid)

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.native_pool import PooledStage
 
 
 def fold_batch_norm(backbone: Backbone) -> Backbone:
@@ -21,13 +22,17 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
     """
     folded = copy.deepcopy(backbone).eval().requires_grad_(False)
     for name, stage in folded.stages.items():
-        graph = cast(fx.GraphModule, stage)
+        graph = cast(fx.GraphModule, stage.body if isinstance(stage, PooledStage) else stage)
         _part_activations(graph)
         calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
         twice = [graph.get_submodule(str(target)) for target, count in calls.items() if count > 1]
         # The convolution of a second call would be folded already.
         if not any(isinstance(module, _ConvNd | _BatchNorm) for module in twice):
-            folded.stages[name] = fuse(graph, inplace=True, no_trace=True)
+            fused: nn.Module = fuse(graph, inplace=True, no_trace=True)
+            if isinstance(stage, PooledStage):
+                stage.body = cast(fx.GraphModule, fused)
+            else:
+                folded.stages[name] = fused
     return folded
 
 

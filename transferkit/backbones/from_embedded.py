@@ -23,6 +23,11 @@ def shipped_weights() -> list[str]:
     return sorted(file.parent.name for file in FOLDER.glob("*/model.json"))
 
 
+def for_size(name: str, kwargs: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """The keyword arguments that build a network for images of some size: nothing depends on it here."""
+    return dict(kwargs)
+
+
 def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> Original:
     """A network of this package.
 

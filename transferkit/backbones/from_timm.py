@@ -15,7 +15,7 @@ from timm.models.vgg import VGG, ConvMlp
 from torch import Tensor, nn
 
 from transferkit.backbones.download import fetch_hub, fetch_url, url_path
-from transferkit.backbones.original import Original, no_init
+from transferkit.backbones.original import Original, no_init, refused_size
 from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing, resize_for
 from transferkit.errors import TransferkitError, unknown_name
@@ -48,13 +48,38 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         return _named(name, kwargs)
     if weights is None:
         model = _create(name, kwargs)
-        return Original(_open_mlp(model), preprocessing(_config(model)))
+        return Original(_open_mlp(model), _preprocessing(model, kwargs))
     state = read_state_dict(weights)
     with no_init():
         model = _create(name, kwargs)
     state = _converted(state, model)
     origin = f"backbone.weights: {weights}"
-    return Original(_open_mlp(model), preprocessing(_config(model)), weights.name, state, origin)
+    return Original(_open_mlp(model), _preprocessing(model, kwargs), weights.name, state, origin)
+
+
+def for_size(name: str, kwargs: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """The keyword arguments that build a network for images of another height and width than it is made for.
+
+    Only networks whose parameters belong to one size (position embeddings) need any; timm resamples their weights.
+
+    Raises:
+        TransferkitError: If the network cannot be built for this size.
+    """
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None or not config.fixed_input_size or "img_size" in kwargs or size == tuple(config.input_size[1:]):
+        return dict(kwargs)
+    sized = {**kwargs, "img_size": list(size)}
+    try:
+        with no_init():
+            timm.create_model(name, **_usable(sized))
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise refused_size(name, size, config.input_size[1:], str(error) or type(error).__name__) from error
+    return sized
+
+
+def _usable(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as timm wants them: sizes as tuples, which JSON and YAML have not."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in kwargs.items()}
 
 
 def preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
@@ -72,14 +97,15 @@ def preprocessing(pretrained_cfg: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _config(model: nn.Module) -> dict[str, Any]:
+def _preprocessing(model: nn.Module, kwargs: Mapping[str, Any]) -> Preprocessing:
+    """Of the weights, at the size that the network was built for."""
     config: Any = model.pretrained_cfg
-    return dict(config)
+    return preprocessing(dict(config)).override(input_size=kwargs.get("img_size"))
 
 
 def _create(name: str, kwargs: Mapping[str, Any], **more: Any) -> nn.Module:
     try:
-        model: nn.Module = timm.create_model(name, **more, **kwargs)
+        model: nn.Module = timm.create_model(name, **more, **_usable(kwargs))
     except (TypeError, ValueError, AssertionError) as error:
         raise TransferkitError(f"backbone.kwargs: timm's {name} refuses {dict(kwargs)}: {error}.") from error
     return model
@@ -108,7 +134,7 @@ def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
         raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
     if kwargs.get("num_classes", config.num_classes) != config.num_classes:
         logger.warning("backbone.weights: %s: skipped %s, made for another number of classes", path, config.classifier)
-    return Original(_open_mlp(model), preprocessing(_config(model)), config.tag or name)
+    return Original(_open_mlp(model), _preprocessing(model, kwargs), config.tag or name)
 
 
 def _fetch(config: Any, name: str) -> Path:
@@ -122,7 +148,9 @@ def _fetch(config: Any, name: str) -> Path:
 
 def _converted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A state dict with the names of timm's network, converted from other projects' names if necessary."""
-    if set(state) == set(model.state_dict()):
+    if set(state) == set(own := model.state_dict()) and not any(
+        state[name].shape != own[name].shape for name in own if "pos_embed" in name or "rel" in name
+    ):
         return state
     family = sys.modules[type(model).__module__]
     convert = getattr(family, "checkpoint_filter_fn", None) or getattr(family, "_filter_fn", None)

@@ -1,6 +1,6 @@
 """An original network, as built by its library, before it is cut."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,15 @@ def check_kwargs(kwargs: Mapping[str, Any]) -> None:
             f"backbone.kwargs: {', '.join(reserved)} cannot be set here. Weights are chosen with backbone.weights, "
             "stages with the strategy, and images are always RGB."
         )
+
+
+def refused_size(name: str, size: Sequence[int], usual: Sequence[int], reason: str) -> TransferkitError:
+    """The error about an input size for which a network cannot be built."""
+    wanted, known = (" x ".join(map(str, sides)) for sides in (size, usual))
+    return TransferkitError(
+        f"backbone.input_size: {name} cannot be built for {wanted} pixels ({reason}). It takes {known}; transformers "
+        "also take multiples of their patch size, some of patch size times window size."
+    )
 
 
 class no_init(TorchFunctionMode):

@@ -19,14 +19,27 @@ class StageInfo:
         name: One of `CANONICAL`.
         channels: Channels of the feature (for `head`: the number of outputs).
         stride: Input pixels per feature pixel; for `fc6`, `fc7` and `head` that of the last feature map.
-        spatial: Whether the feature is a map (N, C, H, W). `fc6`, `fc7` and `head` give (N, C); timm's VGGs give
-            (N, C, 1, 1) for the first two.
+        kind: "map" (N, C, H, W), "tokens" (N, L, C) or "vector" (N, C). `fc6`, `fc7` and `head` give vectors; timm's
+            VGGs give (N, C, 1, 1) for the first two.
+        prefix_tokens: Class and register tokens that stand before the patch tokens.
+        grid: Rows and columns of the patch tokens, or of the map, at the network's own input size; None for vectors.
+        pool: The pooling that "auto" stands for, see `transferkit.backbones.pooling`.
+        native: Whether the network's own pooling of this feature can be had.
     """
 
     name: str
     channels: int
     stride: int
-    spatial: bool
+    kind: str = "map"
+    prefix_tokens: int = 0
+    grid: tuple[int, int] | None = None
+    pool: str = "avg"
+    native: bool = False
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the feature is a map (N, C, H, W)."""
+        return self.kind == "map"
 
 
 def match_stages(patterns: Iterable[str], names: Sequence[str], where: str = "stages") -> list[str]:

@@ -43,7 +43,7 @@ class OneProbe(Strategy):
     """Strategies with a node `probe`: a linear classifier on one stage."""
 
     probe: Probe
-    pool: Pool = "avg"
+    pool: Pool = "auto"
     solver: Solver = "exact"
     gradient: GradientProbe = GradientProbe()
 
@@ -74,7 +74,7 @@ class NearestNeighbor(Strategy):
     """Strategies with a node `neighbors`."""
 
     neighbors: Neighbors
-    pool: Pool = "avg"
+    pool: Pool = "auto"
 
 
 def _stages(train: dict[str, Any]) -> dict[str, Any]:

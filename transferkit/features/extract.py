@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from transferkit.arrays import Features, Rows
-from transferkit.backbones.backbone import Backbone, check_pool
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.data.batch_loading import Batch, Source, open_source
 from transferkit.device import find_device, find_precision
@@ -101,7 +101,7 @@ class Extractor:
         for cache in (self.store, self.pixels):
             if cache:
                 cache.shrink()
-        widths = {name: backbone.infos[name].channels for name in rows}
+        widths = {name: backbone.width(name, pool) for name in rows}
         features = {
             name: store.gather(ids) if len(ids) else np.empty((0, widths[name]), np.float32)
             for name, store in rows.items()
@@ -176,7 +176,7 @@ def extract_features(
     dataset: Any,
     stages: Sequence[str] | None = None,
     *,
-    pool: str = "avg",
+    pool: str = "auto",
     cache: FeatureCache | Literal["default"] | None = "default",
     batch_size: int = 32,
     num_workers: int | str = "auto",
@@ -187,7 +187,7 @@ def extract_features(
     progress: bool = True,
     stats: ExtractionStats | None = None,
 ) -> dict[str, Features]:
-    """Compute the features of some stages, pooled over the positions of a map, for every image.
+    """Compute the features of some stages, one vector an image.
 
     Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
     read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results depend
@@ -199,7 +199,8 @@ def extract_features(
             (3, H, W), alone or with labels; or a `DataLoader` of batches of such tensors that does not shuffle. Other
             data than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
         stages: Names or patterns; by default the top feature stage.
-        pool: Pooling of a map (C, H, W): "avg", "max", "grid2" to "grid4"; see `pool_features`.
+        pool: How maps and tokens become vectors: "auto" as the network's classifier has it ("avg" for maps), or
+            another of `choices.POOLS`.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
         num_workers: Processes that decode; "auto" chooses by the number of images and of cores.
@@ -217,7 +218,7 @@ def extract_features(
         TransferkitError: An unknown setting, data of another kind, images that cannot be read (all are listed, the
             others are kept), features that are not finite, or a cache that cannot be written.
     """
-    check_pool(pool)
+    pool = backbone.pool_name(pool)
     names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
     store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
     extractor = Extractor(store, pixels, batch_size, num_workers, device, precision, compile, progress)

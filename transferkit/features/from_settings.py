@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.backbones.backbone import Backbone, check_pool
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
@@ -21,7 +21,7 @@ class Extract(Protocol):
     """(backbone, images, stages, pool) to the features (N, D) of each stage, pooled as `extract_features` says."""
 
     def __call__(
-        self, backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
+        self, backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "auto"
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         """Compute them, or read them from the cache."""
 
@@ -56,9 +56,9 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
     extractor = create_extractor(settings)
 
     def extract(
-        backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "avg"
+        backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "auto"
     ) -> Mapping[str, npt.NDArray[np.float32]]:
-        check_pool(pool)
+        pool = backbone.pool_name(pool)
         names = match_stages(stages, backbone.stage_names)
         kept = extractor if all(map(backbone.as_loaded, names)) else replace(extractor, store=None)
         return kept.extract(backbone, images, names, pool, ExtractionStats())

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from transferkit.backbones.backbone import Backbone, State
 from transferkit.backbones.folded import fold_batch_norm
+from transferkit.backbones.native_pool import own_pooling
 from transferkit.device import TYPES, autocast
 from transferkit.features.keys import parameter_type
 
@@ -15,6 +16,9 @@ class FrozenStages:
     """Some leading stages, frozen: a copy with batch norm folded, channels last, in the precision asked for.
 
     Not a module, so that one that holds it neither trains nor saves it.
+
+    Attributes:
+        backbone: The copy; its own pooling stays in fp32, as all pooling does.
 
     Args:
         backbone: Cut after the last stage wanted; left as it is.
@@ -27,11 +31,12 @@ class FrozenStages:
         self._device = device
         self._precision = precision
         self._dtype = parameter_type(backbone)
-        self._backbone = fold_batch_norm(backbone).to(device).to(memory_format=torch.channels_last)
+        self.backbone = fold_batch_norm(backbone).to(device).to(memory_format=torch.channels_last)
         if precision != "fp32":
             # Once, what autocast would do in each pass: it keeps the casts of trained weights only.
-            for module in self._backbone.modules():
-                if type(module) in (nn.Conv2d, nn.Linear):
+            pooling = {id(module) for stage in self.backbone.stages.values() for module in own_pooling(stage)}
+            for module in self.backbone.modules():
+                if type(module) in (nn.Conv2d, nn.Linear) and id(module) not in pooling:
                     module.to(TYPES[precision])
 
     @torch.no_grad()
@@ -45,4 +50,4 @@ class FrozenStages:
         images = images.to(self._device, memory_format=torch.channels_last)
         images = self._preprocess.finish(images)
         with autocast(self._precision, self._device):
-            return self._backbone.states(images.to(self._dtype), stages)
+            return self.backbone.states(images.to(self._dtype), stages)

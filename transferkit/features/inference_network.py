@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferkit.arrays import Features
-from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.cores import count_cores
 from transferkit.features.frozen_network import FrozenStages
 
@@ -38,7 +38,7 @@ class InferenceNetwork:
 
     Args:
         backbone: The network; it runs no further than asked for.
-        pool: What becomes of a map, see `pool_features`.
+        pool: How features become vectors, one of `choices.POOLS`.
         device: Where.
         precision: Of the products, as `find_precision` returns it.
     """
@@ -103,4 +103,5 @@ class InferenceNetwork:
 
     def _run(self, inputs: Tensor, stages: Sequence[str]) -> list[Tensor]:
         states = self._stages(inputs, stages)
-        return [pool_features(feature(states[name]).float(), self.pool) for name in stages]
+        backbone = self._stages.backbone
+        return [backbone.pooled(name, feature(states[name]).float(), self.pool) for name in stages]

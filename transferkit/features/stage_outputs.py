@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from transferkit.arrays import Rows
-from transferkit.backbones.backbone import Backbone, State, feature, pool_features
+from transferkit.backbones.backbone import Backbone, State, feature
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.features.keys import describe
 from transferkit.features.stored_inputs import pack
@@ -39,13 +39,14 @@ class CutRows:
     def description(self, **more: Any) -> Mapping[str, Any]:
         """All that determines a row but the image, in plain values."""
         layout = "fp32 (n, D)" if self._pooled else f"{self.precision} (n, H, W, C), bf16 as int16"
-        common = describe(self._backbone, [self.stage], "avg" if self._pooled else "none", self._precision)
+        pool = self._backbone.pool_name("auto") if self._pooled else "none"
+        common = describe(self._backbone, [self.stage], pool, self._precision)
         return {**common[self.stage], "rows": layout, **more}
 
     def state(self, inputs: Tensor) -> State:
         """The output of the stage for inputs (n, 3, H, W), preprocessed or uint8."""
         state = self._network(inputs, [self.stage])[self.stage]
-        return pool_features(feature(state).float()) if self._pooled else state
+        return self._network.backbone.pooled(self.stage, feature(state).float()) if self._pooled else state
 
     def compute(self, inputs: Tensor) -> Rows:
         """Rows of inputs (n, 3, H, W)."""

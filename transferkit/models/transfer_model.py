@@ -16,7 +16,7 @@ from torchvision.transforms.functional import to_pil_image
 from transferkit import __version__
 from transferkit.artifact import METADATA_FILE, Artifact, open_artifact, write_artifact
 from transferkit.artifact_schema import NeighborsPart
-from transferkit.backbones.backbone import Backbone, check_pool, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.data.images import decode
@@ -44,7 +44,7 @@ class TransferModel(nn.Module):
         head: Maps pooled features (N, D) to logits (N, K); features of several stages are concatenated.
         class_names: The K names, in the order of the logits.
         stages: Names (or patterns) of the stages whose features the head takes; by default the backbone's last.
-        pool: How feature maps are pooled, as in `extract_features`.
+        pool: How features are pooled, as in `extract_features`.
 
     Attributes:
         stages: The names, in the order of the network.
@@ -60,17 +60,16 @@ class TransferModel(nn.Module):
         head: Head,
         class_names: Sequence[str],
         stages: Sequence[str] | None = None,
-        pool: str = "avg",
+        pool: str = "auto",
     ) -> None:
         super().__init__()
-        check_pool(pool)
         if head.out_features != len(class_names):
             raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
         self.backbone = backbone
         self.head = head
         self.class_names = list(class_names)
         self.stages = match_stages(stages or backbone.stage_names[-1:], backbone.stage_names)
-        self.pool = pool
+        self.pool = backbone.pool_name(pool)
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -80,7 +79,7 @@ class TransferModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of preprocessed images (N, 3, H, W)."""
         states = self.backbone.forward_stages(images, self.stages)
-        pooled = [pool_features(feature(states[stage]), self.pool) for stage in self.stages]
+        pooled = [self.backbone.pooled(stage, feature(states[stage]), self.pool) for stage in self.stages]
         logits: Tensor = self.head(torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0])
         return logits
 

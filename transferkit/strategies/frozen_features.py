@@ -1,5 +1,6 @@
 """Common parts of the strategies on frozen features: their stages, and that images are not augmented."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from transferkit.backbones.stages import match_stages
 from transferkit.choices import TOP
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context
+
+log = logging.getLogger(__name__)
 
 
 def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[str]:
@@ -45,6 +48,20 @@ def probe_stages(backbone: Backbone, strategy: Mapping[str, Any]) -> list[str]:
             f"strategy={strategy['name']} takes one: use strategy=stage_probe for several."
         )
     return stages
+
+
+def chosen_pool(backbone: Backbone, strategy: Mapping[str, Any]) -> str:
+    """Return `strategy.pool`, "auto" resolved as far as it is the same at all stages; the log says what it is.
+
+    Raises:
+        TransferkitError: There is no such pooling.
+    """
+    given = strategy.get("pool", "auto")
+    pool = backbone.pool_name(given)
+    top = backbone.infos[backbone.top].pool
+    if given == "auto" and top != "avg":
+        log.info("Pooling: %s, as the classifier of %s has it; strategy.pool= changes it.", top, backbone.spec.name)
+    return pool
 
 
 def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:

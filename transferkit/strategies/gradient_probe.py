@@ -10,7 +10,7 @@ from transferkit.device import run_place
 from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen_features import probe_stages
+from transferkit.strategies.frozen_features import chosen_pool, probe_stages
 from transferkit.strategies.phase_data import make_batches
 from transferkit.training.plan import Phase
 from transferkit.training.probe_module import ProbeModule
@@ -80,7 +80,7 @@ def _create_module(context: Context, backbone: Backbone, gradient: Mapping[str, 
         backbone,
         len(context.data.class_names),
         probe_stages(backbone, strategy),
-        pool=strategy.get("pool", "avg"),
+        pool=chosen_pool(context.backbone, strategy),
         Cs=gradient["Cs"],
         combine=strategy.get("combine", "best"),
         num_images=len(context.data.train),

@@ -38,7 +38,7 @@ class HeadStart:
 def probed_head(context: Context, backbone: Backbone) -> HeadStart:
     """The linear probe on frozen features of the top stage, fitted on train with C selected on val."""
     data, stage = context.data, backbone.top
-    train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "avg"))
+    train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "auto"))
     with context.timer.step("fit"):
         probe = create_probe({"Cs": HEAD_CS}, context.seed)
         probe.fit(train, data.train.labels, val, data.val.labels)

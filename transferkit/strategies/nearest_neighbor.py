@@ -15,7 +15,7 @@ from transferkit.probes.neighbors import NeighborHead, nearest, vote_shares
 from transferkit.ranking import rank, row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen_features import extract_train_val, named_stages, refuse_augment
+from transferkit.strategies.frozen_features import chosen_pool, extract_train_val, named_stages, refuse_augment
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def fit_neighbors(context: Context) -> Fitted:
         TransferkitError: A setting cannot be used.
     """
     backbone, data, strategy = context.backbone, context.data, context.strategy
-    wanted, pool = strategy["neighbors"], strategy.get("pool", "avg")
+    wanted, pool = strategy["neighbors"], chosen_pool(backbone, strategy)
     refuse_augment(context.settings, "use augment=none")
     stages = named_stages(backbone, wanted["stages"], "strategy.neighbors.stages")
     ks = [k for k in sorted(set(wanted["ks"])) if k <= len(data.train)]

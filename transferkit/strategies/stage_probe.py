@@ -11,7 +11,7 @@ from transferkit.probes.linear import LinearProbe
 from transferkit.ranking import best_stage
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.frozen_features import extract_train_val, probe_stages, refuse_augment
+from transferkit.strategies.frozen_features import chosen_pool, extract_train_val, probe_stages, refuse_augment
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def fit_exact_probes(context: Context) -> Fitted:
     """
     backbone, data, strategy = context.backbone, context.data, context.strategy
     refuse_augment(context.settings, "use strategy.solver=gradient, which trains on augmented images, or augment=none")
-    stages, pool = probe_stages(backbone, strategy), strategy.get("pool", "avg")
+    stages, pool = probe_stages(backbone, strategy), chosen_pool(backbone, strategy)
     choices = [stages] if strategy.get("combine") == "concat" else [[stage] for stage in stages]
     train, val = extract_train_val(context, stages, pool)
     probes: dict[str, LinearProbe] = {}

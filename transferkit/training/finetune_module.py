@@ -65,7 +65,7 @@ class FinetuneModule(ScheduledModule):
         class_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        head = nn.Linear(backbone.infos[backbone.top].channels, num_classes) if head is None else head
+        head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
         names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
         self.model = TransferModel(backbone.truncate(backbone.top), head, names)
         self.plan = plan

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import Backbone, feature, pool_features
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.stages import match_stages
 from transferkit.errors import TransferkitError
 from transferkit.features.frozen_network import FrozenStages
@@ -43,7 +43,7 @@ def probe_features(
     Args:
         backbone: Ends with the last stage needed.
         probes: Stages by probe.
-        pool: As in `pool_features`.
+        pool: One of `choices.POOLS`.
         images: (N, 3, H, W), preprocessed or uint8.
         fast: The optimized copy of the stages, if available.
     """
@@ -53,5 +53,5 @@ def probe_features(
     else:
         images = backbone.preprocess.finish(images)
         states = backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), stages)
-    pooled = {stage: pool_features(feature(state).float(), pool) for stage, state in states.items()}
+    pooled = {stage: backbone.pooled(stage, feature(state).float(), pool) for stage, state in states.items()}
     return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in probes.items()}

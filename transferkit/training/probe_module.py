@@ -51,7 +51,7 @@ class ProbeModule(ScheduledModule):
         backbone: The network; stages after the last one needed do not run.
         num_classes: K.
         stages: Names or patterns; by default the top feature stage.
-        pool: How feature maps are pooled, as in `extract_features`.
+        pool: How features are pooled, as in `extract_features`.
         Cs: Inverse regularisation strengths, all trained; the best on val is selected.
         combine: "best" for a probe of each stage, or "concat" for one on all stages' features (`stage3+stage5`).
         num_images: n, the training images without repetition; by default the length of the train loader's data set.
@@ -72,7 +72,7 @@ class ProbeModule(ScheduledModule):
         num_classes: int,
         stages: Sequence[str] | None = None,
         *,
-        pool: str = "avg",
+        pool: str = "auto",
         Cs: Sequence[float] = GRADIENT_CS,
         combine: str = "best",
         num_images: int | None = None,
@@ -85,7 +85,7 @@ class ProbeModule(ScheduledModule):
         self.probes = name_probes(backbone, stages, combine)
         self.stages = list(dict.fromkeys(stage for taken in self.probes.values() for stage in taken))
         self.backbone = backbone.truncate(self.stages[-1]).eval().requires_grad_(False)
-        self.pool = pool
+        self.pool = self.backbone.pool_name(pool)
         self.Cs = tuple(sorted({float(C) for C in values}))
         self.num_images = num_images
         self.class_names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import State, feature, pool_features
+from transferkit.backbones.backbone import State, feature
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.models.transfer_model import TransferModel
 
@@ -42,7 +42,7 @@ def logits_after(model: TransferModel, stage: str, inputs: Tensor) -> Tensor:
 
 def classify(model: TransferModel, state: State) -> Tensor:
     """Pool and classify in fp32, like features and probes."""
-    pooled = pool_features(feature(state).float())
+    pooled = model.backbone.pooled(model.backbone.top, feature(state).float(), model.pool)
     with torch.autocast(pooled.device.type, enabled=False):
         logits: Tensor = model.head(pooled)
     return logits
