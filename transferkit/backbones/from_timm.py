@@ -71,10 +71,17 @@ def for_size(name: str, kwargs: Mapping[str, Any], size: tuple[int, int]) -> dic
     sized = {**kwargs, "img_size": list(size)}
     try:
         with no_init():
-            timm.create_model(name, **_usable(sized))
+            _check_patches(timm.create_model(name, **_usable(sized)), size)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise refused_size(name, size, config.input_size[1:], str(error) or type(error).__name__) from error
     return sized
+
+
+def _check_patches(model: nn.Module, size: tuple[int, int]) -> None:
+    """Raise a `ValueError` if a network's patches would leave out pixels at the border, as timm lets them."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, tuple) and any(side % width for side, width in zip(size, patch, strict=True)):
+        raise ValueError(f"no multiple of its patches of {patch[0]} x {patch[1]}")
 
 
 def _usable(kwargs: Mapping[str, Any]) -> dict[str, Any]:
