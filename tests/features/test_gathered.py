@@ -46,7 +46,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(entry: CacheEntry, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(TransferkitError, match=r"take 1\.08e-06 GB.*has no room \(No space left.*cache\.dir="):
+    with pytest.raises(TransferkitError, match=r"take 1\.08e-06 GB.*has no space \(No space left.*cache\.dir="):
         entry.gather(to_ids(NAMES), ram_bytes=10)
 
 

@@ -1,4 +1,4 @@
-"""Features of frozen stages: extracted once, kept in a store, and given to training as inputs.
+"""Features of frozen stages: extraction, the store, and cached training inputs.
 
 May import: the modules beside the packages, `config`, `data`, `backbones`.
 """

@@ -30,19 +30,19 @@ def store_rows(
     in_memory: bool = True,
     batch_size: int = 64,
 ) -> StoredInputs:
-    """Take from the store what it has, and compute the rest.
+    """Read rows from the store, and compute the missing ones.
 
     Args:
         source: The images, or `views` times as many: all in their first view, all in their second, and so on. Equal
             rows have equal identities, and are computed once.
         labels: Of the images (N,).
-        compute: From inputs (n, 3, H, W) to rows, as `pack` makes them.
+        compute: From inputs (n, 3, H, W) to rows in the layout of `pack`.
         precision: Of the rows, for `StoredInputs`.
-        views: Of each image.
-        entry: Gets the rows; None to keep them in memory only.
+        views: Number of views per image.
+        entry: Gets the rows; None to hold them in memory only.
         pixels: Gets the inputs.
         in_memory: Whether to read them all into memory.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
 
     Raises:
         TransferkitError: An image cannot be read, or the store cannot be read or written.

@@ -1,7 +1,7 @@
-"""Who may write where: an entry in use stays, and each shard is filled by one job at a time.
+"""Locks of the store: an entry in use is not removed, and each shard is filled by one job at a time.
 
-All is done with locks of the system (flock; over NFS the kernel turns them into its own), which a killed job loses.
-A lock is only ever tried, never waited for while another one is held, so no two jobs wait for each other.
+The locks are the system's (flock; over NFS the kernel converts them), which a killed job releases. A lock is only ever
+tried, never waited for while another one is held, so no two jobs wait for each other.
 """
 
 import os
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 try:
     import fcntl
-except ImportError:  # Windows, where files that are open cannot be removed in the first place
+except ImportError:  # Windows, where open files cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
 USE = "use.lock"
@@ -24,7 +24,7 @@ class Use:
 
     Args:
         folder: Of the entry.
-        make: Whether to make the folder if it is missing.
+        make: Whether to create a missing folder.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -39,18 +39,18 @@ class Use:
             try:
                 self._descriptor = _locked(folder / USE, exclusive=False)
             except FileNotFoundError:
-                if not make:  # else another job has just removed it
+                if not make:  # otherwise another job has just removed it
                     raise
 
     def __del__(self) -> None:
-        """Let go."""
+        """Release the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 class Removal:
-    """The only one that has to do with an entry; `granted` says whether that is so. To be closed."""
+    """Exclusive use of an entry, if `granted`. Must be closed."""
 
     def __init__(self, folder: Path) -> None:
         self._descriptor = -1
@@ -59,13 +59,13 @@ class Removal:
         self.granted = self._descriptor >= 0
 
     def close(self) -> None:
-        """Let others."""
+        """Release the lock."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
 
 def _locked(path: Path, exclusive: bool) -> int:
-    """A descriptor of the file, locked; -1 if it was removed meanwhile. Not waited for if it is to be exclusive."""
+    """A descriptor of the file, locked; -1 if it was removed meanwhile. An exclusive lock is tried without waiting."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if fcntl is not None:
@@ -80,21 +80,21 @@ def _locked(path: Path, exclusive: bool) -> int:
 
 
 class Claims:
-    """Shards that this job alone fills, each in several entries at once.
+    """Shards claimed by this job, each in several entries at once.
 
     Args:
-        folders: Of the entries, which this job uses.
+        folders: Of the entries.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = sorted(folders)  # one order for all jobs
+        self._folders = sorted(folders)  # the same order in all jobs
         self._locks: dict[int, list[FileLock]] = {}
 
     def take(self, shard: int) -> bool:
-        """Claim a shard; False, and nothing is claimed, if another job has it in any of the entries.
+        """Claim a shard in all entries; return False, without any claim, if another job has it in one of them.
 
         Raises:
-            OSError: A lock cannot be made.
+            OSError: A lock cannot be created.
         """
         locks: list[FileLock] = []
         try:
@@ -112,11 +112,11 @@ class Claims:
         return True
 
     def release(self, shard: int) -> None:
-        """Let others have it."""
+        """Release a shard."""
         for lock in self._locks.pop(shard, []):
             lock.release()
 
     def release_all(self) -> None:
-        """Let others have everything."""
+        """Release all shards."""
         for shard in list(self._locks):
             self.release(shard)

@@ -1,4 +1,4 @@
-"""Extract features: one pass over the images, each computed once, kept in a cache."""
+"""Feature extraction: one pass over the images, each computed once and cached."""
 
 import logging
 import time
@@ -32,13 +32,13 @@ class ExtractionStats:
     """Counts of an extraction.
 
     Attributes:
-        images: Asked for.
-        loaded: Decoded.
-        forwarded: For every stage of the backbone that ran, the images it ran on.
-        reused: For every stage asked for, the distinct images whose row was there before.
-        computed: For every stage asked for, the rows computed: distinct images that had none.
-        bytes_written: To the cache.
-        seconds: In all.
+        images: Images requested.
+        loaded: Images decoded.
+        forwarded: For every stage of the backbone that ran, the number of images.
+        reused: For every requested stage, the distinct images whose row was cached.
+        computed: For every requested stage, the rows computed: distinct images without a cached row.
+        bytes_written: Bytes written to the cache.
+        seconds: Total time.
     """
 
     images: int = 0
@@ -55,10 +55,10 @@ class ShareStats:
     """Counts of one of several jobs.
 
     Attributes:
-        images: Distinct ones, of all shares.
-        mine: Of this share.
-        computed: By this job.
-        lacking: That no job has computed yet.
+        images: Distinct images, of all shares.
+        mine: Images of this share.
+        computed: Rows computed by this job.
+        lacking: Images that no job has computed yet.
     """
 
     images: int
@@ -69,17 +69,17 @@ class ShareStats:
 
 @dataclass(frozen=True)
 class Extractor:
-    """How features are extracted; `extract_features` says more of each.
+    """Settings of an extraction, explained in `extract_features`.
 
     Attributes:
-        store: The cache; None to keep features in memory only.
+        store: The cache; None to hold features in memory only.
         pixels: A cache for decoded images.
-        batch_size: Images that go through the network together.
+        batch_size: Images per forward pass.
         num_workers: Processes that decode.
         device: "auto", or a device.
-        precision: Of the products.
+        precision: Of matrix products.
         compile: Whether to compile the network.
-        progress: Whether to show it.
+        progress: Whether to show progress.
     """
 
     store: FeatureCache | None
@@ -134,7 +134,7 @@ class Extractor:
         stats: ExtractionStats,
         share: range | None,
     ) -> Any:
-        """Compute what is missing; returns the identity of each image."""
+        """Compute the missing rows; return the identity of each image."""
         preprocess, stages = backbone.preprocess, list(rows)
         entry = pixels_entry(self.pixels, preprocess) if self.pixels else None
         source = open_source(
@@ -189,34 +189,34 @@ def extract_features(
 ) -> dict[str, Features]:
     """Compute the features of some stages, one vector an image.
 
-    Images with equal contents are computed once; rows that the cache has are not computed; the images that remain are
-    read once for all stages and go no deeper than needed. A killed run leaves its rows in the cache. The results depend
-    on none of `batch_size`, `num_workers` and `compile` (to 1e-5, in bf16 1e-2). The backbone is not changed.
+    Images with equal contents are computed once, and cached rows are not recomputed; each remaining image is read once
+    for all stages and computed no deeper than needed. The rows of a killed run are in the cache. The results do not
+    depend on `batch_size`, `num_workers` and `compile` (to 1e-5, in bf16 1e-2). The backbone is not changed.
 
     Args:
         backbone: The network.
         dataset: An `ImageSet`; or any map-style data set of PIL images or preprocessed floating-point tensors
             (3, H, W), alone or with labels; or a `DataLoader` of batches of such tensors that does not shuffle. Other
-            data than an `ImageSet` must be decoded to be found in the cache. Random augmentation defeats it.
+            data than an `ImageSet` must be decoded to be found in the cache. Random augmentation prevents caching.
         stages: Names or patterns; by default the top feature stage.
         pool: How maps and tokens become vectors: "auto" as the network's classifier has it ("avg" for maps), or
             another of `choices.POOLS`.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
         batch_size: Images that go through the network together.
         num_workers: Processes that decode; "auto" chooses by the number of images and of cores.
-        device: "auto" for the first of cuda, mps and cpu that there is.
-        precision: Of the products: "fp32", "bf16", "fp16", or "auto" (`find_precision`). Features are float32 anyhow.
-        compile: Whether to compile the network; "auto": where so much is to do on a CPU that it pays.
-        pixels: A cache for the decoded images of an `ImageSet`, for other networks that take the same size.
-        progress: Whether to show it.
-        stats: A new one, to be filled.
+        device: "auto" for the first available of cuda, mps and cpu.
+        precision: Of matrix products: "fp32", "bf16", "fp16", or "auto" (`find_precision`). Features are float32.
+        compile: Whether to compile the network; "auto": on a CPU, for large jobs where it pays.
+        pixels: A cache for the decoded images of an `ImageSet`, for other networks with the same input size.
+        progress: Whether to show progress.
+        stats: A new object, which is filled.
 
     Returns:
         Stage to array (N, D), rows in the order of `dataset`.
 
     Raises:
         TransferkitError: An unknown setting, data of another kind, images that cannot be read (all are listed, the
-            others are kept), features that are not finite, or a cache that cannot be written.
+            others are cached), features that are not finite, or a cache that cannot be written.
     """
     pool = backbone.pool_name(pool)
     names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
@@ -226,12 +226,12 @@ def extract_features(
 
 
 def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Features:
-    """Return the features of these stages side by side, (N, sum of their D); those of one stage are not copied."""
+    """Return the concatenated features of these stages, (N, sum of their D); those of one stage are not copied."""
     return features[stages[0]] if len(stages) == 1 else np.concatenate([features[name] for name in stages], axis=1)
 
 
 def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[str], seconds: float) -> None:
-    """Complete the counts; one line in the log for all stages of which as much was reused and computed."""
+    """Complete the counts, and log one line for all stages with the same counts."""
     stats.images = images
     stats.reused = {name: different - stats.computed.get(name, 0) for name in names}
     stats.seconds = seconds
@@ -245,7 +245,7 @@ def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[s
 
 @dataclass(frozen=True)
 class _Forward:
-    """Computes the features that a batch lacks."""
+    """Computes the missing features of a batch."""
 
     network: InferenceNetwork
     source: Source
@@ -267,7 +267,7 @@ class _Forward:
             if len(bad):
                 image = self.source.names(batch.positions[mine[bad[0]]])
                 raise TransferkitError(
-                    f"The features of {name} are not finite for {image}: the weights are broken, or the preprocessing "
-                    "(backbone.mean, backbone.std) does not fit them."
+                    f"The features of {name} are not finite for {image}: the weights are damaged, or the preprocessing "
+                    "(backbone.mean, backbone.std) does not match them."
                 )
         return rows

@@ -1,8 +1,8 @@
-"""Compute what the store lacks: the one routine for features, activations and pixels.
+"""Computing the rows that are missing in the store: the routine for features, activations and pixels.
 
 Rows are computed shard by shard. A job claims the next free shard when it runs out of images, so that any number of
-jobs fill the same entries side by side, each row once; what other jobs had claimed is looked at again in the end, and
-what a killed one left undone is computed then.
+jobs fill the same entries in parallel, each row once. Shards claimed by other jobs are checked again at the end, and
+rows that a killed job did not finish are computed then.
 """
 
 import logging
@@ -32,14 +32,14 @@ from transferkit.progress import Advance
 log = logging.getLogger(__name__)
 
 ROUNDS = 4
-"""How often files that change while they are read are read anew."""
+"""Number of attempts to read files that change while they are read."""
 
 POLL_SECONDS = 0.2
 
 Places = npt.NDArray[np.int64]
 
 Compute = Callable[[Batch, Mapping[str, Places]], Mapping[str, Rows]]
-"""From a batch, and for each name of rows the places in the batch whose rows are missing, to these rows."""
+"""From a batch, and for each name of rows the positions in the batch whose rows are missing, to these rows."""
 
 
 @dataclass
@@ -47,12 +47,12 @@ class Job:
     """Rows to be filled, and the images that they are computed from.
 
     Attributes:
-        rows: Each kind of rows, by name; where what takes most to compute is last.
+        rows: Each kind of rows, by name; the most expensive one last.
         source: The images.
-        prepare: Gives what computes; called once, with the number of images, if there is anything to compute.
-        batch_size: Images a batch.
+        prepare: Returns the function that computes rows; called once, with the number of images, if any are missing.
+        batch_size: Images per batch.
         label: For the progress.
-        extra: An entry that gets the inputs of whatever is decoded.
+        extra: An entry that gets the inputs of all decoded images.
         share: The shards that this job computes; None for all.
         show: Shows the progress; None for none.
     """
@@ -73,8 +73,8 @@ class Counts:
 
     Attributes:
         loaded: Images decoded.
-        computed: Of each name, the rows.
-        written: Bytes of them, to the disk.
+        computed: Rows by name.
+        written: Bytes written to disk.
     """
 
     loaded: int = 0
@@ -93,7 +93,7 @@ def fill(job: Job, counts: Counts) -> Ids:
         The identity of the content of each image (N,) whose row it is.
 
     Raises:
-        TransferkitError: Images cannot be read (all are listed, the rows of the others are kept), or the store cannot
+        TransferkitError: Images cannot be read (all are listed, the rows of the others are stored), or the store cannot
             be read or written.
     """
     for store in (*job.rows.values(), job.extra):
@@ -127,7 +127,7 @@ def _missing(job: Job, ids: Ids) -> dict[int, Places]:
 
 
 def _fill_unnamed(job: Job, counts: Counts) -> Ids:
-    """Images whose identities take decoding: all shards are claimed, and all images decoded."""
+    """Fill the rows of images whose identities require decoding: all shards are claimed, and all images decoded."""
     found: list[str] = []
     with _Work(job, counts) as work:
         for shard in range(SHARDS) if work.entries else ():
@@ -151,7 +151,7 @@ def _fill_unnamed(job: Job, counts: Counts) -> Ids:
 
 
 class _Work:
-    """Rows that are being computed. Left, whichever way, it writes what there is and releases all claims."""
+    """Rows that are being computed; on exit it writes the finished rows and releases all claims."""
 
     def __init__(self, job: Job, counts: Counts) -> None:
         self.job = job
@@ -165,7 +165,7 @@ class _Work:
         self._told = False
 
     def __enter__(self) -> Self:
-        """Make the entries."""
+        """Create the entries."""
         for entry in self.entries:
             entry.prepare()
         return self
@@ -178,23 +178,23 @@ class _Work:
             self.claims.release_all()
 
     def progress(self, total: int) -> AbstractContextManager[Advance]:
-        """Show how far it is."""
+        """Update the progress."""
         return self.job.show(self.job.label, total) if self.job.show else nullcontext(lambda count: None)
 
     def refresh(self, shard: int) -> None:
-        """Know, of a shard that was just claimed, what others wrote."""
+        """Read the rows that other jobs wrote to a shard that was just claimed."""
         for entry in self.entries:
             entry.refresh(shard)
 
     def wait(self) -> None:
-        """Let some time pass while other jobs have what is left to do."""
+        """Wait while other jobs have claimed the remaining shards."""
         if not self._told:
             log.info("Waiting for another job that computes the same features.")
             self._told = True
         time.sleep(POLL_SECONDS)
 
     def take(self, batch: Batch, ids: Ids, wanted: Mapping[str, Places], compute: Compute) -> None:
-        """Compute the rows that are wanted of a batch, at these places, and count."""
+        """Compute the missing rows of a batch, at these positions, and count them."""
         for position, error in batch.errors:
             if not isinstance(error, UnreadableImage):
                 raise error
@@ -211,7 +211,7 @@ class _Work:
             self.write()
 
     def write(self) -> None:
-        """Give what waits to the stores."""
+        """Write the waiting rows to the stores."""
         written = self.waiting.write()
         self.counts.written += sum(size for name, size in written.items() if name != _INPUTS)
 
@@ -222,7 +222,7 @@ class _Work:
 
 
 class _Shards(_Work):
-    """Work on images whose identities are known: shards are claimed one by one."""
+    """Filling with images whose identities are known: shards are claimed one by one."""
 
     def __init__(self, job: Job, counts: Counts, ids: Ids) -> None:
         super().__init__(job, counts)
@@ -233,7 +233,7 @@ class _Shards(_Work):
         self.shards = shards_of(ids) if self.entries else np.zeros(len(ids), np.int64)
 
     def run(self, todo: dict[int, Places]) -> None:
-        """Compute everything, except what was found to have changed: `ids` then says what it is now."""
+        """Compute all rows, except of images that were found to have changed; `ids` then has their new identity."""
         positions = np.concatenate(list(todo.values()))
         compute = self.job.prepare(len(positions))
         decode = int((self.job.extra.find(self.ids[positions]) < 0).sum()) if self.job.extra else len(positions)
@@ -273,7 +273,7 @@ class _Shards(_Work):
             yield waiting
 
     def _still_missing(self, shard: int, positions: Places) -> list[int]:
-        """The positions that lack a row now that the shard is claimed, those first that need not go as deep."""
+        """The positions without a row in a claimed shard, those that need fewer stages first."""
         self.refresh(shard)
         depth = np.full(len(positions), -1)
         for number, (name, store) in enumerate(self.stores.items()):
@@ -298,8 +298,8 @@ class _Shards(_Work):
         self._release_finished()
 
     def _changed(self, position: int, identity: str) -> None:
-        """Note that a file is not what it was when it was identified; it is read anew, in the shard of its content."""
-        log.warning("%s changed after it was identified; it is read anew.", self.job.source.names(position))
+        """Record that a file changed after it was identified; it is read again, in the shard of its new content."""
+        log.warning("%s changed after it was identified; it is read again.", self.job.source.names(position))
         self.names[position] = identity
         self.ids[position] = to_ids([identity])[0]
 

@@ -1,4 +1,4 @@
-"""From the configuration to the function that computes features."""
+"""The function that computes features, from the configuration."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,7 +27,7 @@ class Extract(Protocol):
 
 
 def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
-    """Return the feature cache of the configuration's `cache` node, or None where it is switched off."""
+    """Return the feature cache of the configuration's `cache` node, or None if it is disabled."""
     if not cache_settings["enabled"]:
         return None
     folder = cache_settings["dir"]
@@ -35,15 +35,15 @@ def make_cache(cache_settings: Mapping[str, Any]) -> FeatureCache | None:
 
 
 def keeps_pixels(settings: Mapping[str, Any]) -> bool:
-    """Whether decoded images are to be kept too."""
+    """Whether decoded images are cached too."""
     return bool(settings.get("dataset", {}).get("cache") == "pixels")
 
 
 def make_extractor(settings: Mapping[str, Any]) -> Extract:
-    """Return what computes features with the cache and trainer settings of the configuration; a job makes one.
+    """Return the function that computes features with the configured cache and trainer settings; one per job.
 
-    Features go through the cache where the weights are as they were loaded. Those of weights that this job has changed
-    will not be asked for again: they are neither looked up nor kept.
+    Features of the weights as loaded are cached. Those of weights that this job has changed are neither looked up nor
+    cached, since no other job can use them.
 
     Args:
         settings: The resolved configuration.
@@ -67,7 +67,7 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
 
 
 def create_extractor(settings: Mapping[str, Any]) -> Extractor:
-    """Return how features are extracted, with the cache and trainer settings of the configuration."""
+    """Return the settings of an extraction from the configuration."""
     trainer, cache = settings["trainer"], make_cache(settings["cache"])
     return Extractor(
         cache,

@@ -1,4 +1,4 @@
-"""Frozen stages at inference speed."""
+"""Frozen stages, optimized for inference."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ from transferkit.features.keys import parameter_type
 
 
 class FrozenStages:
-    """Some leading stages, frozen: a copy with batch norm folded, channels last, in the precision asked for.
+    """Some leading stages, frozen: a copy with batch norm folded, channels last, in the given precision.
 
-    Not a module, so that one that holds it neither trains nor saves it.
+    Not a module, so that a module that holds it neither trains nor saves it.
 
     Attributes:
         backbone: The copy; its own pooling stays in fp32, as all pooling does.
 
     Args:
-        backbone: Cut after the last stage wanted; left as it is.
-        device: Where.
-        precision: Of the products, as `find_precision` returns it.
+        backbone: Cut after the last stage needed; it is not changed.
+        device: The device.
+        precision: Of matrix products, as `find_precision` returns it.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device, precision: str) -> None:

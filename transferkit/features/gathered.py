@@ -1,4 +1,4 @@
-"""Rows of many images in one array, in memory or, where that would take too much, in a file without a name."""
+"""Rows of many images gathered in one array, in memory or, if too large, in an unnamed file."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ from transferkit.errors import TransferkitError
 from transferkit.files import write_all
 
 RAM_BYTES = 256_000_000
-"""An array that takes more lies in a file."""
+"""Size above which an array is in a file."""
 
 PIECE_BYTES = 16_000_000
-"""Of an array, filled at a time: no more of the rows that are read counts as memory of this process."""
+"""Bytes copied at a time, which bounds the memory of the process for the rows read."""
 
 PREFIX = ".gathered-"
 
@@ -37,9 +37,9 @@ def gather_rows(
         shards: (N,), at least one.
         places: (N,): the row in its shard.
         rows_of: The rows (n, ...) of a shard.
-        folder: Where the file lies that takes an array of more than `ram_bytes`. It has no name, vanishes with the
-            array, and is as large as it will be from the beginning, so that a full disk is noticed at once.
-        ram_bytes: Bytes that may lie in memory.
+        folder: Of the file for an array of more than `ram_bytes`. The file has no name, is removed with the array,
+            and is allocated in full at the beginning, so that a full disk is detected at once.
+        ram_bytes: Maximum bytes in memory.
 
     Raises:
         TransferkitError: The disk is full.
@@ -66,13 +66,13 @@ def gather_rows(
         for start in range(0, len(places), piece):
             out = buffer[: len(places) - start]
             fill(out, start)
-            # Written rather than mapped: a full disk is then an error, and no signal that ends the process.
+            # Written rather than mapped: a full disk is then an error instead of a signal that ends the process.
             write_all(file.fileno(), out.reshape(-1).view(np.uint8).data)
         return np.memmap(file, first.dtype, "r", shape=shape)
 
 
 def _reserve(descriptor: int, size: int, folder: Path) -> None:
-    """Take the room on the disk."""
+    """Allocate the space on the disk."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -81,6 +81,6 @@ def _reserve(descriptor: int, size: int, folder: Path) -> None:
         if error.errno in _UNSUPPORTED:
             return
         raise TransferkitError(
-            f"The features of all images take {size / 1e9:.3g} GB, for which {folder} has no room "
-            f"({error.strerror}). Make room there, or choose another folder with cache.dir=..."
+            f"The features of all images take {size / 1e9:.3g} GB, for which {folder} has no space "
+            f"({error.strerror}). Free some space, or choose another folder with cache.dir=..."
         ) from error

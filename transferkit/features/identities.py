@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 SHARDS = 32
-"""Parts of an entry, each written by one job at a time. So many jobs can fill an entry side by side, and an entry has
-three files a shard at any size. A power of two, at most 256; part of the layout on disk."""
+"""Number of shards of an entry, each written by one job at a time: the maximum number of parallel jobs. An entry has
+three files per shard at any size. A power of two, at most 256; part of the layout on disk."""
 
 ID_BYTES = 16
 
@@ -20,7 +20,7 @@ _HASH = re.compile("[0-9a-f]{32}")
 
 
 def to_ids(names: Sequence[str]) -> Ids:
-    """Identities as bytes: 32 hex digits as they are, other names (a view of an image, a position) by their hash."""
+    """Identities as bytes: 32 hex digits directly, other names (a view of an image, a position) by their hash."""
     return np.frombuffer(b"".join(map(_bytes, names)), dtype=f"S{ID_BYTES}")
 
 

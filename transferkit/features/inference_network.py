@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 COMPILE_FROM = 1e13
-"""Operations for each core from which on compiling pays. It takes 5 to 16 s on two cores, which then save about a third
-of their time; they do some 5e11 operations a second, so 2e13 take 40 s. That is 5,500 images through a ResNet-18."""
+"""Operations per core from which compiling pays. It takes 5 to 16 s on two cores and then saves about a third of the
+time; they do some 5e11 operations per second, so 2e13 take 40 s. That is 5,500 images through a ResNet-18."""
 
 
 PART = 16
-"""Images that a CPU computes at a time: the first layers' activations of more of them exceed its cache, and allocating
+"""Images per forward pass on a CPU: the first layers' activations of more of them exceed its cache, and allocating
 such large blocks costs more than larger products save (ResNet-18, two cores: a tenth of the time)."""
 
 
 def worth_compiling(operations: float, images: int, cores: int) -> bool:
-    """Whether so much is to be computed on a CPU (`operations` an image, each addition and product one) that it pays.
+    """Whether compiling pays on a CPU, for images of `operations` additions and multiplications each.
 
-    Counted rather than timed, so that the same command does the same each time.
+    Counted rather than timed, so that the same command always decides the same way.
     """
     return operations * images >= COMPILE_FROM * cores
 
@@ -53,12 +53,12 @@ class InferenceNetwork:
         self.compile = False
 
     def decide(self, setting: bool | str, images: int, size: Sequence[int]) -> None:
-        """Set whether to compile: as `setting` says, or for "auto" by the number of `images` of (3, H, W) to come."""
+        """Set whether to compile: by `setting`, or for "auto" by the number of `images` of (3, H, W)."""
         self.compile = setting is True
         if setting == "auto" and self.device.type == "cpu":
             self.compile = worth_compiling(self.operations(size), images, count_cores())
         if self.compile:
-            log.info("Compiling the network: with %d images to compute that pays.", images)
+            log.info("Compiling the network, which pays for %d images.", images)
 
     def operations(self, size: Sequence[int]) -> float:
         """Additions and multiplications of matrix products and convolutions for one image (3, H, W)."""
@@ -80,10 +80,10 @@ class InferenceNetwork:
 
     def _best(self, inputs: Tensor, stages: tuple[str, ...]) -> list[Tensor]:
         """Run the compiled network on batches like the first one, the plain one on others."""
-        inputs = inputs.to(self.device)  # the rest of what prepares them is compiled with the network
+        inputs = inputs.to(self.device)  # the rest of the preprocessing is compiled with the network
         self._compiled_shape = self._compiled_shape or tuple(inputs.shape)
         if self.compile and tuple(inputs.shape) == self._compiled_shape:
-            # What fails in there depends on the compiler of the machine; the plain network needs none.
+            # The errors depend on the compiler of the machine; the uncompiled network needs none.
             try:
                 with torch.no_grad():  # weights are made constants only where nothing needs their gradients
                     return self._compiled_for(stages)(inputs)
@@ -96,7 +96,7 @@ class InferenceNetwork:
 
     def _compiled_for(self, stages: tuple[str, ...]) -> Callable[[Tensor], list[Tensor]]:
         if stages not in self._compiled:
-            # Freezing makes constants of the weights, so that they are laid out for the products once.
+            # Freezing makes the weights constants, whose memory layout is optimized once.
             run = torch.compile(lambda x: self._run(x, stages), dynamic=False, options={"freezing": True})
             self._compiled[stages] = run
         return self._compiled[stages]

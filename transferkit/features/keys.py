@@ -1,4 +1,4 @@
-"""The cache key of a feature: all that determines it but the image."""
+"""Cache keys: everything that determines a feature, except the image."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.images import DECODE_VERSION
 
 _FORMAT = 2
-"""Raised whenever features are computed otherwise than before, so that cached ones are computed anew."""
+"""Increased whenever the computation of features changes, so that cached ones are recomputed."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ _hashed: "WeakKeyDictionary[Backbone, _Hashed]" = WeakKeyDictionary()
 def describe(
     backbone: Backbone, stages: Sequence[str], pool: str = "avg", precision: str = "fp32"
 ) -> dict[str, dict[str, Any]]:
-    """For each of the stages (in order) all that determines its features but the image, in plain values."""
+    """For each of the stages (in order) everything that determines its features, except the image, in plain values."""
     common = {
         "format": _FORMAT,
         "decode": DECODE_VERSION,
@@ -51,7 +51,7 @@ def describe(
 def _weights(backbone: Backbone, count: int) -> list[tuple[str, str]]:
     """For each of the first stages, a hash of its weights and those before it; computed once for the same weights.
 
-    What lies deeper (VGG's fc6 has 400 MB) determines nothing that is asked for.
+    Deeper stages (VGG's fc6 has 400 MB) are not hashed.
     """
     state = {name: stage.state_dict() for name, stage in list(backbone.stages.items())[:count]}
     marks = [_mark(tensor) for tensors in state.values() for tensor in tensors.values()]

@@ -1,4 +1,4 @@
-"""When computed rows are written."""
+"""The pace of writing computed rows."""
 
 import time
 
@@ -7,13 +7,13 @@ KEEP_SECONDS = 5.0
 
 
 class Pace:
-    """Says when computed rows are to be written: no more than this is lost with a killed process."""
+    """Decides when computed rows are written, which bounds the loss when a process is killed."""
 
     def __init__(self) -> None:
         self._at = time.monotonic()
 
     def due(self, waiting: int) -> bool:
-        """Whether so many bytes, or so long a time since it last was so, are enough."""
+        """Whether the bytes, or the time since the last write, require writing."""
         due = waiting >= KEEP_BYTES or time.monotonic() - self._at >= KEEP_SECONDS
         self._at = time.monotonic() if due else self._at
         return due

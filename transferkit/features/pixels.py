@@ -1,4 +1,4 @@
-"""Images kept as they enter a network, but for the normalisation: decoded, resized, cropped."""
+"""Cache of decoded, resized and cropped images, before normalisation."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from transferkit.features.store import CacheEntry, FeatureCache
 
 
 def describe_pixels(preprocess: Preprocessing) -> dict[str, Any]:
-    """All that determines the pixels but the image, in plain values: networks that differ in none of it share them."""
+    """Everything that determines the pixels, except the image; networks with equal values share them."""
     geometry = {key: value for key, value in preprocess.to_dict().items() if key not in ("mean", "std", "crop_pct")}
     return {
         "decode": DECODE_VERSION,
@@ -26,15 +26,15 @@ def describe_pixels(preprocess: Preprocessing) -> dict[str, Any]:
 
 
 def pixels_entry(cache: FeatureCache, preprocess: Preprocessing) -> CacheEntry:
-    """The entry that holds such pixels."""
+    """The entry of these pixels."""
     return cache.entry(describe_pixels(preprocess), "pixels")
 
 
 class KeptPixels:
-    """The pixels of a data set that are in the store already, for `open_source`.
+    """The cached pixels of a data set, for `open_source`.
 
     Args:
-        entry: Has rows (3, H, W), uint8. It knows more of them while others are decoded.
+        entry: Has rows (3, H, W), uint8; further ones are added while images are decoded.
         names: Identity of each image.
         size: Height and width.
     """

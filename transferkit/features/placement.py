@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 WORTH_KEEPING = 4.0
-"""Rows that fit in memory also go to disk, for other runs, if computing takes so many times as long as writing."""
+"""Activations in memory are also written to disk, for other runs, if computing takes this many times as long."""
 
 
 def pixel_bytes(input_size: tuple[int, int], images: int) -> int:
@@ -16,8 +16,8 @@ class Work:
     """The work of one phase, measured on a few images.
 
     Attributes:
-        rows: Different ones, of train and val.
-        reads: Rows taken up over the whole phase.
+        rows: Distinct rows, of train and val.
+        reads: Rows read over the whole phase.
         row_bytes: Of one row.
         compute_seconds: To compute one row.
         byte_seconds: To write one byte to the disk.
@@ -54,10 +54,10 @@ def choose_storage(work: Work, memory: float, disk: float | None, reusable: bool
     """Decide where activations are cached.
 
     Args:
-        work: What is needed.
-        memory: Bytes that may be taken.
+        work: The work of the phase.
+        memory: Available bytes of memory.
         disk: Bytes that the cache may grow by; None without a cache.
-        reusable: Whether other runs can ask for the same rows.
+        reusable: Whether other runs can use the same rows.
     """
     fits_disk = disk is not None and work.bytes <= disk
     write_seconds = work.row_bytes * work.byte_seconds

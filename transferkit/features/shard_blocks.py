@@ -22,7 +22,7 @@ _START = _HEADER.size + 4
 
 @dataclass(frozen=True)
 class Layout:
-    """How a row lies on disk.
+    """The layout of a row on disk.
 
     Attributes:
         dtype: NumPy's name, with the byte order.
@@ -39,7 +39,7 @@ class Layout:
 
     @property
     def row_bytes(self) -> int:
-        """Of one row."""
+        """Bytes of one row."""
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
     def encode(self) -> bytes:
@@ -69,7 +69,7 @@ class Block:
         ids: Of each row.
         checksum: Of identities and rows together, so that neither can be exchanged.
         layout: Of the rows.
-        content: The block as it lies in the index.
+        content: The block as stored in the index.
     """
 
     first: int
@@ -85,7 +85,7 @@ class Block:
 
     @property
     def places(self) -> npt.NDArray[np.int64]:
-        """Of the rows, in the file."""
+        """Bytes of the rows in the file."""
         return np.arange(self.first, self.end)
 
 
@@ -99,9 +99,9 @@ def make_block(first: int, ids: Ids, rows: Rows) -> Block:
 
 
 def parse_index(index: bytes) -> tuple[list[Block], bool]:
-    """The intact blocks of an index, and whether there is damage besides: a torn end is none.
+    """The intact blocks of an index, and whether there is damage; an incomplete last block is not damage.
 
-    After a damaged block reading goes on at the next one, so that no more is lost than that block.
+    After a damaged block reading continues at the next one, so that only that block is lost.
     """
     blocks, end, gaps = [], 0, False
     for position, block in _blocks(index):

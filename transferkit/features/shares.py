@@ -1,4 +1,4 @@
-"""Which part of the features one of several jobs computes: `extract.shard=i/n`."""
+"""The share of the features that one of several jobs computes: `extract.shard=i/n`."""
 
 import re
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from transferkit.features.identities import SHARDS
 
 
 def find_share(settings: Mapping[str, Any]) -> range | None:
-    """Return the shards that `extract.shard` names; None where a job computes all that is free.
+    """Return the shards of `extract.shard`; None if a job computes all free shards.
 
     Raises:
-        TransferkitError: It is no share, or there is no cache in which the shares could meet.
+        TransferkitError: The share is invalid, or the cache is disabled.
     """
     given = (settings.get("extract") or {}).get("shard")
     if given is None:
@@ -20,7 +20,7 @@ def find_share(settings: Mapping[str, Any]) -> range | None:
     share = parse_share(str(given))
     if not settings["cache"]["enabled"]:
         raise TransferkitError(
-            "extract.shard stores a share of the features in the cache, but cache.enabled=false: leave out one of them."
+            "extract.shard stores a share of the features in the cache, but cache.enabled=false: remove one of these."
         )
     return share
 

@@ -1,4 +1,4 @@
-"""Activations of a frozen stage, as rows: computing them, their cost, and all that determines them."""
+"""Activations of a frozen stage as rows: their computation, cost and cache key."""
 
 import time
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from transferkit.features.keys import describe
 from transferkit.features.stored_inputs import pack
 
 SAMPLE = 8
-"""Images that are computed to see how long one takes."""
+"""Images that are computed to measure the time per image."""
 
 
 class CutRows:
-    """Rows for training to begin from.
+    """Activations of a frozen stage, as inputs of training.
 
     Args:
         backbone: The network.
-        stage: A frozen stage, as are those before it. Of the network's last one only the head is left: its output is
-            pooled, and stays in fp32.
-        device: That computes.
-        precision: As `find_precision` returns it; rows are kept in it.
+        stage: A frozen stage, as are those before it. After the network's last one only the head follows: its
+            activations are pooled, and stay in fp32.
+        device: The device.
+        precision: As `find_precision` returns it; the format of the rows.
     """
 
     def __init__(self, backbone: Backbone, stage: str, device: torch.device, precision: str) -> None:
@@ -37,7 +37,7 @@ class CutRows:
         self._backbone, self._precision = backbone, precision
 
     def description(self, **more: Any) -> Mapping[str, Any]:
-        """All that determines a row but the image, in plain values."""
+        """Everything that determines a row, except the image, in plain values."""
         layout = "fp32 (n, D)" if self._pooled else f"{self.precision} (n, H, W, C), bf16 as int16"
         pool = self._backbone.pool_name("auto") if self._pooled else "none"
         common = describe(self._backbone, [self.stage], pool, self._precision)

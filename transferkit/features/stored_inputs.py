@@ -1,4 +1,4 @@
-"""Rows in place of images: what was computed once, for a training to begin from."""
+"""Cached training inputs: activations or pixels in place of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,14 +17,14 @@ class StoredInputs:
 
     Attributes:
         labels: (N,).
-        views: Of each image.
+        views: Number of views per image.
 
     Args:
         chunks: Arrays (n, ...), of maps (n, H, W, C) if `precision` is given.
         places: (views, N, 2): chunk and row of each view of each image.
         labels: (N,).
-        precision: What the rows are in, as `pack` made them; None for what is taken as it is.
-        owner: What keeps the files of memory-mapped chunks from being removed.
+        precision: The format of the rows, in the layout of `pack`; None for rows that are used unchanged.
+        owner: An object that prevents the files of memory-mapped chunks from being removed.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class StoredInputs:
         precision: str | None = None,
         owner: object = None,
     ) -> None:
-        # As tensors, what is in memory goes to another process through shared memory.
+        # As tensors, arrays are passed to other processes through shared memory.
         self._chunks = [c if isinstance(c, np.memmap) else torch.from_numpy(c) for c in chunks]
         self._places = places
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
@@ -45,7 +45,7 @@ class StoredInputs:
 
     @classmethod
     def of(cls, rows: Rows, labels: Any) -> "StoredInputs":
-        """One row (n, ...) an image, taken as it is."""
+        """One row (n, ...) per image, used unchanged."""
         places = np.stack([np.zeros(len(rows), np.int64), np.arange(len(rows))], axis=1)
         return cls([rows], places[None], labels)
 
@@ -71,7 +71,7 @@ class StoredInputs:
         return inputs, self.labels[torch.from_numpy(indices)]
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: files by their names."""
+        """Pickle for another process, with files by their names."""
         chunks = [(c.filename, c.dtype.str, c.shape) if isinstance(c, np.memmap) else c for c in self._chunks]
         return {**self.__dict__, "_chunks": chunks, "_owner": None}
 
@@ -81,7 +81,7 @@ class StoredInputs:
 
 
 def pack(state: Tensor, precision: str) -> Rows:
-    """Rows to keep: maps (n, C, H, W) as (n, H, W, C), which is how they lie in memory; bf16 as int16, bit for bit."""
+    """Rows for storage: maps (n, C, H, W) as (n, H, W, C), their memory layout; bf16 as int16, bit for bit."""
     rows = (state.permute(0, 2, 3, 1) if state.ndim == 4 else state).detach().to("cpu", TYPES[precision]).contiguous()
     return rows.view(torch.int16).numpy() if precision == "bf16" else rows.numpy()
 

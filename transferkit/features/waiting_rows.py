@@ -1,4 +1,4 @@
-"""Computed rows that wait to be written, many at a time."""
+"""Buffer of computed rows, which are written in large blocks."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,10 @@ from transferkit.features.store import CacheEntry, RowStore
 
 
 class WaitingRows:
-    """Rows by the name of the store that gets them.
+    """Buffered rows by the name of their store.
 
     Args:
-        stores: Of each name.
+        stores: Stores by name.
     """
 
     def __init__(self, stores: Mapping[str, RowStore]) -> None:
@@ -24,21 +24,21 @@ class WaitingRows:
         self.bytes = 0
 
     def has(self, name: str, ids: Ids) -> npt.NDArray[np.bool_]:
-        """Whether the row of each image (n,) waits."""
+        """Whether the row of each image is buffered (n,)."""
         mine = self._ids[name]
         return np.fromiter((identity in mine for identity in ids.tolist()), np.bool_, len(ids))
 
     def add(self, name: str, ids: Ids, rows: Rows) -> None:
-        """Take up rows (n, ...)."""
+        """Buffer rows (n, ...)."""
         self._rows[name].append((ids, rows))
         self._ids[name].update(ids.tolist())
         self.bytes += rows.nbytes
 
     def write(self) -> dict[str, int]:
-        """Give all rows to their stores; returns for each name the bytes that went to the disk.
+        """Write all rows to their stores; return the bytes written to disk by name.
 
         Raises:
-            TransferkitError: They cannot be written; those that were not are dropped.
+            TransferkitError: They cannot be written; unwritten rows are dropped.
         """
         waiting, self._rows = self._rows, {name: [] for name in self._stores}
         self._ids, self.bytes = {name: set() for name in self._stores}, 0
