@@ -275,7 +275,7 @@ def test_features_that_are_not_finite(backbone, cache):
     broken = create_backbone("resnet18", weights=None, source="torchvision", input_size=32)
     with torch.no_grad():
         broken.get_parameter(next(name for name, _ in broken.named_parameters() if "stage4" in name)).fill_(torch.inf)
-    with pytest.raises(TransferkitError, match="stage5 are not finite for 0"):
+    with pytest.raises(TransferkitError, match=r"stage5 are not finite for [012]"):
         extract(broken, photographs(3), cache=cache)
 
 

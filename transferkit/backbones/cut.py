@@ -1,8 +1,8 @@
 """Cutting a network into stages: the positions of the cuts, and the graph of each stage.
 
-A cut may lie after any operation; what crosses it is the state that leaves a stage, its last tensor the feature. The
-places come from a table (`boundaries.py`), else from timm's feature information, else from the automatic rule, else, in
-networks of tokens, from `token_cuts.py`. Strides are measured, never believed.
+A cut may be after any operation; the tensors that cross it are the output of a stage, the last of them the feature. The
+positions come from a table (`boundaries.py`), else from timm's feature information, else from the automatic rule, else,
+for networks of tokens, from `token_cuts.py`. Strides are always measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _SMALLEST_MEASURE = 64  # below this a map of stride 32 has one pixel and looks 
 _FEWEST_MAPS = 3
 
 Stages = tuple[dict[str, nn.Module], dict[str, StageInfo]]
-"""Stage name to graph, in order, and to what leaves it."""
+"""Stage name to graph, in order, and to a description of its output."""
 
 
 def cut(model: nn.Module, input_size: tuple[int, int], name: str) -> Stages:
@@ -50,7 +50,7 @@ def cut(model: nn.Module, input_size: tuple[int, int], name: str) -> Stages:
 
 
 def _any_step(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | None, str]:
-    """Cut by stride after any operation; or why that cannot be."""
+    """Cut by stride after any operation; return the reason if that is impossible."""
     size = (max(input_size[0], _SMALLEST_MEASURE), max(input_size[1], _SMALLEST_MEASURE))
     graph, steps, reason = _traced(model, size, blocks=False)
     if graph is None:
@@ -62,7 +62,7 @@ def _any_step(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | N
 
 
 def _whole_blocks(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | None, str]:
-    """Cut between blocks, which need not be traceable; or why that cannot be."""
+    """Cut between blocks, which need not be traceable; return the reason if that is impossible."""
     graph, steps, reason = _traced(model, input_size, blocks=True)
     if graph is None:
         return None, reason
@@ -74,7 +74,7 @@ def _whole_blocks(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages
 
 
 def _traced(model: nn.Module, size: tuple[int, int], blocks: bool) -> tuple[fx.Graph | None, list[Step], str]:
-    """The graph and its operations, or why there is none."""
+    """The graph and its operations, or the reason why it cannot be traced."""
     try:
         return *trace(model, size, blocks), ""
     except Exception as error:  # torch.fx and the networks raise all kinds

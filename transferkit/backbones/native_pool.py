@@ -1,4 +1,4 @@
-"""A network's own way from its top feature to what its classifier takes: `forward_head(pre_logits=True)` in timm."""
+"""A network's native pooling of its top feature to its classifier's input: timm's `forward_head(pre_logits=True)`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PLAIN = ("cls", "cls+avg", "avg", "max")
 
 
 class PooledStage(nn.Module):
-    """The top stage, and the network's own pooling of what leaves it, whose parameters belong to the stage.
+    """The top stage with the network's native pooling of its output, whose parameters belong to the stage.
 
     Attributes:
         body: The stage.
@@ -29,13 +29,13 @@ class PooledStage(nn.Module):
         self.native_pool = native_pool
 
     def forward(self, *state: Tensor) -> Tensor:
-        """What leaves the stage."""
+        """The output of the stage."""
         left: Tensor = self.body(*state)
         return left
 
 
 def own_pooling(stage: nn.Module) -> Iterator[nn.Module]:
-    """The modules of a stage's own pooling; none for most."""
+    """The modules of a stage's native pooling; empty for most."""
     if isinstance(stage, PooledStage):
         yield from stage.native_pool.modules()
 
@@ -45,9 +45,9 @@ class TopPool:
     """How a network's classifier pools the top feature.
 
     Attributes:
-        name: The pooling of `choices.POOLS` that does the same; "native" if none does.
-        known: Whether the network's own is one of those or `module`.
-        module: What does it where no other pooling does.
+        name: The equivalent pooling of `choices.POOLS`; "native" if there is none.
+        known: Whether the native pooling is one of those or `module`.
+        module: The native pooling if no other is equivalent.
     """
 
     name: str
@@ -58,14 +58,14 @@ class TopPool:
 def top_pool(
     model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], begin: int, local: Local, info: StageInfo
 ) -> TopPool:
-    """How a network gets from its top feature to what its classifier takes.
+    """Determine how a network pools its top feature for its classifier.
 
     Args:
         model: The network.
         steps: Its operations.
-        alone: Of each step whether its value alone is used after it.
-        begin: Index of the step that gives the top feature.
-        local: What its stages compute anew.
+        alone: For each step, whether only its value is used after it.
+        begin: Index of the step that computes the top feature.
+        local: Values that its stages recompute.
         info: Of the top stage.
     """
     usual = "cls" if info.prefix_tokens else "avg"
@@ -90,7 +90,7 @@ def top_pool(
 
 
 def _before_classifier(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], begin: int) -> int | None:
-    """The step whose value the classifier takes, or the classifiers of a distilled network together."""
+    """The step whose value is the input of the classifier, or of all classifiers of a distilled network."""
     after = range(begin + 1, len(steps))
     calls = [i for i in after if steps[i].node.op == "call_module"]
     names = (getattr(model, "pretrained_cfg", None) or {}).get("classifier")

@@ -1,4 +1,4 @@
-"""From what leaves a stage to one vector an image, and to a map."""
+"""Pooling of a stage's output to one vector per image, and its conversion to a map."""
 
 import torch
 from torch import Tensor
@@ -16,16 +16,16 @@ def check_pool(pool: str) -> None:
 
 
 def pool_features(h: Tensor, pool: str = "avg", info: StageInfo | None = None) -> Tensor:
-    """Pool a map (N, C, H, W) or tokens (N, L, C) to vectors; (N, C) is returned as it is.
+    """Pool a map (N, C, H, W) or tokens (N, L, C) to vectors; (N, C) is returned unchanged.
 
     Args:
         h: The feature of N images.
         pool: One of `POOLS` but "native", which only a backbone can do. "gridK" gives (N, C K K) with the channel as
-            the slowest index, like `flatten`; a map of fewer positions than K in a direction keeps them.
+            the slowest index, like `flatten`; a map with fewer than K positions in a direction keeps its own.
         info: Of the stage; tokens without it have no prefix.
 
     Raises:
-        TransferkitError: If `pool` is none of `POOLS`, or asks for a class token and there is none.
+        TransferkitError: If `pool` is not one of `POOLS`, or there is no class token for it.
     """
     check_pool(pool)
     if pool == "auto":
@@ -47,14 +47,14 @@ def pool_features(h: Tensor, pool: str = "avg", info: StageInfo | None = None) -
 
 
 def feature_map(h: Tensor, info: StageInfo | None) -> Tensor:
-    """The map (N, C, H, W) in what leaves a stage: of tokens (N, L, C) the patch tokens in their grid.
+    """The map (N, C, H, W) of a stage's output: for tokens (N, L, C) the patch tokens in their grid.
 
     Args:
-        h: A map, which is returned as it is, or tokens.
+        h: A map, which is returned unchanged, or tokens.
         info: Of the stage.
 
     Raises:
-        TransferkitError: If the tokens lie in no known grid, or `h` is a vector.
+        TransferkitError: If the grid of the tokens is unknown, or `h` is a vector.
     """
     if h.ndim == 4:
         return h

@@ -1,4 +1,4 @@
-"""Where networks of tokens, or of maps with the channel last, are cut: by stride, or their blocks in four groups."""
+"""Cuts of networks of tokens, or of maps with the channel last: by stride, or their blocks in four groups."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Cut:
-    """The end of a stage: its last step, and what leaves it."""
+    """The end of a stage: its last step, and the layout of its output."""
 
     end: int
     layout: Layout
@@ -23,18 +23,18 @@ class Cut:
 
 
 Rule = Callable[[nn.Module, Sequence[Step], Sequence[bool], tuple[int, int]], dict[str, Cut]]
-"""(network, its operations, whether the value of each is alone, input size) to stage name and end; nothing if it does
-not apply."""
+"""(network, its operations, whether only the value of each is used later, input size) to stage name and end; empty
+if the rule does not apply."""
 
 
 def is_flat(model: nn.Module) -> bool:
-    """Whether all of a network's declared features have one stride."""
+    """Whether all declared features of a network have the same stride."""
     declared = {entry["reduction"] for entry in feature_info(model)}
     return len(declared) == 1 and len(feature_info(model)) > 1
 
 
 def by_stride(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], size: tuple[int, int]) -> dict[str, Cut]:
-    """Stage name to its end, from timm's feature information, else where the stride changes; nothing for too few.
+    """Stage name to its end, from timm's feature information, else where the stride changes; empty for too few.
 
     A network of strides above 32 (LeViT) has its last three stages called `stage3` to `stage5`.
     """
@@ -88,7 +88,7 @@ def blocks_in_groups(
 
 
 def _rounded(numerator: int, denominator: int) -> int:
-    """Rounded half up: 10 blocks end after 3, 5, 8, 10."""
+    """Quarters, rounded half up: 10 blocks end after 3, 5, 8, 10."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 

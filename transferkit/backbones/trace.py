@@ -18,7 +18,7 @@ class Step:
         node: The graph's node.
         path: Its position in the network: "layer1.0.conv1", "layer1.0.add".
         shape: Of the output tensor for one image; None if the output is not a tensor.
-        value: What it gives for one image, if that is no tensor.
+        value: Its output for one image, if that is not a tensor.
     """
 
     node: fx.Node
@@ -86,7 +86,7 @@ def members(model: nn.Module) -> set[int]:
 
 @torch.no_grad()
 def run(model: nn.Module, graph: fx.Graph, input_size: tuple[int, int], images: int = 1) -> dict[fx.Node, Any]:
-    """What each node gives for some black images; of tensors only the shape is kept, as tensors without memory."""
+    """The value of each node for some black images; tensors are replaced by their shapes, as tensors without memory."""
     values = _Values(model, graph)
     values.run(torch.zeros(images, 3, *input_size))
     return values.found
