@@ -42,7 +42,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_job_is_told_who_the_first_is(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    told = rf"Another job is at work in .*: process {holder.pid} on .*hydra\.run\.dir"
+    told = rf"Another job is running in .*: process {holder.pid} on .*hydra\.run\.dir"
     with pytest.raises(TransferkitError, match=told), one_job(tmp_path):
         pass
     assert read_status(tmp_path)["pid"] == holder.pid

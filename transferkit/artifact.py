@@ -1,10 +1,10 @@
 """The artifact: `model.safetensors` and `model.json` in one folder. Reading it executes nothing.
 
 The tensors are named `backbone.<parameter of the original network>`, `head.weight` and `head.bias`; backbone and head
-are apart, so that another class count, another strategy or a plain `nn.Module` can start from the backbone.
+are separate, so that another class count, another strategy or a plain `nn.Module` can start from the backbone.
 
-`model.json` holds the SHA-256 of both files, so that damage, and halves of two artifacts, are noticed. Artifacts of
-format 1, from before there were hashes, are read without that check.
+`model.json` holds the SHA-256 of both files, so that damage, and files of different artifacts, are detected.
+Artifacts of format 1, which has no hashes, are read without that check.
 """
 
 import errno
@@ -33,17 +33,17 @@ from transferkit.untrusted import UnreadableFile, read_json
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
 REQUIRED = ("format", "backbone", "stage", "head", "class_names", "preprocessing")
-MEND = "Fit again, or restore both files of the artifact from where they came."
+MEND = "Fit again, or restore both files of the artifact."
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact whose files have been checked; tensors are read when they are asked for.
+    """An artifact whose files have been checked; tensors are read on demand.
 
     Attributes:
-        folder: Where it is.
-        description: What `model.json` says.
-        metadata: The same as plain values, notes included.
+        folder: Its folder.
+        description: The content of `model.json`.
+        metadata: The same as plain values, including notes.
         shapes: Type and shape of every tensor, by its name in the file.
     """
 
@@ -53,7 +53,7 @@ class Artifact:
     shapes: Mapping[str, TensorInfo]
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors whose name starts with `prefix`, without it; float32 where they are floating point.
+        """Return the tensors whose name starts with `prefix`, without it; floating point ones as float32.
 
         Raises:
             TransferkitError: the file has been damaged since it was checked.
@@ -76,19 +76,19 @@ def is_artifact(folder: Path) -> bool:
 
 
 def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write both files; the metadata last, so that an interrupted write leaves no artifact that can be read."""
+    """Write both files, the metadata last, so that an interrupted write leaves no readable artifact."""
     folder.mkdir(parents=True, exist_ok=True)
     with new_file(folder / WEIGHTS_FILE) as temporary:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        except SafetensorError as error:  # a full disk comes as text
+        except SafetensorError as error:  # a full disk is reported as text
             number = re.search(r"os error (\d+)", str(error))
             code = int(number[1]) if number else errno.EIO
             raise OSError(code, os.strerror(code), str(folder / WEIGHTS_FILE)) from error
         digest = _sha256(temporary)
     content = json.loads(json.dumps({"format": FORMAT, **metadata, "weights_sha256": digest}))  # as it will be read
     write_json(folder / METADATA_FILE, {**content, "metadata_sha256": _metadata_sha256(content)})
-    # safetensors makes its files readable by their owner alone; whoever may read one of the two may read the other.
+    # safetensors creates files readable only by their owner; both files get the same permissions.
     (folder / WEIGHTS_FILE).chmod((folder / METADATA_FILE).stat().st_mode)
 
 
@@ -101,8 +101,8 @@ def open_artifact(folder: Path) -> Artifact:
     """Check both files of an artifact, before anything in them is used or allocated.
 
     Raises:
-        TransferkitError: the folder or one of its files is missing, damaged or of another artifact, a value in them
-            is none that can be, it is of a later format, or it belongs to a run that is not done.
+        TransferkitError: the folder or one of its files is missing, damaged or of another artifact, a value is
+            invalid, the format is newer, or the run is not finished.
     """
     path = folder / METADATA_FILE
     if not folder.is_dir():
@@ -139,7 +139,7 @@ def _checked(path: Path, metadata: Mapping[str, Any]) -> ModelDescription:
 
 
 def _check_shapes(path: Path, description: ModelDescription, shapes: Mapping[str, TensorInfo]) -> None:
-    """Compare the head's tensors with what the description says of them."""
+    """Compare the head's tensors with their description."""
     head = description.head
     if isinstance(head, NeighborsPart):
         wanted = {"gallery": (head.rows, head.in_features), "labels": (head.rows,)}
@@ -165,7 +165,7 @@ def _check_hashes(folder: Path, description: ModelDescription, metadata: Mapping
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, computed once a process for a file that does not change."""
+    """SHA-256 of a file, computed once per process for an unchanged file."""
     about = path.stat()
     return _sha256(path, (about.st_ino, about.st_size, about.st_mtime_ns))
 
@@ -177,6 +177,6 @@ def _sha256(path: Path, version: tuple[int, ...] = ()) -> str:
 
 
 def _metadata_sha256(metadata: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in `model.json` but this entry, whatever its order and layout."""
+    """SHA-256 of everything in `model.json` except this entry, independent of order and layout."""
     rest = {key: value for key, value in metadata.items() if key != "metadata_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

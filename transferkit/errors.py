@@ -21,7 +21,7 @@ def unknown_name(where: str, given: str, valid: Sequence[str], kind: str) -> str
 
 
 def worker_died(error: BaseException) -> str | None:
-    """Return what to do if `error` says that a process of a DataLoader was killed; None if it says something else."""
+    """Return a remedy if `error` reports that a process of a DataLoader was killed; else None."""
     text = str(error).strip()
     if not isinstance(error, RuntimeError) or not text.startswith("DataLoader worker"):
         return None
@@ -32,10 +32,10 @@ def worker_died(error: BaseException) -> str | None:
 
 
 def shown_text(text: str) -> str:
-    """Return `text` with what a terminal would obey, or not show, as escapes, the way Python writes them.
+    """Return `text` with control and invisible characters as Python escapes, for the terminal.
 
-    Names come from others' files. Letters of every script stay; line breaks, control characters, the marks that turn
-    the direction of writing, and bytes that are no UTF-8 become escapes.
+    Names come from others' files. Letters of every script are unchanged; line breaks, control characters, bidirectional
+    marks, and bytes that are not UTF-8 become escapes.
     """
     if text.isprintable():
         return text

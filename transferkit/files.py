@@ -1,4 +1,4 @@
-"""Files written whole: a reader sees the old file or the new one, never a part, after a power cut as well."""
+"""Atomic writing of files: a reader sees the old file or the new one, never a part, even after a power cut."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, quoted: bool = False) -> None:
-    """Write a CSV table with one header row; every cell in quotes, or only where it has to be."""
+    """Write a CSV table with one header row; every cell in quotes, or only where necessary."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
     writer.writerow(header)
@@ -29,7 +29,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` (UTF-8), and the folders above `path` where they are missing."""
+    """Write `text` (UTF-8), and missing parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with new_file(path) as temporary:
         # surrogateescape: file names that are not valid UTF-8 come back as the bytes they were.
@@ -38,11 +38,11 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when the block ends well, and vanishes when it does not.
+    """A temporary file that becomes `path` if the block succeeds, and is removed otherwise.
 
-    The content is on the disk before it gets its name (fsync of the file, then of the folder), so that not even a power
-    cut leaves a part of it under that name. No two writers share a temporary name; what a killed one left is known by
-    it, see `remove_temporary_files`.
+    The content is synchronised before the file is renamed (fsync of the file, then of the folder), so that not even a
+    power cut leaves an incomplete file. No two writers share a temporary name; files of a killed writer are recognised
+    by theirs, see `remove_temporary_files`.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.transferkit-tmp")
     try:
@@ -56,7 +56,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def write_all(descriptor: int, content: bytes | memoryview) -> None:
-    """Write everything at the place where the descriptor stands; the system may take a part at a time.
+    """Write everything at the position of the descriptor; the system may write in parts.
 
     Raises:
         OSError: The disk is full, for instance.
@@ -75,13 +75,13 @@ def _sync(path: Path) -> None:
 
 
 def remove_temporary_files(folder: Path, *, below: bool = False) -> list[Path]:
-    """Remove what writers that were killed left in a folder where nobody else writes now; return what was removed.
+    """Remove temporary files of killed writers in a folder without other writers; return those removed.
 
     Only plain files with a name that `new_file` gives are removed, and no symbolic link is followed.
 
     Args:
-        folder: Where to look; one that does not exist holds nothing.
-        below: Whether to look in the folders below it, too.
+        folder: May be missing.
+        below: Whether to include sub-folders.
     """
     removed = []
     for where, folders, names in os.walk(folder):

@@ -1,4 +1,4 @@
-"""Reads YAML files that others wrote as plain data, and refuses whatever else YAML can do."""
+"""Reading of untrusted YAML files as plain data; other features of YAML are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from transferkit.untrusted import MAX_DEPTH, UnreadableFile, check_plain, read_b
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """PyYAML's safe loader without tags, anchors and dates; a key twice in one mapping is an error.
+    """PyYAML's safe loader without tags, anchors and dates; a duplicate key is an error.
 
-    An alias stands for what may itself hold aliases, so that a few lines become gigabytes; Hydra writes none.
+    Nested aliases can expand a few lines to gigabytes; Hydra writes none.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -19,7 +19,7 @@ class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
         self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose as ever, unless there is an anchor, an alias or a tag, or it goes too deep."""
+        """Compose, but refuse anchors, aliases, tags and deep nesting."""
         event = self.peek_event()
         if getattr(event, "anchor", None) is not None:
             raise yaml.YAMLError("anchors and aliases are not allowed here")
@@ -33,7 +33,7 @@ class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Construct as ever, unless a key comes twice or is no text or number."""
+        """Construct, but refuse duplicate keys, and keys that are not text or numbers."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if not all(isinstance(key, str | int | float | bool) or key is None for key in keys):
             raise yaml.YAMLError("a key is no text")
@@ -50,7 +50,7 @@ PlainLoader.yaml_implicit_resolvers = {
 
 
 def read_yaml(path: Path, max_bytes: int = 1 << 20) -> dict[str, Any]:
-    """Return a YAML mapping of text, numbers, booleans, lists and mappings; interpolations stay the text they are.
+    """Return a YAML mapping of text, numbers, booleans, lists and mappings; interpolations stay text.
 
     Raises:
         UnreadableFile: As `read_bytes`, or it has a tag, an alias, a number that is not finite, or is too deep.

@@ -1,4 +1,4 @@
-"""A run directory: one job at a time in it, and how far that job came."""
+"""A run directory: used by one job at a time, with the status of that job."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _BLOCK = 4096
 
 
 class Status(StrEnum):
-    """How far a run has come."""
+    """The status of a run."""
 
     RUNNING = "running"
     DONE = "done"
@@ -32,7 +32,7 @@ class Status(StrEnum):
 
 
 class Terminated(SystemExit):
-    """The job got SIGTERM, as from `kill` or a scheduler. Exit status 143, as a shell gives it."""
+    """The job received SIGTERM, as from `kill` or a scheduler. Exit status 143, as in a shell."""
 
     def __init__(self) -> None:
         super().__init__(128 + signal.SIGTERM)
@@ -41,7 +41,7 @@ class Terminated(SystemExit):
 def write_status(run_dir: Path, status: Status, reason: str | None = None) -> None:
     """Write `status.json`: the status, why a run failed, process, machine and time (seconds since 1970).
 
-    Where a new file cannot be written, as on a full disk, the one that is there is overwritten in its place.
+    If a new file cannot be written, as on a full disk, the existing one is overwritten in place.
     """
     content = {
         "status": status,
@@ -63,7 +63,7 @@ def write_status(run_dir: Path, status: Status, reason: str | None = None) -> No
 
 
 def read_status(run_dir: Path) -> dict[str, Any]:
-    """Return the content of `status.json`; empty where there is none that can be read."""
+    """Return the content of `status.json`; empty if it cannot be read."""
     try:
         with (run_dir / STATUS_FILE).open("rb") as file:
             content = json.loads(file.read(1 << 20))
@@ -73,7 +73,7 @@ def read_status(run_dir: Path) -> dict[str, Any]:
 
 
 def check_done(folder: Path) -> None:
-    """Refuse a run directory whose job is not done. A folder without `status.json` is no run but a plain artifact.
+    """Refuse a run directory whose job is not finished. A folder without `status.json` is a plain artifact.
 
     Raises:
         TransferkitError: The job is running, was killed, or failed.
@@ -91,16 +91,16 @@ def check_done(folder: Path) -> None:
     elif status == Status.FAILED:
         state = f"failed ({shown_text(reason.splitlines()[0][:300])})" if reason else "failed"
     raise TransferkitError(
-        f"The run {folder} {state}, so it holds no model that can be relied on: wait for it, repeat its command with "
+        f"The run {folder} {state}, so its model is not usable: wait for it, repeat its command with "
         f"hydra.run.dir={folder}, or name a finished run."
     )
 
 
 @contextmanager
 def one_job(run_dir: Path) -> Iterator[None]:
-    """Be the only job in `run_dir`, and remove the temporary files that a killed one left.
+    """Lock `run_dir` for this job, and remove temporary files of a killed one.
 
-    The lock belongs to the process and ends with it, however it ends; the file `.lock` itself stays.
+    The lock is released when the process ends, in whatever way; the file `.lock` itself stays.
 
     Raises:
         TransferkitError: Another job holds it; the message names its process and machine.
@@ -117,7 +117,7 @@ def one_job(run_dir: Path) -> Iterator[None]:
             lock.acquire(timeout=ORPHANS_SECONDS if _is_gone(other) else 0)
         except Timeout:
             raise TransferkitError(
-                f"Another job is at work in {run_dir}: process {other.get('pid', '?')} on {other.get('host', '?')}. "
+                f"Another job is running in {run_dir}: process {other.get('pid', '?')} on {other.get('host', '?')}. "
                 "Wait for it, or choose another folder with hydra.run.dir=DIR."
             ) from None
     try:
@@ -130,7 +130,7 @@ def one_job(run_dir: Path) -> Iterator[None]:
 
 
 def _is_gone(job: Mapping[str, Any]) -> bool:
-    """Whether the process that a status names was on this machine and is no more."""
+    """Whether the process of a status ran on this machine and has ended."""
     pid = job.get("pid")
     if job.get("host") != socket.gethostname() or not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return False

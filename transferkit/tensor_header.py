@@ -17,14 +17,14 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2,
 
 
 class TensorInfo(NamedTuple):
-    """Type, as safetensors names it, and shape of a tensor."""
+    """Type (safetensors' name) and shape of a tensor."""
 
     kind: str
     shape: tuple[int, ...]
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
-    """Return what the file holds, by name.
+    """Return the types and shapes of the tensors in a file, by name.
 
     Raises:
         UnreadableFile: The file is missing, or its header or length is wrong.

@@ -1,4 +1,4 @@
-"""Reads small JSON files that others wrote: bounded in size and depth; `plain_yaml` does so for YAML."""
+"""Reading of untrusted small JSON files, bounded in size and depth; `plain_yaml` does the same for YAML."""
 
 import json
 import math
@@ -17,7 +17,7 @@ class UnreadableFile(TransferkitError):
     """A file that cannot be used.
 
     Attributes:
-        reason: Why, without the path.
+        reason: The reason, without the path.
     """
 
     def __init__(self, path: Path, reason: str) -> None:
@@ -29,7 +29,7 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the content of a plain file.
 
     Raises:
-        UnreadableFile: It is missing, no plain file (reading a pipe would wait for ever), too large, or unreadable.
+        UnreadableFile: It is missing, not a plain file (reading a pipe would block), too large, or unreadable.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -44,16 +44,16 @@ def read_bytes(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """Return a JSON object (UTF-8); a key twice in one object, nan, inf and deep nesting are refused.
+    """Return a JSON object (UTF-8); duplicate keys, nan, inf and deep nesting are refused.
 
     Raises:
-        UnreadableFile: As `read_bytes`, or the content is none that this function returns.
+        UnreadableFile: As `read_bytes`, or the content is refused.
     """
     return parse_json(read_bytes(path, max_bytes), path)
 
 
 def parse_json(content: bytes, path: Path) -> dict[str, Any]:
-    """Return the JSON object that `content` of the file `path` is, as `read_json` does."""
+    """Return the JSON object in `content` of the file `path`, as `read_json` does."""
     try:
         # surrogateescape: names of files that are no UTF-8 were written so.
         text = content.decode("utf-8", errors="surrogateescape")

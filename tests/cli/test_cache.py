@@ -51,7 +51,7 @@ def test_what_is_chosen(tmp_path: Path) -> None:
     assert choose(entries, "unused", 100, now + 50) == []
     assert choose(entries, "unused", 100, now + 200) == entries
     assert choose(entries, entries[1].key[:12].upper(), 0, now) == [entries[1]]
-    with pytest.raises(TransferkitError, match="no key begins so"):
+    with pytest.raises(TransferkitError, match="no key has this prefix"):
         choose(entries, "xyz", 0, now)
 
 
@@ -61,7 +61,7 @@ def test_entries_of_the_old_format_are_told(tmp_path: Path) -> None:
     entries = list_entries(root)
     (old,) = choose(entries, "old", 0, 0)
     assert "features (old)" in table([old], root, 20)
-    assert "1 of an old format are not read any more: cache.clear=old" in table(entries, root, 20)
+    assert "1 of an old format are not used any more: cache.clear=old" in table(entries, root, 20)
 
 
 def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
     assert f"{held.key[:8]} ({held.kind}) stays" in done.stdout
     assert list_entries(cache.root) == [held]
     done = transferkit("task=cache", f"cache.dir={cache.root}", "cache.clear=nothing", cwd=tmp_path)
-    assert (done.returncode, "no key begins so" in done.stderr + done.stdout) == (1, True)
+    assert (done.returncode, "no key has this prefix" in done.stderr + done.stdout) == (1, True)
 
 
 def test_it_answers_without_torch() -> None:

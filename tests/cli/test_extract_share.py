@@ -21,7 +21,7 @@ def test_two_shares_and_then_the_run(transferkit: RunCommand, tmp_path: Path) ->
         assert not (tmp_path / f"share{i}" / "metrics.json").exists()
         computed += sum(map(int, re.findall(r"(\d+) computed now", run.stdout)))
         assert ("still to be computed" in run.stdout) == (i == 1)
-    assert "All shares are there" in run.stdout
+    assert "All shares are complete" in run.stdout
     run = transferkit(*GIVEN, "hydra.run.dir=run", cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     lines = [line for line in run.stdout.splitlines() if "from the cache" in line]

@@ -88,7 +88,7 @@ def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunComman
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 143, printed
     assert_one_message(printed)
-    assert "Terminated by SIGTERM. The same command goes on" in printed
+    assert "Terminated by SIGTERM. The same command resumes" in printed
     assert (status(tmp_path / "run")["status"], status(tmp_path / "run")["reason"]) == (
         "failed",
         "terminated by SIGTERM",

@@ -163,5 +163,5 @@ def test_nothing_identical_is_nothing_to_say():
     facts = {"test_in_train": 0, "test_in_val": 0, "val_in_train": 0, "other_label": 0, "examples": []}
     assert sentences(facts) == []
     assert sentences({**facts, "val_in_train": 1}) == [
-        "1 image of val is also in train (same content): val chooses worse."
+        "1 image of val is also in train (same content): selection on val is less reliable."
     ]

@@ -30,7 +30,7 @@ FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
 def app(cfg: DictConfig) -> None:
-    """Run the task that `cfg` describes."""
+    """Run the task of `cfg`."""
     from transferkit.cli.job import run_job
 
     run_job(cfg, FULL_ERROR)

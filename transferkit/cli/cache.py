@@ -1,4 +1,4 @@
-"""task=cache: what computed features and images take on disk, and how to be rid of it."""
+"""task=cache: list the entries of the cache, and remove some."""
 
 import logging
 import time
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("key", "kind", "network", "weights", "stage", "pool", "precision", "rows", "bytes", "last_use")
 SHOWN = 8
-"""Characters of a key, or of a digest of weights, that a person reads."""
+"""Characters shown of a key, or of a digest of weights."""
 
 DAY = 86400.0
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """List the entries of the cache, in cache.csv too; remove those that `cache.clear` names.
+    """List the entries of the cache, in cache.csv too; remove those of `cache.clear`.
 
     Raises:
-        TransferkitError: `cache.clear` names nothing.
+        TransferkitError: `cache.clear` matches no entry.
     """
     cache = settings["cache"]
     root = Path(cache["dir"]).expanduser() if cache["dir"] else default_cache_dir()
@@ -39,10 +39,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def choose(entries: Sequence[Listed], wanted: str, unused_seconds: float, now: float) -> list[Listed]:
-    """Return the entries that `wanted` names: all, unused (for so long), old ones, or those whose key begins so.
+    """Return the entries of `wanted`: all, unused ones, old ones, or those whose key has this prefix.
 
     Raises:
-        TransferkitError: No key begins so.
+        TransferkitError: No key has this prefix.
     """
     if wanted == "all":
         return list(entries)
@@ -53,14 +53,14 @@ def choose(entries: Sequence[Listed], wanted: str, unused_seconds: float, now: f
     chosen = [entry for entry in entries if wanted and entry.key.startswith(wanted.lower())]
     if not chosen:
         raise TransferkitError(
-            f"cache.clear={wanted}: no key begins so. It is all, unused, old, or the beginning of a key that "
+            f"cache.clear={wanted}: no key has this prefix. Valid: all, unused, old, or the beginning of a key that "
             "`python -m transferkit task=cache` shows."
         )
     return chosen
 
 
 def cells(entry: Listed) -> list[str | int]:
-    """Return a row of cache.csv; what an entry of this kind does not have is empty."""
+    """Return a row of cache.csv; missing values are empty."""
     about = entry.description
     network = about.get("network")
     name = network.get("name", "") if isinstance(network, Mapping) else network or ""
@@ -71,7 +71,7 @@ def cells(entry: Listed) -> list[str | int]:
 
 
 def table(entries: Sequence[Listed], root: Path, max_gb: float) -> str:
-    """Return the entries as lines for the screen, and their sum."""
+    """Return the entries as lines for the screen, and their total size."""
     if not entries:
         return f"The cache {root} is empty."
     rows: list[tuple[str, ...]] = [
@@ -93,17 +93,17 @@ def table(entries: Sequence[Listed], root: Path, max_gb: float) -> str:
     total = sum(entry.size for entry in entries)
     lines.append(f"\n{len(entries)} entries, {_size(total)} of at most {max_gb:g} GB (cache.max_gb), in {root}")
     if old := sum(entry.old for entry in entries):
-        lines.append(f"{old} of an old format are not read any more: cache.clear=old removes them.")
-    lines.append("To remove some: cache.clear=all, cache.clear=unused or cache.clear=KEY (its beginning is enough).")
+        lines.append(f"{old} of an old format are not used any more: cache.clear=old removes them.")
+    lines.append("To remove some: cache.clear=all, cache.clear=unused or cache.clear=KEY (or its first characters).")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def removal(chosen: Sequence[Listed], stay: Sequence[Listed]) -> str:
-    """Return what was removed, and what stays and why, as lines for the screen."""
+    """Return which entries were removed and which were not, as lines for the screen."""
     gone = [entry for entry in chosen if entry not in stay]
     lines = [f"Removed {len(gone)} of {len(chosen)} entries, {_size(sum(entry.size for entry in gone))}."]
     lines += [
-        f"{entry.key[:SHOWN]} ({entry.kind}) stays: a job is using it, or it may not be removed." for entry in stay
+        f"{entry.key[:SHOWN]} ({entry.kind}) is not removed: it is in use, or contains other files." for entry in stay
     ]
     return "\n".join(lines)
 

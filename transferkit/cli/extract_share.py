@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 def extract_share(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, share: range) -> None:
-    """Compute and store the features of one share of all splits, and say what remains.
+    """Compute and store the features of one share of all splits, and report the missing shares.
 
     Args:
         settings: The resolved configuration.
         data: Train, val and test.
         backbone: The network.
-        share: The shards of the store that are this job's.
+        share: The shards of this job.
     """
     stages, pool = share_stages(settings["strategy"], backbone), settings["strategy"].get("pool", "avg")
     extractor = create_extractor(settings)
@@ -35,14 +35,14 @@ def extract_share(settings: Mapping[str, Any], data: ImageData, backbone: Backbo
         given,
         ", ".join(stages),
         f"{left} images of other shares are still to be computed, by the same command with those shares "
-        f"(extract.shard=i/{given.split('/')[1]}); then the same command without extract.shard goes on."
+        f"(extract.shard=i/{given.split('/')[1]}); then the same command without extract.shard continues."
         if left
-        else "All shares are there: the same command without extract.shard goes on from them.",
+        else "All shares are complete: the same command without extract.shard continues from them.",
     )
 
 
 def share_stages(strategy: Mapping[str, Any], backbone: Backbone) -> list[str]:
-    """Return the stages whose features the strategy takes; of strategies that finetune or choose, every stage."""
+    """Return the stages whose features the strategy uses; every stage for finetuning and auto."""
     if "probe" in strategy:
         return probe_stages(backbone, strategy)
     if "neighbors" in strategy:

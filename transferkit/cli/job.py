@@ -1,4 +1,4 @@
-"""One job of the command line: dispatches to the task, and records in the run directory how it ended."""
+"""One job of the command line: runs the task, and records its status in the run directory."""
 
 import logging
 import warnings
@@ -33,15 +33,15 @@ TASKS = {
 
 
 def run_job(cfg: DictConfig, full_error: bool = False) -> None:
-    """Run the task of `cfg`; write `status.json` when it starts and when it ends, however it ends.
+    """Run the task of `cfg`; write `status.json` at the start and at the end.
 
     Args:
         cfg: The composed configuration.
-        full_error: Whether what a user can mend is raised as it is, for its traceback.
+        full_error: Whether user errors are raised unchanged, for their traceback.
 
     Raises:
-        SystemExit: the task failed, in a single run (the message has been logged); or the process got SIGTERM. In a
-            multirun nothing else is raised, so that the other jobs go on: `transferkit.cli.sweep` reads the status
+        SystemExit: the task failed, in a single run (the message has been logged); or the process received SIGTERM. In
+            a multirun nothing else is raised, so that the other jobs continue: `transferkit.cli.sweep` reads the status
             files when all have ended.
     """
     hydra_config = HydraConfig.get()
@@ -62,7 +62,7 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
                 write_status(run_dir, Status.DONE)
     except (KeyboardInterrupt, Terminated) as end:
         log.error(
-            "%s. The same command goes on from the features already computed, and with %s=%s in the middle of a "
+            "%s. The same command resumes from the features already computed, and with %s=%s in the middle of a "
             "training.",
             "Terminated by SIGTERM" if isinstance(end, Terminated) else "Interrupted",
             *(("hydra.sweep.dir", hydra_config.sweep.dir) if multirun else ("hydra.run.dir", run_dir)),
@@ -93,7 +93,7 @@ def recorded_end(run_dir: Path) -> Iterator[None]:
             reason = str(error)
         else:
             reason = plain_reason(error) or f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # then the disk takes nothing at all; the message on the screen is what remains
+        with suppress(OSError):  # nothing can be written to the disk; the message on the screen remains
             write_status(run_dir, Status.FAILED, reason)
         raise
 
@@ -101,7 +101,7 @@ def recorded_end(run_dir: Path) -> Iterator[None]:
 def write_configuration(cfg: DictConfig, run_dir: Path) -> None:
     """Write `.hydra/`: the configuration as composed, Hydra's own, and the overrides.
 
-    Hydra would write it before the job begins, and so into the run of another job that is at work in `run_dir`.
+    Hydra would write it before the job starts, even if another job is running in `run_dir`.
     """
     hydra_config = HydraConfig.instance().cfg
     assert hydra_config is not None

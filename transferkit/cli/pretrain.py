@@ -1,4 +1,4 @@
-"""task=pretrain: train a backbone on a source set, and keep it as weights for others to start from."""
+"""task=pretrain: train a backbone on a source data set, to provide pretrained weights."""
 
 import logging
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Pretrain, evaluate on the source set's own test split, and write the artifact."""
+    """Pretrain, evaluate on the source's test split, and write the artifact."""
     task, timer = settings["task"], StepTimer()
     data, backbone = prepare(settings, run_dir, timer)
     extract = make_extractor(settings)
@@ -53,7 +53,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     )
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info(
-        "Best epoch %d: test top-1 %.2f %% on the source set.\nFor the same backbone these are now backbone.weights=%s",
+        "Best epoch %d: test top-1 %.2f %% on the source data.\nUse with the same backbone: backbone.weights=%s",
         trained.best_epoch,
         100 * metrics["test"]["top1"],
         run_dir,

@@ -1,4 +1,4 @@
-"""Images of the same content: in two splits, which flatters what is reported, or under two labels."""
+"""Images with the same content in two splits, which raises the reported accuracy, or under two labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from transferkit.data.messages import listed
 from transferkit.errors import TransferkitError, shown_text
 
 Contents = NDArray[np.int64]
-"""(N,): images of the same content have the same number."""
+"""(N,): images with the same content have the same number."""
 
 PAIRS = (("test", "train"), ("test", "val"), ("val", "train"))
 GROUPS_SHOWN = 5
@@ -21,7 +21,7 @@ COPIES_SHOWN = 4
 
 @dataclass(frozen=True)
 class Identical:
-    """How many images of a data set have the same content as others.
+    """Counts of images with the same content.
 
     Attributes:
         shared: "test_in_train" and so on to how many images of the first split are in the second, too.
@@ -34,12 +34,12 @@ class Identical:
     examples: Sequence[Sequence[str]] = ()
 
     def facts(self) -> dict[str, Any]:
-        """The figures as they stand in metrics.json."""
+        """The entries of metrics.json."""
         return {**self.shared, "other_label": self.other_label, "examples": [list(group) for group in self.examples]}
 
 
 def number_contents(splits: Mapping[str, ImageSet]) -> dict[str, Contents]:
-    """Number the contents of all splits together, by the identities that the check or the feature cache uses, too."""
+    """Number the contents of all splits together, by the identities that the check and the feature cache use."""
     numbers: dict[str, int] = {}
     return {
         split: np.fromiter(
@@ -52,7 +52,7 @@ def number_contents(splits: Mapping[str, ImageSet]) -> dict[str, Contents]:
 def find_identical(
     splits: Mapping[str, ImageSet], contents: Mapping[str, Contents], class_names: Sequence[str]
 ) -> Identical:
-    """Count what is identical in train, val and test.
+    """Count images with the same content in train, val and test.
 
     Args:
         splits: The three, as they are used.
@@ -87,12 +87,14 @@ def _copies(
 
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
-    """Say what `Identical.facts` counted; nothing where nothing is identical."""
+    """Return sentences about the counts; empty if all contents are distinct."""
     told = []
     for a, b in PAIRS:
         count = facts[f"{a}_in_{b}"]
         if count:
-            effect = "figures on test are better than on new images" if a == "test" else "val chooses worse"
+            effect = (
+                "test accuracy is higher than on new images" if a == "test" else "selection on val is less reliable"
+            )
             told.append(f"{_images(count)} of {a} {_are(count)} also in {b} (same content): {effect}.")
     count = facts["other_label"]
     if count:
