@@ -130,6 +130,8 @@ def _of_tokens(
         ends["head"] = len(steps) - 1
     stages: dict[str, nn.Module] = dict(split(model, graph, steps, ends, local))
     infos = {name: _info(name, place) for name, place in cuts.items()}
+    if hasattr(model, "unroll"):  # Hiera's tokens lie in the order of its mask units, which is no map
+        infos = {name: replace(info, grid=None) for name, info in infos.items()}
     top = list(cuts)[-1]
     if "head" in ends:
         pool = top_pool(model, steps, alone, ends[top], local, infos[top])

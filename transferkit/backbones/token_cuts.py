@@ -44,7 +44,7 @@ def by_stride(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], si
         there = layout_at(steps[inside[-1]].shape, size, entry["reduction"]) if inside else None
         if there is not None:
             found[entry["reduction"]] = Cut(inside[-1], there, entry["reduction"])
-    if not feature_info(model):
+    if len(found) < _FEWEST:  # nothing is declared, or (MViTv2) modules that are not there
         found = _automatic(steps, alone, size)
     if len(found) < _FEWEST:
         return {}
@@ -74,9 +74,11 @@ def blocks_in_groups(
     groups = min(_GROUPS, len(blocks))
     if len(blocks) < _FEWEST:
         return {}
-    first = [i for i in range(blocks[0]) if steps[i].shape is not None and alone[i]][-1:]
     ends = [blocks[_rounded(len(blocks) * (k + 1), groups) - 1] for k in range(groups)]
     ends[-1] = _before_pooling(steps, alone, ends[-1], size)
+    grid = there.grid if (there := _flat_layout(model, steps[ends[0]].shape, size)) else None
+    before = [(i, _flat_layout(model, steps[i].shape, size)) for i in range(blocks[0]) if alone[i]]
+    first = [i for i, found in before if found is not None and found.grid == grid][-1:]
     cuts: dict[str, Cut] = {}
     names = [f"stage{number}" for number in range(5 - groups + 1 - len(first), 6)]
     for name, end in zip(names, first + ends, strict=True):
@@ -96,8 +98,13 @@ def _blocks(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool]) -> l
     """The steps that are a network's blocks: the members of the list or sequence with the most parameters."""
     members: dict[str, list[int]] = {}
     for i, step in enumerate(steps):
-        if step.node.op == "call_module" and alone[i] and step.shape is not None and len(step.shape) > 2:
-            members.setdefault(str(step.node.target).rpartition(".")[0], []).append(i)
+        if step.node.op != "call_module":
+            continue
+        # Of several values (TNT's pixels and patches) the last is the feature.
+        parts = [j for j in range(i + 1, min(i + 4, len(steps))) if steps[j].node.args[:1] == (step.node,)]
+        end = i if step.shape is not None else max(parts, default=i)
+        if (end != i or alone[i]) and len(steps[end].shape or ()) > 2:
+            members.setdefault(str(step.node.target).rpartition(".")[0], []).append(end)
     size = {
         owner: sum(parameter.numel() for parameter in model.get_submodule(owner).parameters())
         for owner in members

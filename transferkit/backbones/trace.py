@@ -34,6 +34,14 @@ class _Tracer(NodePathTracer):  # type: ignore[misc]
         super().__init__(**settings)
         self._whole = whole
 
+    def iter(self, obj: fx.Proxy) -> Any:
+        """Unpack `*size`: height and width, as nothing else is unpacked so in these networks."""
+        try:
+            return super().iter(obj)
+        except fx.proxy.TraceError:
+            pair: Any = obj
+            return iter((pair[0], pair[1]))
+
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
         if id(m) in self._whole or next(m.children(), None) is None or _drops_attention(m):
             return True
@@ -56,16 +64,31 @@ def trace(model: nn.Module, input_size: tuple[int, int], blocks: bool = False) -
         Exception: Of many kinds, from torch.fx or the network, if its `forward` depends on values.
     """
     model.eval()
+    further = list(inspect.signature(model.forward).parameters.values())[1:]
+    defaults = {argument.name: argument.default for argument in further if argument.default is not argument.empty}
+    try:
+        return _trace(model, input_size, blocks, {})
+    except Exception:
+        if not defaults:
+            raise
+        return _trace(model, input_size, blocks, defaults)  # for networks that branch on a mask, or none
+
+
+def _trace(
+    model: nn.Module, input_size: tuple[int, int], blocks: bool, fixed: dict[str, Any]
+) -> tuple[fx.Graph, list[Step]]:
+    """`trace`, with fixed values of some arguments of `forward`."""
     layers = sys.modules.get("timm.layers")  # if it is not loaded, the network has none of its modules
     leaves = layers.get_notrace_modules() if layers else []
     functions = layers.get_notrace_functions() if layers else []
     whole = members(model) if blocks else set()
-    tracer = _Tracer(whole, leaf_modules=leaves, autowrap_functions=functions)
-    graph = tracer.trace(model)
+    options: dict[str, Any] = {"leaf_modules": leaves, "autowrap_functions": functions}
+    tracer = _Tracer(whole, **options)
+    graph = tracer.trace(model, concrete_args=fixed or None)
     if _loses_buffers(model, graph):  # what is computed from them became constants
-        tracer = _Tracer(whole, leaf_modules=leaves, autowrap_functions=functions)
+        tracer = _Tracer(whole, **options)
         tracer.proxy_buffer_attributes = True
-        graph = tracer.trace(model)
+        graph = tracer.trace(model, concrete_args=fixed or None)
     if not isinstance(next(iter(graph.find_nodes(op="output"))).args[0], fx.Node):
         raise TypeError("it returns more than one tensor")
     _make_dropout_switchable(model, graph)
@@ -126,5 +149,11 @@ class _Values(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        self.found[n] = value.to("meta") if isinstance(value, torch.Tensor) else value
+        self.found[n] = _without_memory(value)
         return value
+
+
+def _without_memory(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    return type(value)(map(_without_memory, value)) if type(value) in (tuple, list) else value
