@@ -68,7 +68,7 @@ def top_pool(
         local: Values that its stages recompute.
         info: Of the top stage.
     """
-    usual = "cls" if info.prefix_tokens else "avg"
+    usual = "cls" if info.prefix_tokens and getattr(model, "global_pool", "") != "avg" else "avg"
     end = _before_classifier(model, steps, alone, begin)
     shape = steps[end].shape if end is not None else None
     if end is None or shape is None or len(shape) != 2:
