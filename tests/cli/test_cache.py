@@ -81,7 +81,7 @@ def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
     done = transferkit("task=cache", f"cache.dir={cache.root}", "cache.clear=all", cwd=tmp_path)
     del use
     assert "Removed 2 of 3 entries" in done.stdout
-    assert f"{held.key[:8]} ({held.kind}) stays" in done.stdout
+    assert f"{held.key[:8]} ({held.kind}) is not removed" in done.stdout
     assert list_entries(cache.root) == [held]
     done = transferkit("task=cache", f"cache.dir={cache.root}", "cache.clear=nothing", cwd=tmp_path)
     assert (done.returncode, "no key has this prefix" in done.stderr + done.stdout) == (1, True)
