@@ -108,7 +108,7 @@ def test_help_lists_choices_and_keys_without_the_shared_files(transferkit: RunCo
     done = transferkit("--help", "dataset=folder", cwd=tmp_path)
     assert done.returncode == 0
     assert "strategy: auto, finetune_few" in done.stdout
-    assert "val_fraction: 0.2 # part of all images" in done.stdout
+    assert "val_fraction: 0.2 # fraction of all images" in done.stdout
     assert " base" not in done.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -86,9 +86,9 @@ def stored_rows(cache: FeatureCache) -> int:
     return sum(path.stat().st_size for path in cache.root.rglob("*.rows")) // (4 * 64)
 
 
-def wait_for_rows(cache: FeatureCache) -> None:
+def wait_for_rows(cache: FeatureCache, more_than: int = 19) -> None:
     deadline = time.monotonic() + 60
-    while stored_rows(cache) < 20 and time.monotonic() < deadline:
+    while stored_rows(cache) <= more_than and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -141,16 +141,18 @@ def test_four_jobs_side_by_side_do_each_image_once(
 def test_of_four_jobs_one_is_killed(cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]) -> None:
     """The others compute what it had claimed; no more is computed twice than what it had not written."""
     jobs = [start_slow(cache, 0, tmp_path / f"{i}.npz") for i in range(4)]
-    for job in jobs:
+    go(jobs[0])
+    wait_for_rows(cache)  # of the one to be killed
+    for job in jobs[1:]:
         go(job)
-    wait_for_rows(cache)
+    wait_for_rows(cache, more_than=stored_rows(cache))
     os.killpg(jobs[0].pid, signal.SIGKILL)
     jobs[0].communicate()
     done = [finish(job) for job in jobs[1:]]
     for i in (1, 2, 3):
         check(tmp_path / f"{i}.npz", expected)
     total = sum(counts["stage5"] for counts, _ in done)
-    assert N // 2 < total < N  # the killed one's rows that were written are used
+    assert 0 < total < N  # the killed one's rows that were written are used
     _, stats = extract(network(), photographs(N), STAGES, cache=cache)
     assert stats.computed == {}
     assert stored_rows(cache) == N + N * 512 // 64
