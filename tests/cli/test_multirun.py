@@ -1,11 +1,21 @@
+"""Several jobs of one command line: in a row and side by side, what they share, and how the whole ends."""
+
+import json
 import logging
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests.conftest import REPOSITORY, RunCommand
 from transferkit.cli.multirun import fit_beside_others, label_lines, refuse_several_devices
 from transferkit.errors import TransferkitError
+from transferkit.features.identities import SHARDS
+from transferkit.features.shard_file import read_shard
+from transferkit.features.store_entries import list_entries
 
 
 @pytest.mark.parametrize("devices", [1, "1", [3]])
@@ -54,3 +64,114 @@ def test_lines_tell_their_job(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     label_lines(7)
     logger.warning("one\ntwo")
     assert capsys.readouterr().err == "#7 | one\n#7 | two\n"
+
+
+CONF = REPOSITORY / "conf"
+
+needs_joblib = pytest.mark.skipif(
+    find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_joblib_launcher") is None,
+    reason="needs the extra: pip install 'transferkit[joblib]'",
+)
+
+
+def states(sweep: Path) -> dict[str, str]:
+    return {path.parent.name[0]: json.loads(path.read_text())["status"] for path in sweep.glob("*/status.json")}
+
+
+def rows_and_images(cache: Path) -> tuple[int, int]:
+    """Rows in the files of a feature cache, over all entries, and how many different ones they are."""
+    shards = [read_shard(entry.folder, shard) for entry in list_entries(cache) for shard in range(SHARDS)]
+    return sum(shard.end for shard in shards), sum(len(shard.ids) for shard in shards)
+
+
+@needs_joblib
+@pytest.mark.slow
+def test_jobs_side_by_side_compute_each_feature_once(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        "-m",
+        "strategy.probe.Cs=3,5",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweep.dir=sweep",
+        "cache.dir=cache",
+        cwd=tmp_path,
+        env={"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert states(tmp_path / "sweep") == {"0": "done", "1": "done"}
+    rows, images = rows_and_images(tmp_path / "cache")
+    assert rows == images > 0
+    for job in ("0", "1"):
+        assert f"#{job} | Backbone" in done.stdout
+    assert "task=compare runs=sweep" in done.stdout
+
+
+@needs_joblib
+@pytest.mark.slow
+def test_side_by_side_a_failed_job_does_not_stop_the_others(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        "-m",
+        "backbone.weights=no_such_weights,null,resnet_glyphs",
+        "trainer.num_workers=2",  # processes of a process of joblib
+        "dataset.fraction=0.2",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweep.dir=sweep",
+        cwd=tmp_path,
+        env={"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1
+    assert states(tmp_path / "sweep") == {"0": "failed", "1": "done", "2": "done"}
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "1 of 3 jobs failed" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_failed_job_does_not_stop_the_batches_after_it(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        "-m",
+        "backbone.weights=no_such_weights,null",
+        "dataset.fraction=0.2",
+        "hydra.sweeper.max_batch_size=1",
+        "hydra.sweep.dir=sweep",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert states(tmp_path / "sweep") == {"0": "failed", "1": "done"}
+    summary = done.stderr[done.stderr.index("1 of 2 jobs failed") :]
+    assert "no_such_weights" in summary
+    assert "Traceback" not in done.stderr
+
+
+def test_several_devices_are_refused_before_any_work(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit("-m", "trainer.devices=2", "seed=0,1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "2 of 2 jobs failed" in done.stderr
+    assert done.stdout.count("trainer.devices=2 cannot be combined with a multirun") == 2
+    assert not list(tmp_path.rglob("split.csv"))
+
+
+def swept(*overrides: str) -> Any:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides), return_hydra_config=True).hydra
+
+
+def test_the_bakeoff_leaves_no_strategy_out() -> None:
+    strategies = {path.stem for path in (CONF / "strategy").glob("*.yaml")}
+    assert set(swept("experiment=bakeoff").sweeper.params.strategy.split(",")) == strategies
+
+
+def test_the_learning_curve_varies_the_images() -> None:
+    hydra = swept("experiment=learning_curve")
+    assert hydra.mode.name == "MULTIRUN"
+    assert hydra.sweeper.params["dataset.per_class"] == "5,10,20,50,null"
+
+
+@pytest.mark.slow
+def test_the_command_line_replaces_what_an_experiment_sweeps(transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        "experiment=learning_curve", "strategy=linear_probe", "dataset.per_class=5,10", "seed=3", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = sorted(path.parent.name for path in tmp_path.glob("multirun/learning_curve/*/*/metrics.json"))
+    assert folders == [f"{i}_digits_narrow_resnet10_linear_probe_{n}_seed3" for i, n in enumerate((5, 10))]

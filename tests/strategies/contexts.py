@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import compose_settings
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
@@ -13,3 +14,12 @@ from transferkit.timing import StepTimer
 def make_context(backbone: Backbone, data: ImageData, settings: dict[str, Any], run_dir: Path | None = None) -> Context:
     extract, plan = make_extractor(settings), find_plan(settings)
     return Context(backbone, data, settings, extract, StepTimer(), run_dir or Path(), plan)
+
+
+def short_settings(strategy: str, *overrides: str) -> dict[str, Any]:
+    """The configuration of a finetuning strategy, with phases of two epochs of small batches."""
+    settings = compose_settings(strategy, *overrides)
+    settings["strategy"] |= {"batch_size": 16}
+    for phase in settings["strategy"]["phases"].values():
+        phase |= {"epochs": 2, "min_steps": 0}
+    return settings

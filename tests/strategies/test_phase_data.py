@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 import transferkit as tk
-from tests.strategies.contexts import make_context
-from tests.strategies.test_finetune import settings_of
+from tests.strategies.contexts import make_context, short_settings
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
@@ -69,7 +68,7 @@ def all_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fit(data: ImageData, folder: Path, *overrides: str, **changes: Any) -> Fitted:
     cache = (f"cache.dir={folder.parent / 'cache'}", "cache.enabled=true")
-    settings = settings_of("finetune_few", *cache, *overrides)
+    settings = short_settings("finetune_few", *cache, *overrides)
     settings["strategy"] |= {"phases": PHASES, "head": "random", **changes.pop("strategy", {})}
     settings |= changes
     backbone: Backbone = tk.create_backbone("narrow_resnet10", "resnet_glyphs")
