@@ -61,9 +61,11 @@ def test_a_network_with_a_pooling_of_its_own(strategy: str, data: ImageData, tmp
     after = fitted.model.backbone.original_state_dict()
     if "attn_pool.q.weight" in after:  # a stage probe may end earlier
         trained = not torch.equal(after["attn_pool.q.weight"], before["attn_pool.q.weight"])
-        assert trained == (strategy != "stage_probe")
+        # Whether the one epoch is better on val than the start depends on the weights that timm drew.
+        kept = any(phase["best_epoch"] for phase in fitted.details.get("phases", {}).values())
+        assert trained == kept
         assert torch.equal(after["patch_embed.proj.weight"], before["patch_embed.proj.weight"]) == (
-            strategy != "full_finetune"
+            not (kept and strategy == "full_finetune")
         )
 
 
