@@ -16,7 +16,7 @@ Labels = npt.NDArray[np.int64]
 """(N,), from 0 on."""
 
 Rows = npt.NDArray[Any]
-"""(n, ...): what was computed once for each image, of any shape and type."""
+"""(n, ...): a row for each image, of any shape and type."""
 
 Doubles = npt.NDArray[np.float64]
 """For sums of many terms, which need double precision."""

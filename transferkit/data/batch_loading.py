@@ -144,7 +144,7 @@ def load_items(items: "Dataset[Item]", batches: Iterable[list[Any]], num_workers
 
 
 def _places(batches: Batches, kept: Kept | None) -> Iterator[list[tuple[int, int]]]:
-    """Each position with the place of what is kept of it."""
+    """Each position with the place of its cached row."""
     for batch in batches:
         yield list(zip(batch, kept.places(batch) if kept else [-1] * len(batch), strict=True))
 
@@ -201,7 +201,7 @@ class Item:
 
 
 class _Items(Dataset[Item]):
-    """The images of a data set by (position, place of what is kept of it)."""
+    """The images of a data set by (position, place of the cached row)."""
 
     def __init__(
         self, dataset: Any, transform: Callable[[Image.Image], Tensor], hashed: bool, kept: Kept | None

@@ -1,4 +1,4 @@
-"""Walking folders for images: links, loops, what cannot be listed, and what is passed over."""
+"""Walking folders for images: links, loops, unreadable folders, and files that are not read."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ _KINDS_SHOWN = 8
 
 @dataclass
 class FolderWalk:
-    """One walk through the folders of a data set, and what was met on the way.
+    """One walk through the folders of a data set, and the files and folders that it did not read.
 
     Links are followed, but not one that leads back to a folder that it lies in. Hidden files and folders are passed
     over without a word.

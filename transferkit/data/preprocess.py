@@ -118,7 +118,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """Read what `to_dict` wrote.
+        """Return the preprocessing that `to_dict` described.
 
         Raises:
             TransferkitError: If a key is missing or unknown, or a value cannot be used.

@@ -1,4 +1,4 @@
-"""Train, val and test: as the data set gives them, and what is missing cut out, stratified and seeded."""
+"""Train, val and test: the splits of the data set, and missing ones cut out, stratified and seeded."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Part = tuple[str, Rows]
 
 @dataclass(frozen=True)
 class SplitOptions:
-    """How to cut what the data set does not give; the `dataset.*` keys of the same names.
+    """How to cut splits that the data set lacks; the `dataset.*` keys of the same names.
 
     Attributes:
         val_fraction: Part of all images (of train, where test is given) that becomes val.

@@ -48,7 +48,7 @@ class Layout:
 
     @classmethod
     def decode(cls, text: bytes) -> "Layout":
-        """Read what `encode` wrote.
+        """Read a block that `encode` wrote.
 
         Raises:
             ValueError: It is something else.

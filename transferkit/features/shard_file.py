@@ -53,7 +53,7 @@ class Shard:
     blocks: Sequence[Block]
 
     def find(self, ids: Ids) -> npt.NDArray[np.int64]:
-        """The row of each (n,); -1 for what is not here."""
+        """The position of the row of each identity (n,); -1 for those without a row."""
         if not len(self.ids):
             return np.full(len(ids), -1)
         where = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
@@ -131,7 +131,7 @@ def append_rows(folder: Path, shard: int, ids: Ids, rows: Rows) -> Block:
 
 
 def mend_shard(folder: Path, shard: int, found: Shard) -> None:
-    """Cut off what a killed writer left, and take damaged blocks out of the index; for the one job that may write.
+    """Cut off the incomplete end that a killed writer left, and take damaged blocks out of the index; for the one job that may write.
 
     Raises:
         OSError: It cannot be written.
@@ -196,7 +196,7 @@ def _last_of_each(blocks: Sequence[Block]) -> tuple[Ids, npt.NDArray[np.int64]]:
 
 
 def _intact_rows(path: Path, blocks: Sequence[Block]) -> list[bool]:
-    """Whether the rows of each block are what was written."""
+    """Whether the rows of each block are intact."""
     if not blocks:
         return []
     try:

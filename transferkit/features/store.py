@@ -1,8 +1,8 @@
-"""Computed once for each image, on disk: checksummed, memory-mapped, safe to kill and to share, bounded in size.
+"""Rows on disk, computed once for each image: checksummed, memory-mapped, safe to kill and to share, bounded in size.
 
     <root>/.transferkit-cache             marks the folder as a cache: without it, nothing is ever removed
-    <root>/<kind>/<key[:2]>/<key>/        one entry: all that determines the values but the image
-        entry.json                        the same for people; its SHA-256 is the key, its time stamp the last use
+    <root>/<kind>/<key[:2]>/<key>/        one entry: rows computed in one way
+        entry.json                        the description of that way; its SHA-256 is the key, its time stamp the last use
         NN.rows, NN.index                 the rows of one of 32 shards, see `shard_file`
         NN.lock                           held by the job that fills the shard
         use.lock                          shared by all jobs that use the entry, which therefore stays
@@ -77,7 +77,7 @@ class RowStore(Protocol):
 
 
 class CacheEntry:
-    """Rows on disk that were computed in one way. What is found is kept until `refresh`; no files are held open.
+    """Rows on disk that were computed in one way. The indexes are read once, and again by `refresh`; no files are held open.
 
     Args:
         root: Of the cache.
@@ -99,7 +99,7 @@ class CacheEntry:
         return next((shard.layout for shard in self._shards.values() if shard.layout), None)
 
     def open(self) -> None:
-        """Know what is there, in all shards; counts as a use.
+        """Read the index of every shard; counts as a use.
 
         Raises:
             TransferkitError: It cannot be read.
@@ -126,7 +126,7 @@ class CacheEntry:
                     temporary.write_text(json.dumps(self._manifest, indent=1), encoding="utf-8")
 
     def refresh(self, shard: int) -> None:
-        """Know what other jobs wrote, and mend what killed ones left; for the job that claimed the shard.
+        """Read the rows that other jobs wrote, and repair the files of killed ones; for the job that claimed the shard.
 
         Raises:
             TransferkitError: It cannot be read or written.

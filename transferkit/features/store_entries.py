@@ -108,7 +108,7 @@ def remove_entries(entries: Sequence[Listed]) -> list[Listed]:
 
 
 def shrink_cache(root: Path, max_gb: float) -> None:
-    """Remove the entries used least recently until the size is within `max_gb`, and what killed jobs left."""
+    """Remove the entries used least recently until the size is within `max_gb`, and the leftovers of killed jobs."""
     entries = [(last_use(folder), entry_size(folder), folder) for folder in entry_folders(root)]
     excess = sum(size for _, size, _ in entries) - max_gb * GIGABYTE
     for _, size, folder in sorted(entries):
@@ -123,7 +123,7 @@ def shrink_cache(root: Path, max_gb: float) -> None:
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what killed writers left in an entry: of the file `name`, for its only writer, and of the manifest."""
+    """Remove temporary files of killed writers from an entry: those of the file `name`, and of the manifest."""
     for path in folder.glob(".*.transferkit-tmp"):
         if path.name.startswith(f".{name}.") and _OURS.fullmatch(path.name):
             path.unlink(missing_ok=True)

@@ -1,4 +1,8 @@
-"""Nearest neighbours in feature space as the head of a model."""
+"""Nearest neighbours in feature space as the head of a model.
+
+scikit-learn's `NearestNeighbors` and faiss were weighed: the first runs on CPUs only and is saved as a pickle, which an
+artifact must not hold; the second is a large binary dependency for an exact search that is one matrix product here.
+"""
 
 import numpy as np
 import torch
