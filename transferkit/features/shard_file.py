@@ -131,7 +131,9 @@ def append_rows(folder: Path, shard: int, ids: Ids, rows: Rows) -> Block:
 
 
 def mend_shard(folder: Path, shard: int, found: Shard) -> None:
-    """Cut off the incomplete end that a killed writer left, and take damaged blocks out of the index; for the one job that may write.
+    """Cut off the incomplete end that a killed writer left, and take damaged blocks out of the index.
+
+    Only for the job that claimed the shard.
 
     Raises:
         OSError: It cannot be written.

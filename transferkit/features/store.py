@@ -2,7 +2,7 @@
 
     <root>/.transferkit-cache             marks the folder as a cache: without it, nothing is ever removed
     <root>/<kind>/<key[:2]>/<key>/        one entry: rows computed in one way
-        entry.json                        the description of that way; its SHA-256 is the key, its time stamp the last use
+        entry.json                        describes that way; its SHA-256 is the key, its time stamp the last use
         NN.rows, NN.index                 the rows of one of 32 shards, see `shard_file`
         NN.lock                           held by the job that fills the shard
         use.lock                          shared by all jobs that use the entry, which therefore stays
@@ -77,7 +77,9 @@ class RowStore(Protocol):
 
 
 class CacheEntry:
-    """Rows on disk that were computed in one way. The indexes are read once, and again by `refresh`; no files are held open.
+    """Rows on disk that were computed in one way.
+
+    The indexes are read once, and again by `refresh`; no files are held open.
 
     Args:
         root: Of the cache.
