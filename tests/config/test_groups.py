@@ -79,7 +79,7 @@ def test_the_run_directory_names_what_was_run() -> None:
     cfg = composed("dataset=flowers", "backbone=vgg16")
     pattern = OmegaConf.to_container(cfg.hydra.run, resolve=False)
     assert isinstance(pattern, dict)
-    assert pattern["dir"].startswith("runs/${dataset.name}/${backbone.name}/${strategy.name}/${now:")
+    assert pattern["dir"].startswith("runs/${path_name:dataset}/${path_name:backbone}/${path_name:strategy}/${now:")
     assert cfg.hydra.job.name == "transferkit"
 
 

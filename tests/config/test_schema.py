@@ -122,7 +122,12 @@ def test_numbers_have_ranges(choice: str) -> None:
         (["cache=5"], "cache=5 must be a mapping with the keys enabled, dir, ram_gb, max_gb."),
         (["backbone.weights=[1]"], "backbone.weights=[1] must be null, or a path."),
         (["trainer.precision=bf61"], "trainer.precision=bf61 must be auto, fp32, bf16 or fp16. Did you mean bf16?"),
-        (["strategy.pool=grid5"], "strategy.pool=grid5 must be avg, max, grid2, grid3 or grid4."),
+        (
+            ["strategy.pool=grid5"],
+            "strategy.pool=grid5 must be auto, avg, max, grid2, grid3, grid4, cls, cls+avg or native.",
+        ),
+        (["strategy=stage_probe", "strategy.combine=mean"], "strategy.combine=mean must be best or concat."),
+        (["strategy=stage_probe", "strategy.solver=exakt"], "strategy.solver=exakt must be exact or gradient."),
         (["strategy=auto", "strategy.auto.share=0"], "strategy.auto.share=0 must be a number above 0, at most 0.5."),
         (["task=advise", "task.max_images=0"], "task.max_images=0 must be a whole number from 1 to"),
         (["task=pretrain", "task.epochs=1.5"], "task.epochs=1.5 must be a whole number from 1 to"),

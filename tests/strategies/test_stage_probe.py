@@ -153,8 +153,6 @@ def test_all_stages_together(data: ImageData) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"combine": "mean"}, r"strategy\.combine.*'mean'.*concat"),
-        ({"solver": "exakt"}, r"strategy\.solver.*exact"),
         ({"pool": "grid5"}, "grid5"),
         ({"probe": {"stages": ["fc*"], "Cs": CS}}, r"strategy\.probe\.stages: fc\* matches no stage"),
     ],

@@ -194,7 +194,7 @@ class Stream(IterableDataset[tuple[Tensor, Tensor]]):
 
 def test_a_stream_needs_the_number_of_images(tensors: Any) -> None:
     train, val = DataLoader(Stream(*tensors["train"]), 50), loaders(tensors)[1]
-    with pytest.raises(TransferkitError, match=r"how many images .* num_images=N"):
+    with pytest.raises(TransferkitError, match=r"number of training images.*num_images=N"):
         trainer(-1, max_steps=4).fit(ProbeModule(network(), 10), train, val)
     module = ProbeModule(network(), 10, num_images=200)
     trainer(-1, max_steps=4).fit(module, train, val)
