@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-IMAGES_PER_CLASS = 200
+IMAGES_PER_CLASS = 80
 
 
 @pytest.fixture

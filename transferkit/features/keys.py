@@ -37,15 +37,21 @@ def describe(
         "network": asdict(backbone.spec),
         "preprocessing": backbone.preprocess.to_dict(),
         "precision": f"{parameter_type(backbone)}, {precision}",
-        "pool": pool,
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
     }
     wanted = set(stages)
     return {
-        name: {**common, "stage": name, "weights": digest}
+        name: {**common, "pool": _pool(backbone, name, pool), "stage": name, "weights": digest}
         for name, digest in _weights(backbone, max(map(list(backbone.stages).index, wanted), default=-1) + 1)
         if name in wanted
     }
+
+
+def _pool(backbone: Backbone, stage: str, pool: str) -> str:
+    """The pooling of a stage, so that "auto" and the pooling that it stands for have one key."""
+    info = backbone.infos[stage]
+    automatic = "avg" if info.kind == "vector" else info.pool
+    return automatic if pool == "auto" else pool
 
 
 def _weights(backbone: Backbone, count: int) -> list[tuple[str, str]]:
