@@ -39,11 +39,9 @@ GRADIENT_CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """Values of C of the probes trained together by gradient."""
 
 Solver = Literal["exact", "gradient"]
-SOLVERS: tuple[str, ...] = get_args(Solver)
 """Solvers of a linear probe."""
 
 Combine = Literal["best", "concat"]
-COMBINE: tuple[str, ...] = get_args(Combine)
 """How the probes of several stages are combined."""
 
 Source = Literal["embedded", "torchvision", "timm"]
@@ -55,7 +53,6 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 """Interpolations for resizing images."""
 
 WeightType = Literal["float32", "float16"]
-WEIGHT_TYPES: tuple[str, ...] = get_args(WeightType)
 """Number formats of stored weights."""
 
 Protocol = Literal["center"]

@@ -7,7 +7,7 @@ from typing import Any
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import create_extractor
-from transferkit.strategies.frozen_features import named_stages, probe_stages
+from transferkit.strategies.frozen_features import chosen_pool, named_stages, probe_stages
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,8 @@ def extract_share(settings: Mapping[str, Any], data: ImageData, backbone: Backbo
         backbone: The network.
         share: The shards of this job.
     """
-    stages, pool = share_stages(settings["strategy"], backbone), settings["strategy"].get("pool", "avg")
+    strategy = settings["strategy"]
+    stages, pool = share_stages(strategy, backbone), chosen_pool(backbone, strategy)
     extractor = create_extractor(settings)
     left = 0
     for name, images in data.splits.items():
