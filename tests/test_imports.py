@@ -25,6 +25,7 @@ MODULES = [
     "progress",
     "metrics",
     "ranking",
+    "folds",
     "device",
     "untrusted",
     "plain_yaml",

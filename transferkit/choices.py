@@ -44,6 +44,10 @@ Solver = Literal["exact", "gradient"]
 Combine = Literal["best", "concat"]
 """How the probes of several stages are combined."""
 
+Selection = Literal["auto", "val", "cv", "last"]
+"""What chooses: val, cross-validation of train and val, `auto` whichever suits the size of val; `last`: as `auto`, but
+finetuning keeps its last epoch."""
+
 Source = Literal["embedded", "torchvision", "timm"]
 SOURCES: tuple[str, ...] = get_args(Source)
 """Sources of networks, in the search order of `auto`."""

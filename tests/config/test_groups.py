@@ -14,7 +14,8 @@ CONF = REPOSITORY / "conf"
 FILES = sorted(path for path in CONF.rglob("*.yaml"))
 CHOICES = [path for path in FILES if path.parent not in (CONF, CONF / "hydra", CONF / "shared")]
 GROUPS = {
-    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
+    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule"),
+    *("selection", "protocol", "trainer", "logger"),
     "experiment",
 }
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 GROUPS = (
-    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
+    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule"),
+    *("selection", "protocol", "trainer", "logger"),
     "experiment",
 )
 """The groups, in the order of --help."""

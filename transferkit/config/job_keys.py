@@ -91,6 +91,15 @@ class Logger(Node):
     name: Literal["csv", "none"] = "csv"
 
 
+class Selection(Node):
+    """The group `selection`."""
+
+    name: choices.Selection = "auto"
+    min_val: int = Field(200, ge=0, le=1_000_000_000)
+    folds: int = Field(5, ge=2, le=100)
+    repeats: Literal["auto"] | Annotated[int, Field(ge=1, le=100)] = "auto"
+
+
 class Protocol(Node):
     """The group `protocol`."""
 

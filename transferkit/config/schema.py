@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone
 from transferkit.config.dataset_keys import DATASETS
-from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Trainer
+from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Selection, Trainer
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Node, Path, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
@@ -33,6 +33,7 @@ ONE_MODEL: dict[str, type[Node]] = {
     "backbone": Backbone,
     "augment": Augment,
     "trainer": Trainer,
+    "selection": Selection,
     "protocol": Protocol,
     "logger": Logger,
 }
@@ -47,7 +48,8 @@ BY_KEY: dict[str, tuple[str, Mapping[str, type[Node]]]] = {
 """Groups whose keys follow from the value of one of them, and which."""
 
 GROUPS = (
-    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule", "protocol", "trainer", "logger"),
+    *("task", "dataset", "backbone", "strategy", "augment", "optimizer", "schedule"),
+    *("selection", "protocol", "trainer", "logger"),
 )
 """In the order in which people think of them. `cache` is a node of its own."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.data.identical import Identical
+from transferkit.data.identical import Identical, number_contents
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import shown_text
 
@@ -61,6 +61,11 @@ class ImageData:
     def splits(self) -> dict[str, ImageSet]:
         """The three splits by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def fit_contents(self) -> npt.NDArray[np.int64]:
+        """(N,) of train and val, train first: images with the same content have the same number."""
+        contents = number_contents({"train": self.train, "val": self.val})
+        return np.concatenate([contents["train"], contents["val"]])
 
     def class_counts(self) -> dict[str, npt.NDArray[np.int64]]:
         """Images of each class (K,) by split."""
