@@ -12,6 +12,10 @@ class TransferkitError(ValueError):
     """
 
 
+class WeightsUnavailable(TransferkitError):
+    """Weights that are neither on this machine nor can be downloaded."""
+
+
 def unknown_name(where: str, given: str, valid: Sequence[str], kind: str) -> str:
     """One sentence for a misspelt name: the close matches if there are any, else all valid names."""
     close = difflib.get_close_matches(given, valid, n=3, cutoff=0.6)

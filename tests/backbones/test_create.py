@@ -137,7 +137,7 @@ def test_without_a_network_the_message_says_what_helps(caches, name, source, fil
         "no route",
         "backbone.weights=/path",
         "backbone.weights=null",
-        "embedded",
+        "backbone=efficientnet_lite0",
     ):
         assert needed in message
 

@@ -9,6 +9,7 @@ import torchvision
 
 from tests.conftest import RunCommand
 from tests.data.miniatures import flowers
+from transferkit.cli.prepare import with_installed_weights
 
 RESNET50_FILE = "resnet50-11ad3fa6.pth"
 NO_NETWORK = {"HF_HUB_OFFLINE": "1", "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
@@ -42,6 +43,20 @@ def test_without_the_weights_the_message_says_what_to_do(transferkit: RunCommand
     assert "Traceback" not in printed
     for told in (RESNET50_FILE, str(mini_flowers / "torch/hub/checkpoints"), "backbone.weights=", "resnet_glyphs"):
         assert told in printed
+    assert "This works now: python -m transferkit dataset=flowers backbone=efficientnet_lite0" in printed
+
+
+def test_the_command_that_works_now_keeps_everything_but_the_backbone() -> None:
+    given = [
+        "-m",
+        "dataset=folder",
+        "dataset.root=my photos",
+        "backbone=resnet18,vgg16",
+        "+backbone.kwargs.a=1",
+        "seed=1",
+    ]
+    expected = "python -m transferkit -m dataset=folder 'dataset.root=my photos' seed=1 backbone=efficientnet_lite0"
+    assert with_installed_weights(given) == expected
 
 
 def test_without_the_images_the_message_says_what_to_do(transferkit: RunCommand, tmp_path: Path) -> None:

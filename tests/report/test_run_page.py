@@ -55,6 +55,16 @@ def test_headline_and_results(make_result):
     assert values["Images"] == ["4,321", "77"]
 
 
+def test_imagenets_names_are_shown_where_there_are_any(make_result):
+    result = make_result(["ants", "bees"])
+    assert "ImageNet" not in Page(render(result)).text
+    names = {"ants": {"name": "ant, emmet, pismire", "count": 23, "images": 30}}
+    table = Page(render(replace(result, metrics={**result.metrics, "imagenet_names": names}))).tables[
+        "ImageNet's names"
+    ]
+    assert table[1:] == [["ants", "ant, emmet, pismire", shown(23 / 30), "23 of 30"]]
+
+
 def test_confusion_matrix_counts(make_result):
     result = make_result(["ant", "bee", "cat"], n=80)
     header, *rows = Page(render(result)).tables["Confusion matrix"]

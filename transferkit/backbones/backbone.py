@@ -47,6 +47,7 @@ class Backbone(nn.Module):
         spec: The arguments that build the network again.
         weights_name: For reports: "IMAGENET1K_V2", a file's name, "random".
         changed_stages: Stages whose weights are no longer those that were loaded; shared with truncated backbones.
+        classes: Names of the outputs of `head` where they are known to be ImageNet-1k's classes; else empty.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Backbone(nn.Module):
         self.spec = spec
         self.weights_name = weights_name
         self.changed_stages: set[str] = set()
+        self.classes: tuple[str, ...] = ()
 
     @property
     def stage_names(self) -> tuple[str, ...]:

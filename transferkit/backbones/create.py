@@ -13,6 +13,7 @@ from transferkit.backbones import from_embedded
 from transferkit.backbones.backbone import Backbone, BackboneSpec
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import check_kwargs, no_init
+from transferkit.backbones.packaged_weights import PACKAGES
 from transferkit.backbones.weights import SUFFIXES
 from transferkit.choices import SOURCES
 from transferkit.config.schema import check_group
@@ -40,8 +41,8 @@ def create_backbone(
     Args:
         name: The network, as its source calls it ("resnet50", "convnext_tiny").
         weights: "imagenet" (the source's default), a weight's name of that source ("IMAGENET1K_V1", "a1_in1k"), a file
-            (.safetensors, or .pth with nothing but tensors), a run directory, the name of embedded weights, or None
-            for random ones.
+            (.safetensors, or .pth with nothing but tensors), a run directory, the name of embedded weights or of a
+            Python package of weights (`packaged_weights.PACKAGES`), or None for random ones.
         source: "torchvision", "timm", "embedded", or "auto" for the first of embedded, torchvision, timm that has it.
         kwargs: For the function that builds the network.
         mean: Overrides the value of the weights, as do all following arguments (`Preprocessing.override`).
@@ -68,6 +69,7 @@ def create_backbone(
     stages, infos = cut(original.model, original.preprocess.input_size, f"{name} ({source})")
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))
     backbone = Backbone(stages, infos, original.preprocess, spec, original.weights_name)
+    backbone.classes = tuple(original.classes)
     if run is not None:
         backbone = _load_run(backbone, run)
     elif original.state is not None:
@@ -107,7 +109,7 @@ def _module(source: str) -> Any:
 
 def _locate(name: str, weights: str | Path | None) -> str | Path | None:
     """A file, a run directory, a weight's name, or None for random."""
-    if weights is None or weights == "imagenet":  # a folder may be called so, too
+    if weights is None or weights == "imagenet" or weights in PACKAGES:  # a folder may be called so, too
         return weights
     path = Path(weights).expanduser()
     if path.is_file() or is_artifact(path):

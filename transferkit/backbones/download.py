@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 
-from transferkit.errors import TransferkitError
+from transferkit.errors import WeightsUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def fetch_url(url: str, what: str) -> Path:
         what: The network of the weights, for messages.
 
     Raises:
-        TransferkitError: If it is not cached and cannot be downloaded.
+        WeightsUnavailable: If it is not cached and cannot be downloaded.
     """
     path = url_path(url)
     if path.is_file():
@@ -58,7 +58,7 @@ def fetch_hub(repo: str, filenames: list[str], what: str) -> Path:
         what: The network of the weights, for messages.
 
     Raises:
-        TransferkitError: If none is cached and none can be downloaded.
+        WeightsUnavailable: If none is cached and none can be downloaded.
     """
     repo_id, _, revision = repo.partition("@")
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo_id.replace('/', '--')}"
@@ -91,10 +91,10 @@ def _unreachable(url: str) -> str | None:
     return None
 
 
-def _not_here(what: str, filename: str, path: str, variable: str, url: str, reason: str) -> TransferkitError:
-    return TransferkitError(
+def _not_here(what: str, filename: str, path: str, variable: str, url: str, reason: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
         f"backbone.weights: the weights of {what} are not on this machine and cannot be downloaded ({reason}): "
-        f"{filename} from {url}; expected at {path} ({variable} sets that folder). Offline alternatives: "
-        "put the file there; backbone.weights=/path/to/file; backbone.weights=null (random); or an embedded backbone "
-        "(backbone=resnet_glyphs, backbone=vgg_glyphs)."
+        f"{filename} from {url}; expected at {path} ({variable} sets that folder). Without a network: "
+        "backbone=efficientnet_lite0, whose ImageNet weights were installed with transferkit; put the file there; "
+        "backbone.weights=/path/to/file; backbone.weights=null (random); for small drawings, backbone=resnet_glyphs."
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from transferkit.backbones.download import fetch_hub, fetch_url, url_path
 from transferkit.backbones.original import Original, no_init, refused_size
+from transferkit.backbones.packaged_weights import PACKAGES, read_packaged
 from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing, resize_for
 from transferkit.errors import TransferkitError, unknown_name
@@ -34,27 +35,37 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
 
     Args:
         name: An architecture, with or without ".tag".
-        weights: "imagenet" (the tag in the name, else the default one), a tag, a file, or None for random weights.
+        weights: "imagenet" (the tag in the name, else the default one), a tag, a package of `PACKAGES`, a file, or None
+            for random weights.
         kwargs: For `timm.create_model`.
 
     Raises:
         TransferkitError: If the weights are unknown or unavailable, or the network refuses the keyword arguments.
     """
     architecture, _, tag = name.partition(".")
-    if isinstance(weights, str) and weights != "imagenet":
+    packaged = isinstance(weights, str) and weights in PACKAGES
+    if isinstance(weights, str) and weights != "imagenet" and not packaged:
         tag = weights
     name = _with_tag(architecture, tag)
-    if isinstance(weights, str):
+    if isinstance(weights, str) and not packaged:
         return _named(name, kwargs)
     if weights is None:
         model = _create(name, kwargs)
         return Original(_open_mlp(model), _preprocessing(model, kwargs))
-    state = read_state_dict(weights)
     with no_init():
         model = _create(name, kwargs)
-    state = _converted(state, model)
-    origin = f"backbone.weights: {weights}"
-    return Original(_open_mlp(model), _preprocessing(model, kwargs), weights.name, state, origin)
+    if isinstance(weights, str):
+        state = read_packaged(weights, architecture, model.state_dict())
+    else:
+        state = _converted(read_state_dict(weights), model)
+    return Original(
+        model=_open_mlp(model),
+        preprocess=_preprocessing(model, kwargs),
+        weights_name=Path(weights).name,
+        state=state,
+        origin=f"backbone.weights: {weights}",
+        classes=_classes(model) if packaged else (),
+    )
 
 
 def for_size(name: str, kwargs: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
@@ -141,7 +152,16 @@ def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
         raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
     if kwargs.get("num_classes", config.num_classes) != config.num_classes:
         logger.warning("backbone.weights: %s: skipped %s, made for another number of classes", path, config.classifier)
-    return Original(_open_mlp(model), _preprocessing(model, kwargs), config.tag or name)
+    return Original(_open_mlp(model), _preprocessing(model, kwargs), config.tag or name, classes=_classes(model))
+
+
+def _classes(model: Any) -> tuple[str, ...]:
+    """The names of ImageNet-1k's classes, if those are the outputs of the classifier that the weights have."""
+    config = model.pretrained_cfg
+    if not config.get("classifier") or model.num_classes != config["num_classes"] or model.num_classes != 1000:
+        return ()
+    info = timm.data.ImageNetInfo("imagenet-1k")
+    return tuple(info.index_to_description(index) for index in range(info.num_classes()))
 
 
 def _fetch(config: Any, name: str) -> Path:

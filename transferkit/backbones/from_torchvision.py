@@ -64,6 +64,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         state=_resampled(name, model, state),
         origin=f"backbone.weights: {path}",
         kwargs={key: value for key, value in added.items() if key not in kwargs},
+        classes=entry.meta["categories"] if entry is not None and "num_classes" not in kwargs else (),
     )
 
 

@@ -24,6 +24,7 @@ class Original:
         state: Weights to be loaded, under the network's own names.
         origin: Where `state` comes from, for messages.
         kwargs: Keyword arguments for building the network that the weights require.
+        classes: Names of ImageNet-1k's classes, if they are known to be the classifier's outputs.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class Original:
     state: Mapping[str, Tensor] | None = None
     origin: str = ""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    classes: Sequence[str] = ()
 
 
 def check_kwargs(kwargs: Mapping[str, Any]) -> None:

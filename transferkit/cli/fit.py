@@ -14,6 +14,7 @@ from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
 from transferkit.models.transfer_model import check_finite, save_model
+from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.run_files import absolute_paths, command_line, summary, write_history, write_predictions
 from transferkit.report.run_page import write_report
@@ -45,6 +46,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     with timer.step("evaluate"):
         probabilities = protocol(fitted.model, data.test, extract)
         check_finite(probabilities, data.test.names)
+    cached = bool(settings["cache"]["enabled"])
+    names = find_imagenet_names(backbone, fitted.model, fitted.stages, data, extract) if cached else {}
     metrics = {
         "test": compute_metrics(probabilities, data.test.labels),
         "val": compute_metrics(fitted.val, data.val.labels),
@@ -53,6 +56,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "trainable_parameters": fitted.trainable_parameters,
         **fitted.details,
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
+        **({"imagenet_names": names} if names else {}),
         "seconds": timer.seconds(),
     }
     result = RunResult(

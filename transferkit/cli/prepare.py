@@ -1,7 +1,10 @@
 """The common start of fitting and pretraining: load the data and the backbone, and log them."""
 
 import logging
-from collections.abc import Mapping
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from transferkit.backbones.create import create_backbone_from_config
 from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.device import find_device, find_precision
+from transferkit.errors import WeightsUnavailable
 from transferkit.report.run_files import write_splits
 from transferkit.timing import StepTimer
 
@@ -20,15 +24,28 @@ log = logging.getLogger(__name__)
 
 
 def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tuple[ImageData, Backbone]:
-    """Seed torch, load the data (step `data`; `split.csv` in the run directory) and create the backbone."""
+    """Seed torch, load the data (step `data`; `split.csv` in the run directory) and create the backbone.
+
+    Raises:
+        TransferkitError: The data or the backbone cannot be had.
+    """
     torch.manual_seed(settings["seed"])
     with timer.step("data"):
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
     log.info("Data: %s, %d classes; %s", data.name, len(data.class_names), data.split_note)
-    backbone = create_backbone_from_config(settings["backbone"])
+    try:
+        backbone = create_backbone_from_config(settings["backbone"])
+    except WeightsUnavailable as error:
+        raise WeightsUnavailable(f"{error} This works now: {with_installed_weights(sys.argv[1:])}") from error
     log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
     return data, backbone
+
+
+def with_installed_weights(arguments: Sequence[str]) -> str:
+    """Return the command line of this process with the backbone whose ImageNet weights are always installed."""
+    kept = [argument for argument in arguments if not re.match(r"[+~]*backbone[.@=]", argument)]
+    return shlex.join(["python", "-m", "transferkit", *kept, "backbone=efficientnet_lite0"])
 
 
 def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def content(result: RunResult) -> dict[str, Any]:
         **_confusion(confuse(test.labels, predicted, names)),
         "classes": class_rows(test.labels, predicted, names, result.class_counts),
         "classes_shown": CLASSES_SHOWN,
+        "imagenet_names": result.metrics.get("imagenet_names", {}),
         "bins": bins,
         "reliability": Markup(reliability_figure(bins)),
         "chosen_C": chosen,
