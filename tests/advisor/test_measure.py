@@ -6,7 +6,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 from tests.conftest import compose_settings
@@ -15,6 +14,7 @@ from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, m
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
+from transferkit.probes.scaling import ShrunkScaler
 
 
 def blobs(n: int = 90, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +46,7 @@ def test_probes_over_folds_as_scikit_learn_has_them() -> None:
     features, labels = blobs()
     folds = make_folds(labels, 70, seed=0)
     found = fit_probe(features, labels, folds, Cs=[0.1])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    model = make_pipeline(ShrunkScaler(), LogisticRegression(C=0.1, max_iter=1000))
     assert found.val_top1 == pytest.approx(cross_val_score(model, features, labels, cv=folds).mean(), abs=0.012)
 
 

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from transferkit.errors import TransferkitError
 from transferkit.probes.linear import LinearProbe
+from transferkit.probes.scaling import ShrunkScaler
 
 
 def digits_features(dimensions: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -27,10 +27,13 @@ def digits_features(dimensions: int, classes: int = 10) -> tuple[np.ndarray, np.
 
 def reference(C: float, standardize: bool = True):
     regression = LogisticRegression(C=C, max_iter=6000, tol=1e-7)
-    return make_pipeline(StandardScaler(), regression) if standardize else regression
+    return make_pipeline(ShrunkScaler(), regression) if standardize else regression
 
 
-@pytest.mark.parametrize("estimator", [LinearProbe(Cs=5), LinearProbe(C=1.0, standardize=False)])
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearProbe(Cs=5), LinearProbe(C=1.0, standardize=False), LinearProbe(C=1.0, standardize=ShrunkScaler(10))],
+)
 def test_follows_the_estimator_protocol(estimator):
     check_estimator(estimator, on_skip=None)
 

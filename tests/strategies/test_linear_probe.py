@@ -8,7 +8,6 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 from tests.conftest import compose_settings
@@ -19,6 +18,7 @@ from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities, head_probabilities
 from transferkit.models.transfer_model import save_model
+from transferkit.probes.scaling import ShrunkScaler
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import probe_stages
 from transferkit.strategies.stage_probe import fit_probes
@@ -63,7 +63,7 @@ def test_scikit_learn_agrees_for_the_same_C(
 ) -> None:
     x = features(backbone, data)
     C = fitted.stages["stage5"]["C"]
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=2000, tol=1e-6))
+    reference = make_pipeline(ShrunkScaler(), LogisticRegression(C=C, max_iter=2000, tol=1e-6))
     reference.fit(x["train"], data.train.labels)
     assert fitted.stages["stage5"]["val_top1"] == reference.score(x["val"], data.val.labels)
     both = np.concatenate([x["train"], x["val"]]), np.concatenate([data.train.labels, data.val.labels])

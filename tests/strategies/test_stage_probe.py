@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import transferkit as tk
 from tests.conftest import compose_settings
@@ -18,6 +17,7 @@ from transferkit.features.extract import ExtractionStats, extract_features
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import load_model, save_model
+from transferkit.probes.scaling import ShrunkScaler
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.stage_probe import fit_probes
 
@@ -62,7 +62,7 @@ def scores(data: ImageData, weights: str, pool: str) -> dict[str, float]:
     best = {}
     for stage in STAGES:
         fits = [
-            make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=500))
+            make_pipeline(ShrunkScaler(), LogisticRegression(C=C, max_iter=500))
             .fit(x["train"][stage], data.train.labels)
             .score(x["val"][stage], data.val.labels)
             for C in CS
@@ -99,7 +99,7 @@ def test_the_model_ends_with_its_stage_and_is_fitted_to_train_and_val(
         for name, images in data.splits.items()
     }
     reference = make_pipeline(
-        StandardScaler(), LogisticRegression(C=different.stages["stage1"]["C"], tol=1e-6, max_iter=3000)
+        ShrunkScaler(), LogisticRegression(C=different.stages["stage1"]["C"], tol=1e-6, max_iter=3000)
     )
     reference.fit(np.concatenate([x["train"], x["val"]]), np.concatenate([data.train.labels, data.val.labels]))
     probabilities = center_probabilities(model, data.test, make_extractor(settings()))
@@ -145,7 +145,7 @@ def test_all_stages_together(data: ImageData) -> None:
     ]
     (figures,) = fitted.stages.values()
     assert figures["features"] == x[0].shape[1]
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=figures["C"], max_iter=2000))
+    reference = make_pipeline(ShrunkScaler(), LogisticRegression(C=figures["C"], max_iter=2000))
     expected = reference.fit(x[0], data.train.labels).score(x[1], data.val.labels)
     assert figures["val_top1"] == pytest.approx(expected, abs=0.013)
 

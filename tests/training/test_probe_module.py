@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import transferkit as tk
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
+from transferkit.probes.scaling import ShrunkScaler
 from transferkit.training.probe_module import ProbeModule
 
 STAGES, CS = ["stage3", "stage5"], (0.01, 1.0)
@@ -71,7 +71,7 @@ def pooled(images: Tensor, stage: str) -> np.ndarray[Any, Any]:
 @torch.no_grad()
 def test_scikit_learn_agrees_on_the_same_features(stage: str, C: float, fitted: ProbeModule, tensors: Any) -> None:
     train, test = (pooled(tensors[name][0], stage) for name in ("train", "test"))
-    scaler = StandardScaler().fit(train)
+    scaler = ShrunkScaler().fit(train)
     reference = LogisticRegression(C=C, tol=1e-6, max_iter=5000).fit(scaler.transform(train), tensors["train"][1])
     expected = reference.predict_proba(scaler.transform(test))
     logits = fitted.head(stage, C)(torch.from_numpy(test))
@@ -92,7 +92,7 @@ def test_linear_probe_agrees_on_the_same_features(fitted: ProbeModule, tensors: 
 
 def test_the_standardisation_is_that_of_all_rows(fitted: ProbeModule, tensors: Any) -> None:
     for stage, heads in fitted.heads.items():
-        scaler = StandardScaler().fit(pooled(tensors["train"][0], stage))
+        scaler = ShrunkScaler().fit(pooled(tensors["train"][0], stage))
         np.testing.assert_allclose(heads.mean, scaler.mean_, atol=1e-4)
         np.testing.assert_allclose(heads.scale.numpy(), scaler.scale_, rtol=1e-3)
 

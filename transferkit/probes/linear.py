@@ -18,6 +18,7 @@ from transferkit.metrics import compute_metrics
 from transferkit.probes.logistic.basis import Basis, Head, Stack
 from transferkit.probes.logistic.path import solve_path
 from transferkit.probes.logistic.rows import Ints, Rows
+from transferkit.probes.scaling import ShrunkScaler
 from transferkit.ranking import rank
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             1e5, or the values. 45, and the warm start, as in Kornblith et al. 2019, Do Better ImageNet Models
             Transfer Better?, appendix A.
         C: A fixed value, without a sweep. Then no validation rows are split off; given ones are measured.
-        standardize: Scale every feature to unit variance over the rows that are fitted.
+        standardize: Scale the features by their deviations, which are shrunk where there are few rows: True for
+            `ShrunkScaler()`, or another `ShrunkScaler`, which is not changed.
         max_iter: Maximum number of L-BFGS iterations per value of C. In the sweep a solution that reaches it is
             compared like the others; in the final fit a warning is logged.
         tol: Largest entry of the gradient of the mean loss, along those directions, at which the sweep has converged;
@@ -82,7 +84,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         Cs: int | Sequence[float] | Doubles = 45,
         C: float | None = None,
-        standardize: bool = True,
+        standardize: bool | ShrunkScaler = True,
         max_iter: int = 500,
         tol: float = 1e-4,
         validation_fraction: float = 0.2,
@@ -215,7 +217,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _finish(self, parts: list[npt.NDArray[Any]], labels: Ints, start: Head | None) -> None:
         """Fit all rows with `C_`."""
         X, tol = Stack(parts), self.tol / 10
-        basis = Basis(X, self.standardize)
+        basis = Basis(X, self._scaler())
         rows = Rows(X, basis, self._precision(X, basis, tol), fitted=True)
         start = basis.head_inside(_one_side(start)) if start else None
         solution = next(solve_path(rows, basis, labels, [self.C_], tol, self.max_iter, start))
@@ -226,7 +228,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _choose(self, Cs: Doubles, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
         """Set `C_`, `path_` and the validation results; return the selected head."""
         train, val = Stack([X]), Stack([X_val])
-        basis = Basis(train, self.standardize)
+        basis = Basis(train, self._scaler())
         dtype = self._precision(train, basis, self.tol)
         rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
         best: tuple[float, float, int] | None = None
@@ -242,6 +244,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.val_probabilities_ = softmax(chosen, axis=1)
         self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
         return basis.head_outside(head)
+
+    def _scaler(self) -> ShrunkScaler | None:
+        if isinstance(self.standardize, ShrunkScaler):
+            return ShrunkScaler(**self.standardize.get_params())
+        return ShrunkScaler() if self.standardize else None
 
     def _precision(self, X: Stack, basis: Basis, tol: float) -> npt.DTypeLike:
         """Single precision if it is faster and its errors are well below the tolerance."""

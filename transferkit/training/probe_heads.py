@@ -7,36 +7,44 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.errors import TransferkitError
+from transferkit.probes.scaling import SHRINKAGE
 
 _CONSTANT = 1e-6
 """A feature whose deviation is below this fraction of its mean is constant up to rounding, and not scaled."""
 
 
 class ProbeHeads(nn.Module):
-    """One linear layer per value of C, on features standardised by the mean and variance of all rows observed so far.
+    """One linear layer per value of C, on features scaled by the mean and variance of all rows observed so far.
 
-    Each minimises scikit-learn's objective of logistic regression, divided by C n: the mean cross entropy of n rows +
-    ||W||^2 / (2 C n), where the bias is not penalised.
+    The scale is that of `ShrunkScaler` for the number of training images. Each layer minimises scikit-learn's objective
+    of logistic regression, divided by C n: the mean cross entropy of n rows + ||W||^2 / (2 C n), where the bias is not
+    penalised.
 
     Args:
         in_features: D.
         num_classes: K.
         Cs: Inverse regularisation strengths.
+        widths: Features of each stage, where those of several are side by side; they add up to D.
     """
 
     mean: Tensor
     var: Tensor
     seen: Tensor
+    images: Tensor
 
-    def __init__(self, in_features: int, num_classes: int, Cs: Sequence[float]) -> None:
+    def __init__(
+        self, in_features: int, num_classes: int, Cs: Sequence[float], widths: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         self.Cs = tuple(Cs)
         self.in_features = in_features
+        self.widths = [in_features] if widths is None else list(widths)
         self.weight = nn.Parameter(torch.zeros(len(self.Cs), num_classes, in_features))
         self.bias = nn.Parameter(torch.zeros(len(self.Cs), num_classes))
         self.register_buffer("mean", torch.zeros(in_features))
         self.register_buffer("var", torch.ones(in_features))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("images", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def observe(self, n: Tensor | int, mean: Tensor, var: Tensor) -> None:
@@ -56,8 +64,12 @@ class ProbeHeads(nn.Module):
     @property
     def scale(self) -> Tensor:
         """The divisor of the features, (D,)."""
-        deviation = self.var.sqrt()
-        return torch.where(deviation > _CONSTANT * self.mean.abs(), deviation, torch.ones_like(deviation))
+        var = torch.where(self.var.sqrt() > _CONSTANT * self.mean.abs(), self.var, torch.zeros_like(self.var))
+        means = torch.cat([part.mean().expand(len(part)) for part in torch.split(var, self.widths)])
+        # Rows are observed in every epoch anew, but only so many are different.
+        weight = self.images / (self.images + SHRINKAGE) if self.images > 0 else 1.0
+        scale = (weight * var + (1 - weight) * means).sqrt()
+        return torch.where(scale > 0, scale, torch.ones_like(scale))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (N, number of Cs, K) of raw features (N, D)."""
@@ -86,9 +98,9 @@ class ProbeHeads(nn.Module):
         return layer
 
 
-def create_heads(features: Mapping[str, Tensor], num_classes: int, Cs: Sequence[float]) -> nn.ModuleDict:
-    """Return the heads of several probes, by name, as wide as an example of their features (1, D)."""
-    return nn.ModuleDict({name: ProbeHeads(row.shape[1], num_classes, Cs) for name, row in features.items()})
+def create_heads(widths: Mapping[str, Sequence[int]], num_classes: int, Cs: Sequence[float]) -> nn.ModuleDict:
+    """Return the heads of several probes, by name, for stages of so many features each."""
+    return nn.ModuleDict({name: ProbeHeads(sum(w), num_classes, Cs, w) for name, w in widths.items()})
 
 
 def stacked_logits(heads: Mapping[str, ProbeHeads], features: Mapping[str, Tensor]) -> Tensor:

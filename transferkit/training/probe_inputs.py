@@ -47,11 +47,25 @@ def probe_features(
         images: (N, 3, H, W), preprocessed or uint8.
         fast: The optimized copy of the stages, if available.
     """
+    pooled = stage_features(backbone, probes, pool, images, fast)
+    return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in probes.items()}
+
+
+def probe_widths(backbone: Backbone, probes: Mapping[str, list[str]], pool: str) -> dict[str, list[int]]:
+    """Return the number of features of each stage of each probe."""
+    with torch.no_grad():
+        pooled = stage_features(backbone, probes, pool, blank_image(backbone), None)
+    return {name: [pooled[stage].shape[1] for stage in taken] for name, taken in probes.items()}
+
+
+def stage_features(
+    backbone: Backbone, probes: Mapping[str, list[str]], pool: str, images: Tensor, fast: FrozenStages | None
+) -> dict[str, Tensor]:
+    """Return the features (N, D) of each stage that a probe takes; arguments as for `probe_features`."""
     stages = [name for name in backbone.stage_names if any(name in taken for taken in probes.values())]
     if fast is not None:
         states = fast(images, stages)
     else:
         images = backbone.preprocess.finish(images)
         states = backbone.forward_stages(images.contiguous(memory_format=torch.channels_last), stages)
-    pooled = {stage: backbone.pooled(stage, feature(state).float(), pool) for stage, state in states.items()}
-    return {name: torch.cat([pooled[stage] for stage in taken], dim=1) for name, taken in probes.items()}
+    return {stage: backbone.pooled(stage, feature(state).float(), pool) for stage, state in states.items()}

@@ -1,9 +1,9 @@
 """Linear probes of several stages trained together by gradient, over one frozen forward pass.
 
 For augmented images, streams, and features too large to cache; otherwise `LinearProbe` on `extract_features` is exact
-and faster. Both minimise mean cross entropy + ||W||^2 / (2 C n) on standardised features, here standardised by all
-rows seen so far. A thousand steps of 64 images come near the minimum for C up to about 0.1; with larger C training
-stops earlier, which regularises, too. A last batch that is not full weights its images more: use `drop_last`.
+and faster. Both minimise mean cross entropy + ||W||^2 / (2 C n) on features scaled alike, here by all rows seen so far.
+A thousand steps of 64 images come near the minimum for C up to about 0.1; with larger C training stops earlier, which
+regularises, too. A last batch that is not full weights its images more: use `drop_last`.
 Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes.
 """
 
@@ -30,7 +30,7 @@ from transferkit.training.probe_heads import (
     observe_batch,
     stacked_logits,
 )
-from transferkit.training.probe_inputs import blank_image, name_probes, probe_features
+from transferkit.training.probe_inputs import name_probes, probe_features, probe_widths
 from transferkit.training.probe_results import ProbeResults, log_best
 from transferkit.training.scheduled import ScheduledModule
 
@@ -90,7 +90,7 @@ class ProbeModule(ScheduledModule):
         self.num_images = num_images
         self.class_names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
         self._optimizer, self._schedule = dict(optimizer), dict(schedule)
-        self.layers = create_heads(self.features(blank_image(self.backbone)), num_classes, self.Cs)
+        self.layers = create_heads(probe_widths(self.backbone, self.probes, self.pool), num_classes, self.Cs)
         self.results = ProbeResults(list(self.probes), self.Cs)
         self._train_sums, self._val_sums = HeadSums(), HeadSums()
 
@@ -125,6 +125,8 @@ class ProbeModule(ScheduledModule):
         """Determine the number of training images."""
         super().on_train_start()
         self.num_images = self.num_images or count_images(self.trainer.train_dataloader)
+        for layers in self.heads.values():
+            layers.images.fill_(self.num_images)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Sum of the objectives of all heads on one batch of images (n, 3, H, W) and labels (n,)."""

@@ -7,6 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from transferkit.probes.logistic import basis
 from transferkit.probes.logistic.basis import Basis, Stack
+from transferkit.probes.scaling import ShrunkScaler
 
 SHAPES = [(40, 90), (90, 40), (50, 50)]
 
@@ -20,11 +21,11 @@ def features(shape: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("standardize", [True, False])
-def test_they_are_the_principal_components(shape: tuple[int, int], standardize: bool) -> None:
+@pytest.mark.parametrize("scaler", [ShrunkScaler(), ShrunkScaler(0), None], ids=str)
+def test_they_are_the_principal_components(shape: tuple[int, int], scaler: ShrunkScaler | None) -> None:
     X = features(shape)
-    made = Basis(Stack([X[:13], X[13:]]), standardize)
-    Z = StandardScaler(with_std=standardize).fit_transform(X.astype(np.float64))
+    made = Basis(Stack([X[:13], X[13:]]), scaler)
+    Z = (scaler or StandardScaler(with_std=False)).fit_transform(X.astype(np.float64))
     pca = PCA().fit(Z)
     variances = np.sort(pca.explained_variance_)[::-1] * (len(X) - 1) / len(X)
     np.testing.assert_allclose(made.variances[::-1], variances[: len(made.variances)], rtol=1e-6)
@@ -43,7 +44,7 @@ def test_a_head_means_the_same_inside_and_outside(
     monkeypatch.setattr(basis, "MOST_DIRECTIONS", most)
     monkeypatch.setattr(basis, "BLOCK", 700)
     X = features(shape)
-    made = Basis(Stack([X]), True)
+    made = Basis(Stack([X]), ShrunkScaler())
     rng = np.random.default_rng(1)
     inside = rng.normal(size=(3, len(made.variances))), rng.normal(size=3)
     outside = made.head_outside(inside)
@@ -54,7 +55,7 @@ def test_a_head_means_the_same_inside_and_outside(
 
 
 def test_rows_that_are_all_alike_have_no_direction() -> None:
-    made = Basis(Stack([np.ones((4, 9))]), True)
+    made = Basis(Stack([np.ones((4, 9))]), ShrunkScaler())
     assert np.isfinite(made.project(np.full((2, 9), 3.0))).all()
     assert made.variances.tolist() == [0]
 

@@ -8,6 +8,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from transferkit.probes.logistic import basis, rows
 from transferkit.probes.logistic.basis import Basis, Stack
 from transferkit.probes.logistic.rows import Rows
+from transferkit.probes.scaling import ShrunkScaler
 
 
 @pytest.mark.parametrize("shape", [(60, 25), (25, 60)])
@@ -21,7 +22,7 @@ def test_a_pass(shape: tuple[int, int], classes: int, dtype: type, kept: bool, m
         monkeypatch.setattr(rows, "KEPT_BYTES", 0)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=shape) + 3, rng.integers(classes, size=shape[0])
-    made = Basis(Stack([X]), True)
+    made = Basis(Stack([X]), ShrunkScaler())
     looked_at = Rows(Stack([X]), made, dtype, fitted=kept)
     count = 1 if classes == 2 else classes
     head = rng.normal(size=(count, len(made.variances))), rng.normal(size=count)
@@ -46,7 +47,7 @@ def test_a_pass(shape: tuple[int, int], classes: int, dtype: type, kept: bool, m
 
 def test_rows_beyond_the_limit_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     X = np.random.default_rng(0).normal(size=(50, 8))
-    made = Basis(Stack([X]), True)
+    made = Basis(Stack([X]), ShrunkScaler())
     monkeypatch.setattr(rows, "KEPT_BYTES", X.nbytes)
     assert Rows(Stack([X]), made, np.float64)._kept is not None
     monkeypatch.setattr(rows, "KEPT_BYTES", X.nbytes - 1)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.preprocessing import StandardScaler
 
 from transferkit.arrays import Doubles, release_pages
+from transferkit.probes.scaling import ShrunkScaler
 
 Head = tuple[Doubles, Doubles]
 """Weights and intercepts, (K, D) and (K,); for two classes (1, D) and (1,), as in scikit-learn."""
@@ -55,23 +55,21 @@ class Basis:
 
     Args:
         X: The rows that are fitted, N of them.
-        standardize: Whether to scale every feature to unit variance.
+        scaler: Gets mean and scale of these rows; None: features are centred, but not scaled.
 
     Attributes:
         variances: (R,) mean square of these rows along each direction.
         rows: (N, R) these rows along the directions, if the factorisation computed them; else None.
     """
 
-    def __init__(self, X: Stack, standardize: bool) -> None:
+    def __init__(self, X: Stack, scaler: ShrunkScaler | None) -> None:
         count, width = X.shape
-        scaler = StandardScaler(with_std=standardize)
-        for _, block in X.blocks():
-            scaler.partial_fit(block.astype(np.float64))
-        self._mean: Doubles = scaler.mean_
-        self._scale: Doubles = np.ones(width) if scaler.scale_ is None else scaler.scale_
+        moments = (scaler or ShrunkScaler()).fit_blocks(block for _, block in X.blocks())
+        self._mean: Doubles = moments.mean_
+        self._scale: Doubles = np.ones(width) if scaler is None else scaler.scale_
         self._span: Stack | None = None  # the directions are linear combinations of these
         self._directions: Doubles | None = None  # (D, R); coefficients of combinations (N, R)
-        self.variances: Doubles = scaler.var_ / self._scale**2 if standardize else _variances(X, self._mean)
+        self.variances: Doubles = moments.var_ / self._scale**2
         self.rows: Doubles | None = None
         if min(count, width) > MOST_DIRECTIONS:
             return
@@ -152,8 +150,3 @@ def _principal(squares: Doubles) -> tuple[Doubles, Doubles]:
     real = values > _RANK * values[-1]
     real[-1] = True
     return np.maximum(values[real], 0), vectors[:, real]
-
-
-def _variances(X: Stack, mean: Doubles) -> Doubles:
-    """Mean of every feature."""
-    return sum((np.square(block - mean).sum(axis=0) for _, block in X.blocks()), np.zeros(len(mean))) / X.shape[0]
