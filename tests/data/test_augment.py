@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from transferkit.data.augment import TRANSFORMS, count_views, create_augment
+from transferkit.config.augment_use import count_views, used_augment
+from transferkit.data.augment import TRANSFORMS, create_augment
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 
@@ -42,6 +43,28 @@ def test_views() -> None:
     assert count_views(flips) is None
     assert count_views({**flips, "views": 3}) == 3
     assert count_views({"transforms": {"horizontal_flip": None}, "views": None}) == 1
+    assert count_views({**flips, "views": "auto"}, passes=10) is None
+    assert count_views({**flips, "views": "auto"}, passes=120) == 10
+
+
+def test_a_head_alone_is_augmented_where_the_group_says_so() -> None:
+    for heads, expected in ((True, 2), (False, 1)):
+        group = {"heads": heads, "views": 2, "transforms": {"horizontal_flip": {}}}
+        assert count_views(used_augment(group, trains_stage=False)) == expected
+        assert count_views(used_augment(group, trains_stage=True)) == 2
+
+
+def test_a_random_crop_is_not_cropped_again(image: Image.Image) -> None:
+    """The object then has, on average, the size that it has in the test images; a second crop would enlarge it."""
+    preprocess = Preprocessing().override(input_size=24, crop_pct=0.75)
+    for name, cropped in (("random_resized_crop", True), ("horizontal_flip", False)):
+        augment: Any = create_augment({name: {}}, preprocess)
+        changed = augment(image)
+        pixels = augment.pixels(changed, preprocess.pixels)
+        assert pixels.shape == (3, 24, 24)
+        assert (pixels.numpy().transpose(1, 2, 0) == np.asarray(changed)).all() if cropped else augment.cropped is False
+    sized: Any = create_augment({"random_resized_crop": {"size": 40}}, preprocess)
+    assert torch.equal(sized.pixels(image, preprocess.pixels), preprocess.pixels(image))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

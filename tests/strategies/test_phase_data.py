@@ -112,6 +112,22 @@ def test_of_fixed_views_each_is_computed_once(data: ImageData, tmp_path: Path, c
     assert counts["forwarded"] == 2 * len(data.train)  # val is not augmented
 
 
+@pytest.mark.usefixtures("all_on_disk")
+def test_automatic_views_are_fixed_where_many_passes_are_made_and_heads_stay_exact(
+    data: ImageData, tmp_path: Path, counts: Counter[str]
+) -> None:
+    augment = {"name": "light", "views": "auto", "heads": False, "transforms": AUGMENT}
+    passes_5 = {"min_steps": 3 * 4 * len(data.train) // 16 + 3}
+    for name, more in (("few", {}), ("many", passes_5)):
+        counts.clear()
+        fit(data, tmp_path / name, augment=augment, strategy={"phases": {"tail": PHASES["tail"] | more}})
+        every_epoch = 3 * (len(data.train) // 16 * 16 + len(data.val))
+        assert counts["forwarded"] == (10 * len(data.train) + len(data.val) if more else every_epoch)
+    counts.clear()
+    fit(data, tmp_path / "head", augment=augment, strategy={"phases": {"head": PHASES["head"]}})
+    assert counts["forwarded"] == 0  # the pooled features of the probe
+
+
 def test_without_a_cache_what_is_frozen_runs_in_every_epoch_only_where_it_must(
     data: ImageData, tmp_path: Path, counts: Counter[str]
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transferkit.backbones.backbone import Backbone, State, feature
-from transferkit.data.augment import count_views
+from transferkit.config.augment_use import count_views, used_augment
 from transferkit.data.batch_loading import count_workers
 from transferkit.data.imageset import ImageSet
 from transferkit.device import autocast
@@ -22,6 +22,7 @@ BATCHES = 5
 BATCH = 16
 ENOUGH_SECONDS = 2.0
 OVERHEAD = 0.01  # seconds per training step independent of network and batch: loader, Lightning, callbacks
+MANY = 10**6  # passes over the images: enough that views are cached with augment.views=auto
 USUAL_BACKWARD = 2.0
 """Backward over forward of a convolutional network, where it was not measured."""
 
@@ -54,7 +55,8 @@ class Work:
         stored: Whether activations of frozen stages are cached in memory, as without augmentation.
         stages: Of the network in order, and `head`.
         probes: Seconds of the strategies' sweep of C, by stage.
-        views: Cached views of each training image.
+        views: Cached views of each training image, where a stage is trained.
+        head_views: The same where only the head is.
     """
 
     train: int
@@ -64,6 +66,7 @@ class Work:
     stages: tuple[str, ...]
     probes: Mapping[str, float]
     views: int = 1
+    head_views: int = 1
 
 
 def measure_speed(backbone: Backbone, images: ImageSet, place: torch.device, precision: str = "fp32") -> Speed:
@@ -129,10 +132,11 @@ def make_work(
     """The amount of work under a configuration."""
     train, val = data_sizes
     workers = count_workers(settings["trainer"]["num_workers"], train)
-    views = count_views(settings["augment"])  # None for new ones in each epoch
+    # None for new ones in each epoch
+    views, head_views = (count_views(used_augment(settings["augment"], trains), MANY) for trains in (True, False))
     size = pixel_bytes(backbone.preprocess.input_size, train * (views or 1) + val)
     stored = views is not None and size <= GIGABYTE * settings["cache"].get("ram_gb", 0)
-    return Work(train, val, workers, stored, (*backbone.feature_stages, "head"), probes, views or 1)
+    return Work(train, val, workers, stored, (*backbone.feature_stages, "head"), probes, views or 1, head_views or 1)
 
 
 def _extraction(work: Work, speed: Speed) -> float:
@@ -148,10 +152,14 @@ def _plan_seconds(plan: Plan, work: Work, speed: Speed) -> float:
         rates = phase.rates(work.stages)
         first = next(i for i, name in enumerate(work.stages) if name in rates)
         frozen, trained = work.stages[:first], work.stages[first:]
+        passes = phase.passes(work.train, plan.batch_size * plan.accumulate)
+        views = work.head_views if trained == ("head",) else work.views
         if work.stored:
-            total += _passes(work.views * work.train + work.val, work, speed, frozen, loaded=False)
+            total += _passes(
+                min(views, phase.epochs * passes) * work.train + work.val, work, speed, frozen, loaded=False
+            )
         again = trained if work.stored else work.stages
-        images = work.train * phase.passes(work.train, plan.batch_size * plan.accumulate)
+        images = work.train * passes
         epoch = _passes(images, work, speed, again, work.stored, backward=trained)
         epoch += max(images // (plan.batch_size * plan.accumulate), 1) * speed.step
         total += phase.epochs * (epoch + _passes(work.val, work, speed, again, work.stored))

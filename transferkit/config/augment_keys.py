@@ -183,5 +183,6 @@ class Augment(Node):
     """The group `augment`."""
 
     name: Text = "none"
-    views: int | None = Field(None, ge=1, le=10_000)
+    heads: bool = True
+    views: Literal["auto"] | Annotated[int, Field(ge=1, le=10_000)] | None = None
     transforms: Transforms = Transforms()

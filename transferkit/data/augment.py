@@ -2,16 +2,47 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
-from torchvision.transforms import v2
+from torch import Tensor
+from torchvision.transforms import functional, v2
 
 from transferkit.config.schema import check_transforms
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 
-Augment = Callable[[Image.Image], Image.Image]
+CROPS = ("random_resized_crop", "random_crop")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of an image.
+
+    Attributes:
+        change: All of them; every random number comes from torch's global generator.
+        cropped: Whether the result is what the network sees, so that it is not resized and cropped once more: a second
+            crop would enlarge what a random crop has enlarged already.
+    """
+
+    change: Callable[[Image.Image], Image.Image]
+    cropped: bool = False
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Return the changed image."""
+        return self.change(image)
+
+    def pixels(self, image: Image.Image, preprocess: Callable[[Image.Image], Tensor]) -> Tensor:
+        """Return the input (3, H, W) from an image that has been changed: uint8 if it is of the right size.
+
+        Args:
+            image: The result of this augmentation.
+            preprocess: From an image to the input, for the others.
+        """
+        pixels: Tensor = functional.pil_to_tensor(image) if self.cropped else preprocess(image)
+        return pixels
+
 
 TRANSFORMS: dict[str, type[v2.Transform]] = {
     "random_resized_crop": v2.RandomResizedCrop,
@@ -33,12 +64,6 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
 """Name to torchvision's transform of PIL images; its keys are in `config.augment_keys`."""
 
 
-def count_views(augment: Mapping[str, Any]) -> int | None:
-    """Number of fixed views per image of an `augment` group: 1 without augmentation, None for new views every epoch."""
-    views: int | None = augment.get("views")
-    return views if any(given is not None for given in augment["transforms"].values()) else 1
-
-
 def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preprocess: Preprocessing) -> Augment | None:
     """Chain the named transforms, in the order given; the result is then preprocessed with `preprocess`.
 
@@ -53,9 +78,14 @@ def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preproces
     Raises:
         TransferkitError: An unknown name, or arguments that the transform refuses.
     """
-    chosen = check_transforms(transforms)
-    chain = [_create(name, given, preprocess) for name, given in chosen.items() if given is not None]
-    return v2.Compose(chain) if chain else None
+    chosen = {name: given for name, given in check_transforms(transforms).items() if given is not None}
+    chain = [_create(name, given, preprocess) for name, given in chosen.items()]
+    if not chain:
+        return None
+    last = next((name for name in reversed(chosen) if name in CROPS), None)
+    cropped = last is not None and chosen[last].get("size") is None
+    grown = any(given.get("expand") for given in chosen.values())
+    return Augment(v2.Compose(chain), cropped and not grown)
 
 
 def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> v2.Transform:

@@ -8,6 +8,7 @@ from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.choices import TOP
+from transferkit.config.augment_use import used_augment
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context
 
@@ -65,8 +66,11 @@ def chosen_pool(backbone: Backbone, strategy: Mapping[str, Any]) -> str:
 
 
 def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:
-    """Raise a `TransferkitError` if augmentation is configured, which features computed once cannot have."""
-    augment = settings.get("augment", {})
+    """Raise a `TransferkitError` if an augmentation is configured that applies to heads, too.
+
+    Features that are computed once cannot have it. The default one applies to stages only (`augment.heads=false`).
+    """
+    augment = used_augment(settings.get("augment", {}), trains_stage=False)
     changes = [name for name, given in augment.get("transforms", {}).items() if given is not None]
     if changes:
         raise TransferkitError(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.data.augment import count_views, create_augment
+from transferkit.config.augment_use import count_views, used_augment
+from transferkit.data.augment import create_augment
 from transferkit.data.batch_loading import count_workers
 from transferkit.device import run_place
 from transferkit.features.placement import Storage, Work, choose_storage, pixel_bytes
@@ -81,7 +82,8 @@ def make_batches(
     """
     settings, data, preprocess = context.settings, context.data, backbone.preprocess
     passes = phase.passes(len(data.train), batch_size * accumulate)
-    augment, views = create_augment(settings["augment"]["transforms"], preprocess), count_views(settings["augment"])
+    given = used_augment(settings["augment"], trains_stage=set(phase.train) != {"head"})
+    augment, views = create_augment(given["transforms"], preprocess), count_views(given, phase.epochs * passes)
     splits, storage, size = None, Storage("no", False, "every epoch has new augmented images"), 0
     if views is not None:
         reader = Reader(context, preprocess, augment, views, seed)
@@ -90,6 +92,8 @@ def make_batches(
     stage = prefix[-1] if splits else None
     if views is not None and splits is None:
         splits = _images(context, preprocess.input_size, reader, views)
+        if splits is None and given.get("views") == "auto":
+            views = None
     train, val = splits or (data.train, data.val)
     workers = settings["trainer"]["num_workers"]
     batches = TrainingData(

@@ -128,4 +128,5 @@ class ViewItems(Dataset[Item]):
         except UnreadableImage as error:
             return Item(position, "", error)
         image = view_of(image, self._augment, self._seed, view, identity)
-        return Item(position, f"{identity}/{view}", self._preprocess.pixels(image))
+        pixels = self._augment.pixels(image, self._preprocess.pixels)
+        return Item(position, f"{identity}/{view}", pixels)

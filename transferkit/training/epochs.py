@@ -94,6 +94,8 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
         if self.augment is not None:
             numbers = self._numbers(self.epoch * self.passes + turn, index)
             image = augmented(image, self.augment, self.seed, *numbers)
+            if self.preprocess is not None:
+                return self.augment.pixels(image, self.preprocess), label
         return (image if self.preprocess is None else self.preprocess(image)), label
 
     def _numbers(self, turn: int, index: int) -> tuple[int, int]:
