@@ -144,7 +144,7 @@ def test_numbers_have_ranges(choice: str) -> None:
         (["dataset.kind=flder"], "dataset.kind=flder: there is no such choice. Did you mean folder?"),
         (["~trainer"], "trainer is missing"),
         (["~strategy.probe"], "strategy=linear_probe has none of probe, neighbors, phases, auto"),
-        (["augment.views=0"], "augment.views=0 must be null, or a whole number from 1 to 10000."),
+        (["augment.views=0"], "augment.views=0 must be null, or auto, or a whole number from 1 to 10000."),
         (["strategy.probe.stages=top"], "strategy.probe.stages=top must be a list of stage names such as [top]."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
