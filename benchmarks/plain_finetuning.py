@@ -39,7 +39,7 @@ class Plain(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Pooled features (N, D) of images (N, 3, H, W)."""
         top = self.backbone.top
-        return self.backbone.pooled(top, self.backbone(images).float())  # type: ignore[union-attr]
+        return self.backbone.pooled(top, self.backbone(images).float())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K)."""
