@@ -1,6 +1,5 @@
 """The backbone: a network as an ordered sequence of named stages."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,15 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.backbones.native_pool import PooledStage
+from transferkit.backbones.original_weights import load_original, original_name
 from transferkit.backbones.pooling import check_pool, pool_features
 from transferkit.backbones.stages import StageInfo, match_stages
 from transferkit.data.preprocess import Preprocessing
-from transferkit.errors import TransferkitError
-
-logger = logging.getLogger(__name__)
-
-_COUNTER = ".num_batches_tracked"
-_LISTED = 8  # keys of each kind in the message about weights that do not fit
 
 State = Tensor | tuple[Tensor, ...]
 """The activations at a cut: one tensor, or (NASNet) several of which the last is the feature."""
@@ -138,11 +132,7 @@ class Backbone(nn.Module):
         info = self.infos[stage]
         if info.grid is None:
             return info.channels
-        rows, columns = info.grid
-        shape = (1, info.channels, rows, columns)
-        if info.kind == "tokens":
-            shape = (1, info.prefix_tokens + rows * columns, info.channels)  # type: ignore[assignment]
-        example = next(self.stages[stage].parameters(), torch.zeros(())).new_zeros(shape)
+        example = next(self.stages[stage].parameters(), torch.zeros(())).new_zeros((1, *info.shape))
         with torch.no_grad():
             return self.pooled(stage, example, pool).shape[1]
 
@@ -178,7 +168,7 @@ class Backbone(nn.Module):
 
     def original_state_dict(self) -> dict[str, Tensor]:
         """Parameters and buffers under the names that the original network gives them."""
-        return {_original_name(name): value for name, value in self.state_dict().items()}
+        return {original_name(name): value for name, value in self.state_dict().items()}
 
     def load_original_state_dict(self, state: Mapping[str, Tensor], origin: str = "the state dict") -> list[str]:
         """Load parameters and buffers under the original network's names.
@@ -196,32 +186,7 @@ class Backbone(nn.Module):
         Raises:
             TransferkitError: If names are missing or unknown or shapes differ; it lists them, and nothing is loaded.
         """
-        names = {_original_name(name): name for name in self.state_dict()}
-        own = self.original_state_dict()
-        differing = [name for name in own if name in state and state[name].shape != own[name].shape]
-        left_out = [
-            name
-            for name in differing
-            if names[name].startswith("stages.head.") and state[name].shape[1:] == own[name].shape[1:]
-        ]
-        problems = {
-            # Batch counters came with torch 0.4.1; older files lack them, and no result depends on them.
-            "missing": [name for name in own if name not in state and not name.endswith(_COUNTER)],
-            "unknown": [name for name in state if name not in own],
-            "of another shape": [
-                f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
-                for name in differing
-                if name not in left_out
-            ],
-        }
-        if any(problems.values()):
-            raise TransferkitError(_mismatch(origin, f"{self.spec.name} ({self.spec.source})", problems))
-        self.load_state_dict({names[name]: state[name] for name in state if name not in left_out}, strict=False)
-        if left_out:
-            logger.warning("%s: skipped head weights for another number of classes: %s", origin, ", ".join(left_out))
-        for owner in {names[name].rpartition(".")[0] for name in left_out}:
-            self.get_submodule(owner).reset_parameters()  # type: ignore[operator]
-        return left_out
+        return load_original(self, state, origin, f"{self.spec.name} ({self.spec.source})")
 
     def _after(self, stage: str) -> int:
         """The position after a stage."""
@@ -232,19 +197,3 @@ class Backbone(nn.Module):
             stage = self.stages[name]
             state = stage(*state) if isinstance(state, tuple) else stage(state)
         return state
-
-
-def _original_name(name: str) -> str:
-    """The original network's name of a parameter: without "stages.<stage>." and the parts of a `PooledStage`."""
-    original = name.split(".", 2)[2]
-    return original.removeprefix("body.").removeprefix("native_pool.")
-
-
-def _mismatch(origin: str, network: str, problems: Mapping[str, list[str]]) -> str:
-    message = f"{origin}: these weights are not for {network}."
-    for kind, keys in problems.items():
-        if keys:
-            keys = sorted(keys, key=lambda key: key.endswith(_COUNTER))  # the informative names first
-            more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-            message += f" {len(keys)} {kind}: {', '.join(keys[:_LISTED])}{more}."
-    return message

@@ -41,6 +41,16 @@ class StageInfo:
         """Whether the feature is a map (N, C, H, W)."""
         return self.kind == "map"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image's feature, at the network's own input size."""
+        rows, columns = self.grid or (1, 1)
+        shapes = {
+            "map": (self.channels, rows, columns),
+            "tokens": (self.prefix_tokens + rows * columns, self.channels),
+        }
+        return shapes.get(self.kind, (self.channels,))
+
 
 def match_stages(patterns: Iterable[str], names: Sequence[str], where: str = "stages") -> list[str]:
     """The stages that match any of the patterns, in the order of `names`.
