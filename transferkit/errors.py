@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Sequence
 
+_LIMIT = 20  # items of a list in a message
+
 
 class TransferkitError(ValueError):
     """A mistake in the input, with one message: what is wrong, where, and what to do.
@@ -44,3 +46,18 @@ def shown_text(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def shown(items: Sequence[str]) -> str:
+    """Join the first items of a list with commas, and add the number of further ones."""
+    return ", ".join(map(shown_text, items[:_LIMIT])) + _more(items)
+
+
+def listed(items: Sequence[str]) -> str:
+    """Write the first items of a list on lines of their own, and add the number of further ones."""
+    lines = "".join(f"\n  {shown_text(item)}" for item in items[:_LIMIT])
+    return lines + ("\n " if _more(items) else "") + _more(items)
+
+
+def _more(items: Sequence[str]) -> str:
+    return f" and {len(items) - _LIMIT} more" if len(items) > _LIMIT else ""

@@ -1,5 +1,7 @@
 """Metrics of predicted class probabilities; every value is a fraction in [0, 1], except `nll` (nats)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -75,3 +77,54 @@ def _check(probabilities: FloatArray, labels: IntArray) -> None:
         raise ValueError(f"labels must be class indices from 0 to {probabilities.shape[1] - 1}")
     if not np.isfinite(probabilities).all():
         raise ValueError("probabilities must be finite")
+
+
+def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the bounds, in [0, 1], of the score interval of a binomial share; sound for few images too.
+
+    Source: Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference; computed by scipy.
+
+    Args:
+        successes: How many of the n.
+        n: At least 1.
+        confidence: That the interval holds the true share.
+    """
+    from scipy.stats import binomtest  # scipy.stats takes half a second to import
+
+    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose confidence lies in (lower, upper]; `confidence` and `accuracy` are means over its `count` images."""
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability_bins(probabilities: FloatArray, labels: IntArray, bins: int = ECE_BINS) -> list[Bin]:
+    """Return the non-empty bins of `transferkit.metrics.ece`, lowest confidence first.
+
+    Args:
+        probabilities: (N, K).
+        labels: (N,).
+        bins: Of equal width over [0, 1].
+    """
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    index = np.digitize(confidence, edges[1:-1], right=True)
+    return [
+        Bin(
+            lower=float(edges[i]),
+            upper=float(edges[i + 1]),
+            count=int((index == i).sum()),
+            confidence=float(confidence[index == i].mean()),
+            accuracy=float(correct[index == i].mean()),
+        )
+        for i in np.unique(index)
+    ]

@@ -1,9 +1,13 @@
-"""Progress of long work: a bar in a terminal, log lines elsewhere, nothing for short work."""
+"""Progress of long work: a bar in a terminal, log lines elsewhere, nothing for short work; and work on many files."""
 
 import logging
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +16,10 @@ log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 2.0
 LOG_EVERY_SECONDS = 10.0
+_BATCH = 32  # items a future: one for each would need more memory than the result when there are millions
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Advance = Callable[[int], None]
 """Called with the number of items done since the last call."""
@@ -71,3 +79,21 @@ def _lines(label: str, total: int) -> Iterator[Advance]:
     seconds = time.monotonic() - start
     if seconds >= QUIET_SECONDS:
         log.info("%s: %d of %d in %.0f s", label, done, total, seconds)
+
+
+def map_threads(function: Callable[[Item], Result], items: Sequence[Item], progress: Advance | None) -> list[Result]:
+    """Apply a function that mostly reads, hashes or decodes (all of which release the GIL) to many items, in order."""
+
+    def run(batch: Sequence[Item]) -> list[Result]:
+        return [function(item) for item in batch]
+
+    batches = [items[start : start + _BATCH] for start in range(0, len(items), _BATCH)]
+    with ThreadPoolExecutor(max_workers=min(32, 2 * (os.cpu_count() or 1))) as pool:
+        return list(chain.from_iterable(_report(pool.map(run, batches), progress)))
+
+
+def _report(results: Iterable[list[Result]], progress: Advance | None) -> Iterator[list[Result]]:
+    for result in results:
+        if progress is not None:
+            progress(len(result))
+        yield result

@@ -29,7 +29,7 @@ import json, logging, sys, time
 import numpy as np
 from tests.features.test_extract import network, photographs
 import transferkit.features.extract
-import transferkit.features.pace
+import transferkit.features.waiting_rows
 from transferkit.features.store import FeatureCache
 from transferkit.data.imageset import ImageSet
 
@@ -38,7 +38,7 @@ def slow(self, index, quick=ImageSet.identified):
     return quick(self, index)
 
 ImageSet.identified = slow
-transferkit.features.pace.KEEP_SECONDS = 0.1
+transferkit.features.waiting_rows.KEEP_SECONDS = 0.1
 logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
 backbone = network()
 stats = transferkit.features.extract.ExtractionStats()

@@ -98,7 +98,7 @@ def test_a_killed_computation_goes_on_and_damage_is_noticed(
             raise KeyboardInterrupt
         return cut.compute(inputs)
 
-    monkeypatch.setattr("transferkit.features.pace.KEEP_BYTES", 1)
+    monkeypatch.setattr("transferkit.features.waiting_rows.KEEP_BYTES", 1)
     reading = Reading()
     with pytest.raises(KeyboardInterrupt):
         run(killed, reading)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from transferkit.metrics import wilson_interval
 from transferkit.report.facts import cost, duration, headline, percent, plain, plural, scores
-from transferkit.report.interval import wilson_interval
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.report.test_examples import decode
-from transferkit.report.calibration import Bin
+from transferkit.metrics import Bin
 from transferkit.report.classes import Confusion
 from transferkit.report.figures import (
     HIT,

@@ -8,8 +8,7 @@ from typing import Any
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import describe, prepare
 from transferkit.data.imagedata import ImageData
-from transferkit.features.from_settings import make_extractor
-from transferkit.features.shares import find_share
+from transferkit.features.from_settings import find_share, make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol

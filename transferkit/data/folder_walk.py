@@ -9,8 +9,7 @@ from pathlib import Path
 
 from transferkit.data.image_files import UNSUPPORTED_EXTENSIONS, is_image_name
 from transferkit.data.images import explain
-from transferkit.data.messages import listed
-from transferkit.errors import TransferkitError, shown_text
+from transferkit.errors import TransferkitError, listed, shown_text
 
 SPECIAL = "FIFOs, sockets or devices"
 OUTSIDE = "outside the class folders"

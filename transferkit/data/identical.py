@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.data.imageset import ImageSet
-from transferkit.data.messages import listed
-from transferkit.errors import TransferkitError, shown_text
+from transferkit.errors import TransferkitError, listed, shown_text
 
 Contents = NDArray[np.int64]
 """(N,): images with the same content have the same number."""

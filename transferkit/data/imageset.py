@@ -12,8 +12,7 @@ from transferkit.arrays import Labels
 from transferkit.data.check import check_file, content_id
 from transferkit.data.image_files import read_file
 from transferkit.data.images import UnreadableImage, decode, explain
-from transferkit.data.pool import map_threads
-from transferkit.progress import Advance
+from transferkit.progress import Advance, map_threads
 
 
 class _Files:

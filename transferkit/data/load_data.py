@@ -21,9 +21,8 @@ from transferkit.data.identical import (
 )
 from transferkit.data.imagedata import ImageData, RawData
 from transferkit.data.imageset import ImageSet
-from transferkit.data.messages import listed, shown
 from transferkit.data.splits import SplitOptions, make_splits, used_splits
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, listed, shown
 from transferkit.progress import progress
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferkit.arrays import Labels
-from transferkit.data.messages import shown
 from transferkit.data.stratify import Rows, cut, first_copies, take, with_copies
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, shown
 
 # One random stream for each purpose: the test cut, say, does not move when per_class is set.
 _TEST, _VAL, _PER_CLASS, _FRACTION, _MAX_TEST = range(5)

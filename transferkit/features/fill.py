@@ -24,9 +24,8 @@ from transferkit.errors import TransferkitError
 from transferkit.features.claims import Claims
 from transferkit.features.identities import SHARDS, Ids, shards_of, to_ids
 from transferkit.features.memory_rows import MemoryRows
-from transferkit.features.pace import Pace
 from transferkit.features.store import CacheEntry
-from transferkit.features.waiting_rows import WaitingRows
+from transferkit.features.waiting_rows import Pace, WaitingRows
 from transferkit.progress import Advance
 
 log = logging.getLogger(__name__)

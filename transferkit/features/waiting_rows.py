@@ -1,5 +1,6 @@
-"""Buffer of computed rows, which are written in large blocks."""
+"""Buffer of computed rows, which are written in large blocks, and when."""
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +9,9 @@ import numpy.typing as npt
 from transferkit.arrays import Rows
 from transferkit.features.identities import Ids, shards_of
 from transferkit.features.store import CacheEntry, RowStore
+
+KEEP_BYTES = 64_000_000
+KEEP_SECONDS = 5.0
 
 
 class WaitingRows:
@@ -59,3 +63,16 @@ class WaitingRows:
         for shard in np.unique(shards):
             mine = shards == shard
             store.append(int(shard), ids[mine], rows if mine.all() else rows[mine])
+
+
+class Pace:
+    """Decides when computed rows are written, which bounds the loss when a process is killed."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def due(self, waiting: int) -> bool:
+        """Whether the bytes, or the time since the last write, require writing."""
+        due = waiting >= KEEP_BYTES or time.monotonic() - self._at >= KEEP_SECONDS
+        self._at = time.monotonic() if due else self._at
+        return due

@@ -11,7 +11,7 @@ import numpy as np
 from transferkit import __version__
 from transferkit.data.folder_walk import ignored_files
 from transferkit.data.identical import sentences
-from transferkit.report.interval import wilson_interval
+from transferkit.metrics import wilson_interval
 from transferkit.report.run_result import RunResult
 
 TOP5_FROM = 6

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from transferkit.report.calibration import Bin
+from transferkit.metrics import Bin
 from transferkit.report.classes import Confusion
 from transferkit.report.examples import data_uri
 

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from transferkit.files import write_text
-from transferkit.report.calibration import reliability_bins
+from transferkit.metrics import reliability_bins
 from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
 from transferkit.report.examples import examples, right_examples, worst_mistakes
 from transferkit.report.facts import (

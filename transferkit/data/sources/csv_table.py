@@ -11,10 +11,9 @@ from typing import Any
 from transferkit.config.dataset_keys import Csv
 from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
-from transferkit.data.messages import shown
 from transferkit.data.sources.folder import existing_folder
 from transferkit.data.split_table import EXACT_HEADER
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, shown
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

@@ -10,8 +10,7 @@ from transferkit.data.folder_walk import FolderWalk, unreadable_folders
 from transferkit.data.image_files import IMAGE_EXTENSIONS, is_image_name
 from transferkit.data.imagedata import RawData
 from transferkit.data.imageset import ImageSet
-from transferkit.data.messages import shown
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, shown
 
 _SPLIT_NAMES = {
     "train": ("train", "training"),
