@@ -59,6 +59,10 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 WeightType = Literal["float32", "float16"]
 """Number formats of stored weights."""
 
+SHARDS = 32
+"""Shards of an entry of the cache, each written by one job at a time: the maximum number of parallel jobs. An entry has
+three files per shard at any size. A power of two, at most 256; part of the layout on disk."""
+
 Protocol = Literal["center"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """Test protocols."""

@@ -30,12 +30,3 @@ def test_two_shares_and_then_the_run(transferkit: RunCommand, tmp_path: Path) ->
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["test"]["n"] == 20
     assert computed > 60
-
-
-def test_a_share_is_for_fitting(transferkit: RunCommand, tmp_path: Path) -> None:
-    run = transferkit("task=advise", *GIVEN, "extract.shard=1/2", cwd=tmp_path)
-    assert run.returncode == 1
-    assert "extract.shard is for task=fit" in run.stdout + run.stderr
-    run = transferkit(*GIVEN, "extract.shard=3/2", cwd=tmp_path)
-    assert run.returncode == 1
-    assert "must be i/n" in run.stdout + run.stderr

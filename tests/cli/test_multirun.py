@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.conftest import REPOSITORY, RunCommand
+from transferkit.choices import SHARDS
 from transferkit.cli.multirun import fit_beside_others, label_lines, refuse_several_devices
 from transferkit.errors import TransferkitError
-from transferkit.features.identities import SHARDS
 from transferkit.features.shard_file import read_shard
 from transferkit.features.store_entries import list_entries
 

@@ -96,6 +96,9 @@ def test_numbers_have_ranges(choice: str) -> None:
                 assert key in told(changed(settings, key.split("."), bad))
 
 
+NO_SHARES = ("0/4", "5/4", "1/33", "1", "a/b", "1/4/2", "-1/4", "1/0", "0.25")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -141,6 +144,9 @@ def test_numbers_have_ranges(choice: str) -> None:
         (["schedule=plateau", "+schedule.warmup=0.1"], "schedule.warmup must be 0 for plateau"),
         (["dataset=glyphs", "dataset.images=10"], "dataset.images=10 must be a whole number of at least 50"),
         (["dataset=glyphs", "dataset.images=10000000", "dataset.size=1024"], "are too many: at most"),
+        (["task=advise", "extract.shard=1/2"], "extract.shard is for task=fit, not for task=advise."),
+        (["cache.enabled=false", "extract.shard=1/2"], "which cache.enabled=false turns off."),
+        *(([f"extract.shard='{text}'"], f"extract.shard={text} must be i/n") for text in NO_SHARES),
         (["dataset.kind=flder"], "dataset.kind=flder: there is no such choice. Did you mean folder?"),
         (["~trainer"], "trainer is missing"),
         (["~strategy.probe"], "strategy=linear_probe has none of probe, neighbors, phases, auto"),

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from transferkit.features.identities import ID_BYTES, SHARDS, shards_of, to_ids
+from transferkit.choices import SHARDS
+from transferkit.features.identities import ID_BYTES, shards_of, to_ids
 from transferkit.features.memory_rows import MemoryRows
 
 

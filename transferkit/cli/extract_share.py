@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transferkit.backbones.backbone import Backbone
+from transferkit.choices import SHARDS
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import create_extractor
 from transferkit.strategies.frozen_features import chosen_pool, named_stages, probe_stages
@@ -12,31 +13,30 @@ from transferkit.strategies.frozen_features import chosen_pool, named_stages, pr
 log = logging.getLogger(__name__)
 
 
-def extract_share(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, share: range) -> None:
+def extract_share(settings: Mapping[str, Any], data: ImageData, backbone: Backbone) -> None:
     """Compute and store the features of one share of all splits, and report the missing shares.
 
     Args:
         settings: The resolved configuration.
         data: Train, val and test.
         backbone: The network.
-        share: The shards of this job.
     """
-    strategy = settings["strategy"]
+    strategy, given = settings["strategy"], settings["extract"]["shard"]
     stages, pool = share_stages(strategy, backbone), chosen_pool(backbone, strategy)
     extractor = create_extractor(settings)
-    left = 0
+    i, n = map(int, given.split("/"))
+    share, left = range(i - 1, SHARDS, n), 0
     for name, images in data.splits.items():
         done = extractor.extract_share(backbone, images, stages, pool, share)
         left += done.lacking
         counts = done.images, done.mine, done.computed, done.lacking
         log.info("%s: %d images, %d in this share, %d computed now, %d of other shares missing.", name, *counts)
-    given = settings["extract"]["shard"]
     log.info(
         "Share %s of the features (%s) is stored. %s",
         given,
         ", ".join(stages),
         f"{left} images of other shares are still to be computed, by the same command with those shares "
-        f"(extract.shard=i/{given.split('/')[1]}); then the same command without extract.shard continues."
+        f"(extract.shard=i/{n}); then the same command without extract.shard continues."
         if left
         else "All shares are complete: the same command without extract.shard continues from them.",
     )

@@ -8,7 +8,7 @@ from typing import Any
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import describe, prepare
 from transferkit.data.imagedata import ImageData
-from transferkit.features.from_settings import find_share, make_extractor
+from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
@@ -35,10 +35,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """
     timer = StepTimer()
     plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])
-    share = find_share(settings)
     data, backbone = prepare(settings, run_dir, timer)
-    if share is not None:
-        extract_share(settings, data, backbone, share)
+    if settings["extract"]["shard"]:
+        extract_share(settings, data, backbone)
         return
     extract = make_extractor(settings)
     fitted = fit_strategy(Context(backbone, data, settings, extract, timer, run_dir, plan))

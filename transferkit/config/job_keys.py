@@ -1,8 +1,9 @@
 """The keys of the groups trainer, task, logger and protocol, and of the node cache."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from transferkit import choices
 from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing
@@ -29,10 +30,20 @@ class Cache(Node):
     max_gb: float = Field(20, gt=0, le=1e6)
 
 
+def _share(text: str) -> str:
+    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
+    i, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= i <= n <= choices.SHARDS:
+        raise TransferkitError(
+            f"extract.shard={text} must be i/n, the i-th of n shares, such as 1/4; n is at most {choices.SHARDS}."
+        )
+    return text
+
+
 class Extract(Node):
     """The node `extract`."""
 
-    shard: Annotated[str, Field(pattern=r"^[0-9]{1,3}/[0-9]{1,3}$", description="i/n, such as 1/4")] | None = None
+    shard: Annotated[str, AfterValidator(_share)] | None = None
 
 
 def _key(value: Any) -> Any:

@@ -85,11 +85,21 @@ def check_config(settings: Mapping[str, Any]) -> dict[str, Any]:
             checked[node] = _checked(node, settings, everywhere)
         except TransferkitError as error:
             mistakes.append(str(error))
-    if checked.get("task", {}).get("name") == "pretrain" and "lr" not in checked.get("optimizer", {"lr": None}):
-        mistakes.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
-    if mistakes:
+    if mistakes or (mistakes := conflicts(checked)):
         raise TransferkitError("\n".join(mistakes))
     return checked
+
+
+def conflicts(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line for each pair of values that are right alone and wrong together."""
+    task, shard, found = settings["task"]["name"], settings["extract"]["shard"], list[str]()
+    if task == "pretrain" and "lr" not in settings["optimizer"]:
+        found.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
+    if shard is not None and task != "fit":
+        found.append(f"extract.shard is for task=fit, not for task={task}.")
+    if shard is not None and not settings["cache"]["enabled"]:
+        found.append("extract.shard stores its share in the cache, which cache.enabled=false turns off.")
+    return found
 
 
 def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] = ()) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from transferkit.arrays import Rows
+from transferkit.choices import SHARDS
 from transferkit.data.batch_loading import Batch, Source
 from transferkit.features.fill import Counts, Job, Places, fill
-from transferkit.features.identities import SHARDS, shards_of
+from transferkit.features.identities import shards_of
 from transferkit.features.memory_rows import MemoryRows
 from transferkit.features.store import CacheEntry
 from transferkit.features.stored_inputs import StoredInputs

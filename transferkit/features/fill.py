@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.arrays import Rows
+from transferkit.choices import SHARDS
 from transferkit.data.batch_loading import Batch, Source, damaged
 from transferkit.data.images import UnreadableImage
 from transferkit.errors import TransferkitError
 from transferkit.features.claims import Claims
-from transferkit.features.identities import SHARDS, Ids, shards_of, to_ids
+from transferkit.features.identities import Ids, shards_of, to_ids
 from transferkit.features.memory_rows import MemoryRows
 from transferkit.features.store import CacheEntry
 from transferkit.features.waiting_rows import Pace, WaitingRows

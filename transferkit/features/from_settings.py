@@ -1,6 +1,5 @@
 """The function that computes features, from the configuration."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,7 @@ import numpy.typing as npt
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.data.imageset import ImageSet
-from transferkit.errors import TransferkitError
 from transferkit.features.extract import ExtractionStats, Extractor
-from transferkit.features.identities import SHARDS
 from transferkit.features.store import FeatureCache, default_cache_dir
 
 
@@ -48,12 +45,7 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
 
     Args:
         settings: The resolved configuration.
-
-    Raises:
-        TransferkitError: The configuration asks for a share of the features only.
     """
-    if find_share(settings) is not None:
-        raise TransferkitError(f"extract.shard is for task=fit, not for task={settings['task']['name']}.")
     extractor = create_extractor(settings)
 
     def extract(
@@ -79,35 +71,3 @@ def create_extractor(settings: Mapping[str, Any]) -> Extractor:
         trainer["precision"],
         trainer["compile"],
     )
-
-
-def find_share(settings: Mapping[str, Any]) -> range | None:
-    """Return the shards of `extract.shard`; None if a job computes all free shards.
-
-    Raises:
-        TransferkitError: The share is invalid, or the cache is disabled.
-    """
-    given = (settings.get("extract") or {}).get("shard")
-    if given is None:
-        return None
-    share = parse_share(str(given))
-    if not settings["cache"]["enabled"]:
-        raise TransferkitError(
-            "extract.shard stores a share of the features in the cache, but cache.enabled=false: remove one of these."
-        )
-    return share
-
-
-def parse_share(text: str) -> range:
-    """Return the shards of share i of n, "i/n", i from 1 on.
-
-    Raises:
-        TransferkitError: It is something else.
-    """
-    found = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
-    i, n = map(int, found.groups()) if found else (0, 0)
-    if not 1 <= i <= n <= SHARDS:
-        raise TransferkitError(
-            f"extract.shard={text}: must be i/n, the i-th of n shares, such as 1/4; n is at most {SHARDS}."
-        )
-    return range(i - 1, SHARDS, n)

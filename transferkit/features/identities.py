@@ -7,9 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-SHARDS = 32
-"""Number of shards of an entry, each written by one job at a time: the maximum number of parallel jobs. An entry has
-three files per shard at any size. A power of two, at most 256; part of the layout on disk."""
+from transferkit.choices import SHARDS
 
 ID_BYTES = 16
 

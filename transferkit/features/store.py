@@ -27,10 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.arrays import Rows
+from transferkit.choices import SHARDS
 from transferkit.errors import TransferkitError
 from transferkit.features.claims import Use
 from transferkit.features.gathered import RAM_BYTES, gather_rows
-from transferkit.features.identities import SHARDS, Ids, shards_of
+from transferkit.features.identities import Ids, shards_of
 from transferkit.features.shard_blocks import Layout
 from transferkit.features.shard_file import (
     Shard,
