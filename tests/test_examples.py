@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,13 @@ def test_the_probe_example_reaches_what_it_claims(tmp_path: Path) -> None:
     accuracy = re.search(r"test accuracy (\S+)", output)
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.97
+
+
+def test_the_example_of_duplicates_finds_what_it_claims() -> None:
+    main = runpy.run_path(str(REPOSITORY / "examples/find_duplicates_and_wrong_labels.py"))["main"]
+    copies, wrong_labels = main()
+    assert copies >= 19
+    assert wrong_labels >= 18
 
 
 @pytest.mark.slow

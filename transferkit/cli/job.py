@@ -25,6 +25,7 @@ TASKS = {
     "fit": "transferkit.cli.fit",
     "evaluate": "transferkit.cli.evaluate",
     "predict": "transferkit.cli.predict",
+    "embed": "transferkit.cli.embed",
     "pretrain": "transferkit.cli.pretrain",
     "compare": "transferkit.cli.compare",
     "advise": "transferkit.cli.advise",

@@ -28,16 +28,31 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     model = load_model(run)
     unreadable: list[tuple[str, str]] = []
     rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable))
-    if unreadable:
-        write_csv(run_dir / "unreadable.csv", ["image", "reason"], unreadable)
-        listed = "\n".join(f"  {path}: {reason}" for path, reason in unreadable[:UNREADABLE_SHOWN])
-        more = f"\n  ... full list: {run_dir / 'unreadable.csv'}" if len(unreadable) > UNREADABLE_SHOWN else ""
-        log.warning("%d of %d images cannot be read and are skipped:\n%s%s", len(unreadable), len(paths), listed, more)
-    if not rows:
-        raise TransferkitError(f"None of the {len(paths)} images at images={settings['images']} can be read.")
+    tell_unreadable(unreadable, len(paths), run_dir)
     header = ["image", "predicted", "confidence", *model.class_names]
     write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
     log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
+
+
+def tell_unreadable(unreadable: Sequence[tuple[str, str]], total: int, run_dir: Path) -> None:
+    """List the images that cannot be read, if any, in the log and in `unreadable.csv`.
+
+    Args:
+        unreadable: (path, reason) of each.
+        total: Images altogether.
+        run_dir: Gets the table.
+
+    Raises:
+        TransferkitError: None of them can be read.
+    """
+    if not unreadable:
+        return
+    write_csv(run_dir / "unreadable.csv", ["image", "reason"], unreadable)
+    listed = "\n".join(f"  {path}: {reason}" for path, reason in unreadable[:UNREADABLE_SHOWN])
+    more = f"\n  ... full list: {run_dir / 'unreadable.csv'}" if len(unreadable) > UNREADABLE_SHOWN else ""
+    log.warning("%d of %d images cannot be read and are skipped:\n%s%s", len(unreadable), total, listed, more)
+    if len(unreadable) == total:
+        raise TransferkitError(f"None of the {total} images at images= can be read.")
 
 
 def images_at(images: str | Sequence[str]) -> list[Path]:

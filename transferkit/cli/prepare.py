@@ -34,12 +34,21 @@ def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tup
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
     log.info("Data: %s, %d classes; %s", data.name, len(data.class_names), data.split_note)
-    try:
-        backbone = create_backbone_from_config(settings["backbone"])
-    except WeightsUnavailable as error:
-        raise WeightsUnavailable(f"{error} This works now: {with_installed_weights(sys.argv[1:])}") from error
+    backbone = load_backbone(settings["backbone"])
     log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
     return data, backbone
+
+
+def load_backbone(group: Mapping[str, Any]) -> Backbone:
+    """Create the backbone of the group `backbone`.
+
+    Raises:
+        TransferkitError: It cannot be had; where only its weights cannot, the message has a command that works.
+    """
+    try:
+        return create_backbone_from_config(group)
+    except WeightsUnavailable as error:
+        raise WeightsUnavailable(f"{error} This works now: {with_installed_weights(sys.argv[1:])}") from error
 
 
 def with_installed_weights(arguments: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from transferkit import choices
-from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing
+from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing, Text
 from transferkit.errors import TransferkitError
 
 
@@ -79,6 +79,15 @@ class Advise(Node):
     max_images: Images = 20000
 
 
+class Embed(Node):
+    """The group `task` of task=embed."""
+
+    name: Literal["embed"]
+    stage: Text | None = None
+    pool: choices.Pool = "auto"
+    format: Literal["npy", "parquet"] = "npy"
+
+
 class Pretrain(Node):
     """The group `task` of task=pretrain."""
 
@@ -91,6 +100,7 @@ class Pretrain(Node):
 TASKS: dict[str, type[Node]] = {
     **dict.fromkeys(("fit", "evaluate", "predict", "compare", "cache"), Task),
     "advise": Advise,
+    "embed": Embed,
     "pretrain": Pretrain,
 }
 """Name of a task to its keys."""
