@@ -5,13 +5,13 @@ import functools
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.processes import PythonStarter, python_starter
 from transferkit.config.compose import load_strategy_settings
 
 # Before torch is imported, here and in what the tests start: several test files run at once, a process each, and two
@@ -56,18 +56,20 @@ def isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def transferkit(isolated_home: Path) -> RunCommand:
+def python(isolated_home: Path) -> Iterator[PythonStarter]:
+    """Starts Python processes with torch already imported."""
+    with python_starter() as starter:
+        yield starter
+
+
+@pytest.fixture(scope="session")
+def transferkit(python: PythonStarter) -> RunCommand:
     """Return a function that runs `python -m transferkit ARGS` in a folder, as a user would."""
 
-    def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "transferkit", *arguments],
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def run(
+        *arguments: str, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        return python.run("-m", "transferkit", *arguments, cwd=cwd, env=env, fresh=fresh)
 
     return run
 
@@ -84,9 +86,9 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="session")
 def default_run(transferkit: RunCommand, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The bare command, once for the whole suite."""
+    """The bare command in an interpreter of its own, once for each process of the suite."""
     cwd = tmp_path_factory.mktemp("default")
-    done = transferkit(cwd=cwd)
+    done = transferkit(cwd=cwd, fresh=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (status,) = cwd.glob("runs/digits/*/linear_probe/*/status.json")
     return Run(status.parent, done.stdout)

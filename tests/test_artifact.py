@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import PythonStarter
 from transferkit.artifact import _sha256, is_artifact, open_artifact, read_metadata, write_artifact
 from transferkit.errors import TransferkitError
 from transferkit.rundir import Status, write_status
@@ -241,13 +241,14 @@ def test_no_folder(tmp_path: Path) -> None:
     assert "not a folder" in message_of(tmp_path / "nowhere")
 
 
-def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_of_the_system(python: PythonStarter, tmp_path: Path) -> None:
     code = (
         "import resource, sys, torch\nfrom pathlib import Path\nfrom transferkit.artifact import write_artifact\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: write_artifact(Path(sys.argv[1]), {}, {'a': torch.zeros(10000)})\n"
         "except OSError as error: print('errno', error.errno)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout == "errno 27\n"
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "artifact").mkdir()
+    done = python.run("-c", code, tmp_path / "artifact", cwd=tmp_path)
+    assert done.stdout == "errno 27\n", done.stderr
+    assert not list((tmp_path / "artifact").iterdir())

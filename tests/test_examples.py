@@ -1,22 +1,19 @@
 """Every program in examples/ runs as it stands, in an empty folder."""
 
-import os
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.processes import PythonStarter
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 
 
-def run_example(path: Path, cwd: Path) -> str:
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, str(path)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+def run_example(python: PythonStarter, path: Path, cwd: Path) -> str:
+    done = python.run(path, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -26,8 +23,8 @@ def test_it_says_what_it_is_and_its_command(path: Path) -> None:
     assert f"Command: python examples/{path.name}" in path.read_text(encoding="utf-8")
 
 
-def test_the_probe_example_reaches_what_it_claims(tmp_path: Path) -> None:
-    output = run_example(REPOSITORY / "examples/probe_in_your_code.py", tmp_path)
+def test_the_probe_example_reaches_what_it_claims(python: PythonStarter, tmp_path: Path) -> None:
+    output = run_example(python, REPOSITORY / "examples/probe_in_your_code.py", tmp_path)
     accuracy = re.search(r"test accuracy (\S+)", output)
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.97
@@ -41,8 +38,8 @@ def test_the_example_of_duplicates_finds_what_it_claims() -> None:
 
 
 @pytest.mark.slow
-def test_the_finetuning_example_reaches_what_it_claims(tmp_path: Path) -> None:
-    output = run_example(REPOSITORY / "examples/finetune_in_your_trainer.py", tmp_path)
+def test_the_finetuning_example_reaches_what_it_claims(python: PythonStarter, tmp_path: Path) -> None:
+    output = run_example(python, REPOSITORY / "examples/finetune_in_your_trainer.py", tmp_path)
     assert "top: trains stage5, head" in output
     accuracy = re.search(r"test accuracy (\S+)", output)
     assert accuracy is not None

@@ -1,10 +1,7 @@
 """However a job ends, its run directory says so, the message is one, and nothing is left over."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import RunCommand
+from tests.processes import Process, PythonStarter
 from transferkit.rundir import one_job
 
 FINETUNE = [
@@ -33,22 +31,13 @@ def left_over(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if "tmp" in path.name]
 
 
-def start(*arguments: str, cwd: Path, code: str = "") -> subprocess.Popen[str]:
+def start(python: PythonStarter, *arguments: str, cwd: Path, code: str = "") -> Process:
     """Start a job in `cwd`, after `code` has run in its process."""
-    script = f"{code}\nimport sys; sys.argv = ['transferkit', *{list(arguments)!r}]\n"
-    script += "from transferkit.__main__ import main\nmain()"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    script = f"{code}\nfrom transferkit.__main__ import main\nmain()"
+    return python.start("-c", script, *arguments, cwd=cwd, merged=True)
 
 
-def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_until(reached: Callable[[], bool], process: Process, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert process.poll() is None, process.communicate()[0]
@@ -78,11 +67,13 @@ def test_a_second_job_leaves_the_first_ones_files_alone(transferkit: RunCommand,
 
 
 @pytest.mark.slow
-def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunCommand, tmp_path: Path) -> None:
+def test_sigterm_in_a_training_and_the_same_command_again(
+    transferkit: RunCommand, python: PythonStarter, tmp_path: Path
+) -> None:
     (tmp_path / "whole").mkdir()
     whole = transferkit(*FINETUNE, cwd=tmp_path / "whole")
     assert whole.returncode == 0, whole.stdout + whole.stderr
-    process = start(*FINETUNE, cwd=tmp_path)
+    process = start(python, *FINETUNE, cwd=tmp_path)
     wait_until(lambda: any((tmp_path / "run/checkpoints").glob("*tail/checkpoints.json")), process)
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
@@ -108,9 +99,9 @@ def test_sigterm_in_a_training_and_the_same_command_again(transferkit: RunComman
     ids=["artifact", "checkpoint"],
 )
 @pytest.mark.slow
-def test_no_room_for_a_file(arguments: list[str], limit: int, tmp_path: Path) -> None:
+def test_no_room_for_a_file(python: PythonStarter, arguments: list[str], limit: int, tmp_path: Path) -> None:
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
-    process = start(*arguments, "cache.enabled=false", cwd=tmp_path, code=code)
+    process = start(python, *arguments, "cache.enabled=false", cwd=tmp_path, code=code)
     printed, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     assert_one_message(printed)
@@ -120,40 +111,44 @@ def test_no_room_for_a_file(arguments: list[str], limit: int, tmp_path: Path) ->
     assert not left_over(tmp_path / "run")
 
 
+DYING_WORKER = """
+import os, signal
+from PIL import Image
+from torch.utils.data import get_worker_info
+
+def open_or_die(*arguments, opened=[], quick=Image.open, **more):
+    if get_worker_info() is not None:
+        opened.append(1)
+        if len(opened) == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return quick(*arguments, **more)
+
+Image.open = open_or_die
+"""
+"""Kills each process that loads images at its 20th one, as the system does when memory runs out."""
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for label in range(2):
         folder = tmp_path / "photos" / f"class{label}"
         folder.mkdir(parents=True)
-        for i in range(60):
-            Image.fromarray(rng.integers(0, 256, (600, 800, 3), dtype=np.uint8)).save(folder / f"{i}.jpg")
+        for i in range(40):
+            Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{i}.jpg")
     return tmp_path / "photos"
 
 
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("more", [(), ("strategy=full_finetune", "augment=flip_crop")], ids=["probe", "finetune"])
-def test_a_killed_worker_process(photos: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+def test_a_killed_worker_process(python: PythonStarter, photos: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     process = start(
-        *(
-            "dataset=folder",
-            f"dataset.root={photos}",
-            "backbone=resnet18",
-            "backbone.weights=null",
-            "trainer.device=cpu",
-        ),
+        python,
+        *("dataset=folder", f"dataset.root={photos}", "backbone=resnet_glyphs", "trainer.device=cpu"),
         *("trainer.num_workers=1", "trainer.batch_size=8", "cache.enabled=false", "hydra.run.dir=run", *more),
         cwd=tmp_path,
+        code=DYING_WORKER,
     )
-    log = tmp_path / "run/transferkit.log"
-    wait_until(lambda: log.exists() and ("Phase" in log.read_text() or not more), process)
-    wait_until(lambda: bool(children(process.pid)), process)
-    os.kill(children(process.pid)[0], signal.SIGKILL)
     printed, _ = process.communicate(timeout=100)
     assert process.returncode == 1, printed
     assert_one_message(printed)

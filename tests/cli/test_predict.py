@@ -10,7 +10,7 @@ import torch
 
 import transferkit as tk
 from tests.conftest import Run, RunCommand
-from transferkit.cli.predict import images_at, main
+from transferkit.cli.predict import class_columns, images_at, main
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import save_model
 from transferkit.rundir import Status, write_status
@@ -69,6 +69,26 @@ def test_what_images_may_name(photos: Path) -> None:
         images_at(str(photos / "*.webp"))
 
 
+def test_a_glob_follows_no_links_and_passes_over_hidden_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    for name in ("top.png", "a/one.png", "a/b/two.png", "a/.hidden.png", "a/notes.txt"):
+        (tmp_path / name).write_text("")
+    for i in range(3):  # followed, they are 3 to the power of 40 paths
+        (tmp_path / f"a/b/back{i}").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert images_at("**/*.png") == [Path("a/b/two.png"), Path("a/one.png"), Path("top.png")]
+    assert images_at(f"{tmp_path}/a/**") == [tmp_path / name for name in ("a/b/two.png", "a/notes.txt", "a/one.png")]
+    assert images_at("**/.hidden.png") == [Path("a/.hidden.png")]
+
+
+def test_classes_that_are_called_like_the_other_columns() -> None:
+    names = ["cat", "image", "confidence", "image (class)"]
+    columns = class_columns(names)
+    assert columns[0] == "cat"
+    assert columns[3] == "image (class)"
+    assert len({"image", "predicted", "confidence", *columns}) == 3 + len(names)
+
+
 def test_the_library_predicts_paths_images_and_tensors_alike(default_run: Run, photos: Path) -> None:
     model = tk.load_model(default_run.folder)
     path = sorted(photos.glob("*.png"))[0]
@@ -99,6 +119,6 @@ def test_probabilities_that_are_no_numbers_are_not_written(default_run: Run, pho
     model = tk.load_model(default_run.folder)
     torch.nn.init.constant_(model.head.bias, float("nan"))  # type: ignore[arg-type]
     save_model(tmp_path / "run", model)
-    with pytest.raises(TransferkitError, match="no finite probabilities"):
+    with pytest.raises(TransferkitError, match=r"no finite probabilities.*the first .*photos.*\.png"):
         predict(tmp_path / "run", photos, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,16 +1,14 @@
 """A run killed in the middle goes on from the features already written, and ends with the same figures."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.processes import PythonStarter
 
 IMAGES_PER_CLASS = 80
 
@@ -30,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
 
 def command(photos: Path, cache: Path, out: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "transferkit", "dataset=folder", f"dataset.root={photos}", f"hydra.run.dir={out}"),
+        *("-m", "transferkit", "dataset=folder", f"dataset.root={photos}", f"hydra.run.dir={out}"),
         *("backbone=resnet18", "backbone.weights=null", f"cache.dir={cache}", "seed=3"),
     ]
 
@@ -46,21 +44,21 @@ def figures(out: Path) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_killed_and_started_again(photos: Path, tmp_path: Path) -> None:
+def test_killed_and_started_again(python: PythonStarter, photos: Path, tmp_path: Path) -> None:
     # Random weights differ from process to process unless the run's seed governs them: the cache would never hit.
-    process = subprocess.Popen(command(photos, tmp_path / "cache", tmp_path / "killed"), start_new_session=True)
+    process = python.start(*command(photos, tmp_path / "cache", tmp_path / "killed"), cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not indexes(tmp_path / "cache") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.poll() is None, "it ended before anything could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert json.loads((tmp_path / "killed/status.json").read_text())["status"] == "running"
     kept = indexes(tmp_path / "cache")
     assert kept
 
-    subprocess.run(command(photos, tmp_path / "cache", tmp_path / "resumed"), check=True)
-    subprocess.run(command(photos, tmp_path / "other", tmp_path / "uninterrupted"), check=True)
+    for cache, run in (("cache", "resumed"), ("other", "uninterrupted")):
+        done = python.run(*command(photos, tmp_path / cache, tmp_path / run), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     resumed, uninterrupted = figures(tmp_path / "resumed"), figures(tmp_path / "uninterrupted")
     for part in ("test", "val"):
         assert resumed[part] == pytest.approx(uninterrupted[part], abs=1e-4)

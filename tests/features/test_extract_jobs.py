@@ -1,19 +1,20 @@
 """Extraction by several processes: each image once, and right whoever is killed."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.features.test_extract import extract, network, photographs
+from tests.processes import Process, PythonStarter
 from transferkit.features.store import FeatureCache
+
+StartSlow = Callable[[int, Path], Process]
 
 N = 120
 STAGES = ["stage2", "stage5"]
@@ -53,29 +54,19 @@ print(json.dumps({"loaded": stats.loaded, **stats.computed}), flush=True)
 """
 
 
-def start_slow(cache: FeatureCache, num_workers: int, out: Path) -> "subprocess.Popen[str]":
-    """A process that decodes at most 20 images a second and worker, once it is told to."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(cache.root), str(num_workers), str(out)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@pytest.fixture
+def start_slow(python: PythonStarter, cache: FeatureCache) -> StartSlow:
+    """Starts a process that decodes at most 20 images a second and worker, once it is told to."""
+
+    def start(num_workers: int, out: Path) -> Process:
+        process = python.start("-c", SLOW, cache.root, str(num_workers), out, cwd=REPOSITORY)
+        assert process.read_line() == "ready\n"
+        return process
+
+    return start
 
 
-def go(process: "subprocess.Popen[str]") -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[dict[str, int], str]:
+def finish(process: Process) -> tuple[dict[str, int], str]:
     """Its counts, and its log."""
     out, log = process.communicate(timeout=120)
     assert process.returncode == 0, log
@@ -106,13 +97,12 @@ def check(out: Path, expected: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_extraction_goes_on_where_it_was(
-    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
+    start_slow: StartSlow, cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
 ) -> None:
-    process = start_slow(cache, 0, tmp_path / "out.npz")
-    go(process)
+    process = start_slow(0, tmp_path / "out.npz")
+    process.write_line("go")
     wait_for_rows(cache)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
     assert not (tmp_path / "out.npz").exists()
     features, stats = extract(network(), photographs(N), STAGES, cache=cache)
     assert 0 < stats.reused["stage5"] < N
@@ -122,11 +112,11 @@ def test_a_killed_extraction_goes_on_where_it_was(
 
 @pytest.mark.slow
 def test_four_jobs_side_by_side_do_each_image_once(
-    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
+    start_slow: StartSlow, cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
 ) -> None:
-    jobs = [start_slow(cache, workers, tmp_path / f"{i}.npz") for i, workers in enumerate((0, 0, 0, 1))]
+    jobs = [start_slow(workers, tmp_path / f"{i}.npz") for i, workers in enumerate((0, 0, 0, 1))]
     for job in jobs:
-        go(job)
+        job.write_line("go")
     done = [finish(job) for job in jobs]
     for name in ("loaded", "stage2", "stage5"):
         shares = [counts.get(name, 0) for counts, _ in done]
@@ -138,16 +128,17 @@ def test_four_jobs_side_by_side_do_each_image_once(
 
 
 @pytest.mark.slow
-def test_of_four_jobs_one_is_killed(cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]) -> None:
+def test_of_four_jobs_one_is_killed(
+    start_slow: StartSlow, cache: FeatureCache, tmp_path: Path, expected: dict[str, Any]
+) -> None:
     """The others compute what it had claimed; no more is computed twice than what it had not written."""
-    jobs = [start_slow(cache, 0, tmp_path / f"{i}.npz") for i in range(4)]
-    go(jobs[0])
+    jobs = [start_slow(0, tmp_path / f"{i}.npz") for i in range(4)]
+    jobs[0].write_line("go")
     wait_for_rows(cache)  # of the one to be killed
     for job in jobs[1:]:
-        go(job)
+        job.write_line("go")
     wait_for_rows(cache, more_than=stored_rows(cache))
-    os.killpg(jobs[0].pid, signal.SIGKILL)
-    jobs[0].communicate()
+    jobs[0].kill()
     done = [finish(job) for job in jobs[1:]]
     for i in (1, 2, 3):
         check(tmp_path / f"{i}.npz", expected)
@@ -160,11 +151,15 @@ def test_of_four_jobs_one_is_killed(cache: FeatureCache, tmp_path: Path, expecte
 
 @pytest.mark.slow
 def test_a_data_set_whose_identities_take_decoding_waits_for_the_others(
-    cache: FeatureCache, tmp_path: Path, expected: dict[str, Any], caplog: pytest.LogCaptureFixture
+    start_slow: StartSlow,
+    cache: FeatureCache,
+    tmp_path: Path,
+    expected: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    job = start_slow(cache, 0, tmp_path / "out.npz")
-    go(job)
+    job = start_slow(0, tmp_path / "out.npz")
+    job.write_line("go")
     wait_for_rows(cache)
     own = [photographs(N).image(i) for i in range(3)]
     features, _ = extract(network(), own, ["stage5"], cache=cache)

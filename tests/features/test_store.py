@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.features.damage import fill_entry, flip_a_bit, read_entry, some_files
+from tests.processes import PythonStarter
 from transferkit.errors import TransferkitError
 from transferkit.features.identities import to_ids
 from transferkit.features.shard_blocks import Block
@@ -210,9 +209,9 @@ print("read", len(found))
 """
 
 
-def test_an_entry_of_1100_flushes_is_read_with_64_descriptors(tmp_path: Path) -> None:
+def test_an_entry_of_1100_flushes_is_read_with_64_descriptors(python: PythonStarter, tmp_path: Path) -> None:
     """A chunk for each flush, each an open file, once ended a long extraction for good."""
-    done = subprocess.run([sys.executable, "-c", FEW, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+    done = python.run("-c", FEW, tmp_path, cwd=REPOSITORY)
     assert done.stdout == "read 1100\n", done.stderr
 
 
@@ -248,8 +247,8 @@ print(len(read_entry(entry, names(64))))
 """
 
 
-def test_a_write_that_ends_in_the_middle_leaves_what_was_there(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+def test_a_write_that_ends_in_the_middle_leaves_what_was_there(python: PythonStarter, tmp_path: Path) -> None:
+    done = python.run("-c", LIMITED, tmp_path, cwd=REPOSITORY)
     told, left = done.stdout.splitlines()
     assert "cannot be written: File too large" in told, done.stderr
     assert left == "64"

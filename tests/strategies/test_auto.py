@@ -2,10 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ import torch
 import transferkit as tk
 from tests.advisor.conftest import embedded
 from tests.conftest import RunCommand, compose_settings
+from tests.processes import PythonStarter
 from tests.strategies.contexts import make_context
 from transferkit.advisor.advice import Advice, advise, known_strategies
 from transferkit.advisor.quadrant import judge
@@ -238,9 +235,8 @@ ARGUMENTS = [
 ]
 
 
-def kill_when(reached: Any, folder: Path) -> None:
-    command = [sys.executable, "-m", "transferkit", *ARGUMENTS, "hydra.run.dir=killed"]
-    process = subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL)
+def kill_when(reached: Any, python: PythonStarter, folder: Path) -> None:
+    process = python.start("-m", "transferkit", *ARGUMENTS, "hydra.run.dir=killed", cwd=folder)
     try:
         deadline = time.monotonic() + 120
         while not reached():
@@ -248,14 +244,14 @@ def kill_when(reached: Any, folder: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
 
 
 @pytest.mark.slow
-def test_killed_in_a_trial_it_ends_with_the_same_metrics(transferkit: RunCommand, tmp_path: Path) -> None:
-    kill_when(lambda: any((tmp_path / "killed" / "trials").glob("*/checkpoints/*/*.ckpt")), tmp_path)
+def test_killed_in_a_trial_it_ends_with_the_same_metrics(
+    transferkit: RunCommand, python: PythonStarter, tmp_path: Path
+) -> None:
+    kill_when(lambda: any((tmp_path / "killed" / "trials").glob("*/checkpoints/*/*.ckpt")), python, tmp_path)
     assert not (tmp_path / "killed" / "metrics.json").exists()
     metrics = []
     for folder in ("killed", "uninterrupted"):

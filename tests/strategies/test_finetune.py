@@ -2,10 +2,6 @@
 
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import torch
 
 import transferkit as tk
 from tests.conftest import RunCommand
+from tests.processes import PythonStarter
 from tests.strategies.contexts import make_context, short_settings
 from transferkit.backbones.backbone import Backbone
 from transferkit.config.compose import config_dir
@@ -206,10 +203,9 @@ def uninterrupted(transferkit: RunCommand, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def killed_when(tmp_path: Path) -> Any:
+def killed_when(python: PythonStarter, tmp_path: Path) -> Any:
     def start(reached: Any, wait: float) -> None:
-        command = [sys.executable, "-m", "transferkit", *ARGUMENTS, "hydra.run.dir=run"]
-        process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL)
+        process = python.start("-m", "transferkit", *ARGUMENTS, "hydra.run.dir=run", cwd=tmp_path)
         try:
             deadline = time.monotonic() + 120
             while not reached() and process.poll() is None:
@@ -217,9 +213,7 @@ def killed_when(tmp_path: Path) -> Any:
                 time.sleep(0.005)
             time.sleep(wait)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
 
     return start
 

@@ -1,8 +1,6 @@
 """A damaged checkpoint is named, and training goes on from the one before or anew, to the same result."""
 
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,8 @@ import pytest
 import torch
 
 import transferkit as tk
+from tests.conftest import REPOSITORY
+from tests.processes import PythonStarter
 from tests.training.killing import killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
@@ -107,15 +107,13 @@ for epoch in range(1000000):
 
 
 @pytest.mark.slow
-def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(tmp_path: Path) -> None:
+def test_a_writer_killed_at_any_moment_leaves_a_whole_generation(python: PythonStarter, tmp_path: Path) -> None:
     for wait in (0.0, 0.01, 0.031):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        written = int(process.stdout.readline())
+        process = python.start("-c", WRITER, tmp_path, cwd=REPOSITORY)
+        process.read_line()
+        written = int(process.read_line())
         time.sleep(wait)
         process.kill()
-        process.wait()
         found = {kind: read_checkpoint(path) for kind, path in CheckpointFiles(tmp_path).newest().items()}
         assert found["last"]["epoch"] == found["best"]["epoch"] >= written
         assert torch.equal(found["last"]["weights"], torch.full((300000,), float(found["last"]["epoch"])))

@@ -4,14 +4,52 @@ Imported at every start, so without heavy imports.
 """
 
 import errno
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from transferkit.errors import worker_died
+
+REPORT_SECONDS = 1.0
+"""Time in which the system reports that a process has died, after its connections have broken."""
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 MENDABLE = {errno.EACCES, errno.EEXIST, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 MENDABLE |= NO_SPACE
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """In the messages of torch's RuntimeErrors, of a CPU and of other devices."""
+
+
+def death_behind(error: BaseException) -> BaseException:
+    """Return the error that says that a process that loads images died, if `error` is a broken connection to it.
+
+    Its connections break before its death is reported (SIGCHLD, for which torch's handler raises an error), and the
+    report would interrupt whatever handles `error`. Any other error is returned as it is.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        return error
+    try:
+        time.sleep(REPORT_SECONDS)
+    except RuntimeError as reported:
+        if worker_died(reported):
+            return reported
+        raise
+    return error
+
+
+@contextmanager
+def deaths_raise_nothing() -> Iterator[None]:
+    """Within it, the death of a process that loads images interrupts nothing."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield  # torch has no handler there
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
 def plain_reason(error: BaseException) -> str | None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from transferkit.cli.failures import plain_reason
+from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.config.schema import check_config
 from transferkit.errors import TransferkitError
@@ -87,16 +87,20 @@ def recorded_end(run_dir: Path) -> Iterator[None]:
     """Write `failed` and the reason into the run directory when the block raises anything."""
     try:
         yield
-    except BaseException as error:
+    except BaseException as caught:
+        error = death_behind(caught)
         if isinstance(error, Terminated | KeyboardInterrupt):
             reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
         elif isinstance(error, TransferkitError):
             reason = str(error)
         else:
             reason = plain_reason(error) or f"{type(error).__name__}: {error}"
-        with suppress(OSError):  # nothing can be written to the disk; the message on the screen remains
+        # If nothing can be written to the disk, the message on the screen remains.
+        with deaths_raise_nothing(), suppress(OSError):
             write_status(run_dir, Status.FAILED, reason)
-        raise
+        if error is caught:
+            raise
+        raise error from None
 
 
 def write_configuration(cfg: DictConfig, run_dir: Path) -> None:

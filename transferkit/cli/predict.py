@@ -2,7 +2,7 @@
 
 import glob
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 UNREADABLE_SHOWN = 10
 
+FIRST_COLUMNS = ("image", "predicted", "confidence")
+
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """Classify `images=` with the model of `run=`; write predictions.csv, and unreadable.csv if needed."""
@@ -29,7 +31,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     unreadable: list[tuple[str, str]] = []
     rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable))
     tell_unreadable(unreadable, len(paths), run_dir)
-    header = ["image", "predicted", "confidence", *model.class_names]
+    header = [*FIRST_COLUMNS, *class_columns(model.class_names)]
     write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
     log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
 
@@ -70,10 +72,22 @@ def images_at(images: str | Sequence[str]) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        found = sorted(file for file in _matches(path) if file.is_file())
     if not found:
         raise TransferkitError(f"images={images}: no image found there; name a folder, a file or a quoted glob.")
     return found
+
+
+def _matches(pattern: Path) -> Iterable[Path]:
+    """The paths that match a pattern; `**` stands for any folders below, but follows no links, which may lead back."""
+    if "**" not in pattern.parts:
+        return map(Path, glob.glob(str(pattern)))
+    start, below = Path(pattern.anchor), pattern.relative_to(pattern.anchor)
+    if below.name == "**":
+        below /= "*"
+    hidden = [part for part in below.parts if part.startswith(".")]
+    found = start.glob(str(below))
+    return (path for path in found if hidden or not any(part.startswith(".") for part in path.relative_to(start).parts))
 
 
 def predict_files(
@@ -89,9 +103,21 @@ def predict_files(
                     readable.append((str(path), decode(path)))
                 except UnreadableImage as error:
                     unreadable.append((str(path), error.reason))
-            predictions = model.predict([image for _, image in readable], batch_size)
-            yield from ((path, prediction) for (path, _), prediction in zip(readable, predictions, strict=True))
+            names = [path for path, _ in readable]
+            predictions = model.predict([image for _, image in readable], batch_size, names)
+            yield from zip(names, predictions, strict=True)
             advance(len(chunk))
+
+
+def class_columns(class_names: Sequence[str]) -> list[str]:
+    """Return a name for the column of each class: its own, with " (class)" after it if another column has that name."""
+    columns: list[str] = []
+    for name in class_names:
+        column = name
+        while column in FIRST_COLUMNS or (column != name and column in class_names):
+            column += " (class)"
+        columns.append(column)
+    return columns
 
 
 def format_prediction(prediction: Prediction) -> list[str]:

@@ -84,13 +84,16 @@ class TransferModel(nn.Module):
         return logits
 
     @torch.inference_mode()
-    def predict(self, images: Iterable[ImageLike], batch_size: int = 32) -> list[Prediction]:
+    def predict(
+        self, images: Iterable[ImageLike], batch_size: int = 32, names: Sequence[str] | None = None
+    ) -> list[Prediction]:
         """Classify images.
 
         Args:
             images: Paths, PIL images, or tensors: uint8 (C, H, W) is an image, floating point (3, H, W) must be
                 preprocessed.
             batch_size: Number of images per forward pass.
+            names: Of the images, for messages; paths need none.
 
         Raises:
             TransferkitError: an image cannot be read, or its probabilities are not finite; the message names it.
@@ -100,11 +103,12 @@ class TransferModel(nn.Module):
         device = next(self.parameters()).device
         training = self.training
         self.eval()
-        predictions = []
+        predictions: list[Prediction] = []
         for batch in _batches(images, batch_size):
             inputs = torch.stack([self._input(image) for image in batch]).to(device)
             computed = self(inputs).softmax(dim=1).cpu().numpy()
-            check_finite(computed, batch)
+            done = len(predictions)
+            check_finite(computed, names[done : done + len(batch)] if names else batch)
             for probabilities in computed:
                 best = int(probabilities.argmax())
                 predictions.append(Prediction(self.class_names[best], float(probabilities[best]), probabilities))
