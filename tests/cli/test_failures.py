@@ -13,11 +13,20 @@ def system(number: int) -> OSError:
     return OSError(number, os.strerror(number), "some/file")
 
 
+def raised_from(error: BaseException, cause: BaseException | None) -> BaseException:
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (system(errno.ENOSPC), "free some space"),
-        (system(errno.EACCES), "Permission denied (some/file)"),
+        (system(errno.ENOSPC), "No space left on device (some/file): free some space"),
+        (raised_from(RuntimeError("torch could not write"), system(errno.ENOSPC)), "No space left"),
+        (system(errno.EFBIG), "ulimit"),
+        (system(errno.EACCES), "Permission denied (some/file). hydra.run.dir"),
         (system(errno.EMFILE), "ulimit -n"),
         (system(errno.EIO), "The system refused: Input/output error (some/file)."),
         (system(errno.ENOMEM), "Memory ran out"),
@@ -38,3 +47,9 @@ def test_the_machine(error: BaseException, told: str) -> None:
 )
 def test_a_mistake_of_the_program_has_no_plain_reason(error: BaseException) -> None:
     assert plain_reason(error) is None
+
+
+def test_what_an_error_hides_on_purpose_is_not_its_reason() -> None:
+    bug = KeyError("x")
+    bug.__context__, bug.__suppress_context__ = system(errno.ENOSPC), True
+    assert plain_reason(bug) is None

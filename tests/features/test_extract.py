@@ -1,5 +1,4 @@
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,51 +8,13 @@ import torchvision
 from torch.utils.data import DataLoader, Dataset
 
 from tests.features.damage import flip_a_bit, some_files
+from tests.features.extraction import extract, photographs, tensors, write_photographs
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
-from transferkit.data.imageset import ImageSet, _Files
+from transferkit.data.imageset import ImageSet
 from transferkit.device import find_device
 from transferkit.errors import TransferkitError
-from transferkit.features.extract import ExtractionStats, extract_features, join_stages
-from transferkit.features.store import FeatureCache
-
-
-def network() -> Backbone:
-    torch.manual_seed(0)
-    return create_backbone("resnet18", weights=None, source="torchvision", input_size=32)
-
-
-@pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return network()
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache")
-
-
-def photographs(n: int, seed: int = 0) -> ImageSet:
-    pixels = np.random.default_rng(seed).integers(0, 256, (n, 40, 40, 3), dtype=np.uint8)
-    return ImageSet.from_arrays(pixels, np.arange(n) % 3)
-
-
-def write_photographs(folder: Path, n: int) -> list[Path]:
-    folder.mkdir()
-    images = photographs(n)
-    for i in range(n):
-        images.image(i).save(folder / f"{i:03}.png")
-    return sorted(folder.iterdir())
-
-
-def tensors(backbone: Backbone, images: ImageSet) -> torch.Tensor:
-    return torch.stack([backbone.preprocess(images.image(i)) for i in range(len(images))])
-
-
-def extract(backbone: Backbone, dataset: Any, stages: list[str] | None = None, **options: Any) -> Any:
-    """Features and what was done for them."""
-    stats = ExtractionStats()
-    return extract_features(backbone, dataset, stages, stats=stats, **options), stats
+from transferkit.features.extract import extract_features, join_stages
 
 
 @pytest.mark.parametrize("pool", ["avg", "max", "grid2", "grid4"])
@@ -213,62 +174,6 @@ def test_damaged_rows_are_computed_anew(backbone, cache, caplog):
     _, stats = extract(backbone, images, cache=cache)
     assert stats.computed == {}
     assert caplog.text.count("are damaged") == 1
-
-
-class Replaced(ImageSet):
-    """Files, one of which is replaced after all were identified, before it is decoded."""
-
-    def ids(self, progress: Any = None) -> list[str]:
-        found = super().ids(progress)
-        photographs(1, seed=9).image(0).save(self.names[2])
-        return found
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-@pytest.mark.parametrize("cached", [True, False])
-def test_a_file_that_changes_after_it_was_identified(backbone, cache, tmp_path, caplog, cached, num_workers):
-    paths = write_photographs(tmp_path / "photos", 8)
-    old, new = photographs(8), photographs(1, seed=9)
-    given = cache if cached else None
-    changed = Replaced(_Files(paths), np.zeros(8))
-    features, stats = extract(backbone, changed, cache=given, num_workers=num_workers)
-    assert "002.png changed" in caplog.text
-    expected, _ = extract(backbone, old, cache=None)
-    expected["stage5"][2] = extract_features(backbone, new, cache=None)["stage5"][0]
-    np.testing.assert_allclose(features["stage5"], expected["stage5"], atol=1e-5)
-    assert stats.loaded == 9
-    # The row lies under the content that was decoded: the old content is not in the cache, the new one is.
-    photographs(8).image(2).save(paths[2])
-    again, stats = extract(backbone, ImageSet.from_files(paths, np.zeros(8)), cache=cache)
-    np.testing.assert_allclose(again["stage5"], extract(backbone, old, cache=None)[0]["stage5"], atol=1e-5)
-    assert stats.computed == {"stage5": 1 if cached else 8}
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_all_unreadable_images_are_told_and_the_others_kept(backbone, cache, tmp_path, num_workers):
-    paths = write_photographs(tmp_path / "photos", 8)
-    whole = paths[6].read_bytes()
-    paths[2].write_bytes(b"no image")
-    paths[6].write_bytes(whole[:200])
-    images = ImageSet.from_files(paths, np.zeros(8))
-    with pytest.raises(TransferkitError) as told:
-        extract(backbone, images, cache=cache, num_workers=num_workers, batch_size=3)
-    assert "002.png" in str(told.value)
-    assert "006.png" in str(told.value)
-    assert "Traceback" not in str(told.value)
-    paths[2].unlink()
-    paths[6].write_bytes(whole)
-    mended = ImageSet.from_files(paths[:2] + paths[3:], np.zeros(7))
-    _, stats = extract(backbone, mended, cache=cache)
-    assert stats.computed == {"stage5": 1}
-
-
-def test_missing_files_are_told(backbone, tmp_path):
-    paths = write_photographs(tmp_path / "photos", 3)
-    paths[0].unlink()
-    paths[2].unlink()
-    with pytest.raises(TransferkitError, match=r"2 in all: .*000\.png.*002\.png"):
-        extract(backbone, ImageSet.from_files(paths, np.zeros(3)), cache=None)
 
 
 def test_features_that_are_not_finite(backbone, cache):

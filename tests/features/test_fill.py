@@ -1,4 +1,4 @@
-"""Extraction by several processes: each image once, and right whoever is killed."""
+"""Extraction by several processes, each image once and right whoever is killed; files that change or cannot be read."""
 
 import json
 import time
@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.features.test_extract import extract, network, photographs
+from tests.features.extraction import extract, network, photographs, write_photographs
 from tests.processes import Process, PythonStarter
+from transferkit.data.imageset import ImageSet, _Files
+from transferkit.errors import TransferkitError
+from transferkit.features.extract import extract_features
 from transferkit.features.store import FeatureCache
 
 StartSlow = Callable[[int, Path], Process]
@@ -20,15 +23,10 @@ N = 120
 STAGES = ["stage2", "stage5"]
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "cache")
-
-
 SLOW = """
 import json, logging, sys, time
 import numpy as np
-from tests.features.test_extract import network, photographs
+from tests.features.extraction import network, photographs
 import transferkit.features.extract
 import transferkit.features.waiting_rows
 from transferkit.features.store import FeatureCache
@@ -167,3 +165,59 @@ def test_a_data_set_whose_identities_take_decoding_waits_for_the_others(
     counts, _ = finish(job)
     assert counts["stage5"] == N
     assert caplog.text.count("Waiting for another job") == 1
+
+
+class Replaced(ImageSet):
+    """Files, one of which is replaced after all were identified, before it is decoded."""
+
+    def ids(self, progress: Any = None) -> list[str]:
+        found = super().ids(progress)
+        photographs(1, seed=9).image(0).save(self.names[2])
+        return found
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_file_that_changes_after_it_was_identified(backbone, cache, tmp_path, caplog, cached, num_workers):
+    paths = write_photographs(tmp_path / "photos", 8)
+    old, new = photographs(8), photographs(1, seed=9)
+    given = cache if cached else None
+    changed = Replaced(_Files(paths), np.zeros(8))
+    features, stats = extract(backbone, changed, cache=given, num_workers=num_workers)
+    assert "002.png changed" in caplog.text
+    expected, _ = extract(backbone, old, cache=None)
+    expected["stage5"][2] = extract_features(backbone, new, cache=None)["stage5"][0]
+    np.testing.assert_allclose(features["stage5"], expected["stage5"], atol=1e-5)
+    assert stats.loaded == 9
+    # The row lies under the content that was decoded: the old content is not in the cache, the new one is.
+    photographs(8).image(2).save(paths[2])
+    again, stats = extract(backbone, ImageSet.from_files(paths, np.zeros(8)), cache=cache)
+    np.testing.assert_allclose(again["stage5"], extract(backbone, old, cache=None)[0]["stage5"], atol=1e-5)
+    assert stats.computed == {"stage5": 1 if cached else 8}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_all_unreadable_images_are_told_and_the_others_kept(backbone, cache, tmp_path, num_workers):
+    paths = write_photographs(tmp_path / "photos", 8)
+    whole = paths[6].read_bytes()
+    paths[2].write_bytes(b"no image")
+    paths[6].write_bytes(whole[:200])
+    images = ImageSet.from_files(paths, np.zeros(8))
+    with pytest.raises(TransferkitError) as told:
+        extract(backbone, images, cache=cache, num_workers=num_workers, batch_size=3)
+    assert "002.png" in str(told.value)
+    assert "006.png" in str(told.value)
+    assert "Traceback" not in str(told.value)
+    paths[2].unlink()
+    paths[6].write_bytes(whole)
+    mended = ImageSet.from_files(paths[:2] + paths[3:], np.zeros(7))
+    _, stats = extract(backbone, mended, cache=cache)
+    assert stats.computed == {"stage5": 1}
+
+
+def test_missing_files_are_told(backbone, tmp_path):
+    paths = write_photographs(tmp_path / "photos", 3)
+    paths[0].unlink()
+    paths[2].unlink()
+    with pytest.raises(TransferkitError, match=r"2 in all: .*000\.png.*002\.png"):
+        extract(backbone, ImageSet.from_files(paths, np.zeros(3)), cache=None)

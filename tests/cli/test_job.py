@@ -1,6 +1,8 @@
 """However a job ends, its run directory says so, the message is one, and nothing is left over."""
 
 import json
+import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -11,9 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.test_failures import raised_from
 from tests.conftest import RunCommand
 from tests.processes import Process, PythonStarter
-from transferkit.rundir import one_job
+from transferkit.cli.job import recorded_end
+from transferkit.errors import TransferkitError
+from transferkit.files import write_text
+from transferkit.rundir import Status, Terminated, one_job, write_status
 
 FINETUNE = [
     *("strategy=finetune_few", "dataset.per_class=20", "dataset.max_test=50", "trainer.num_workers=0"),
@@ -156,3 +162,92 @@ def test_a_killed_worker_process(python: PythonStarter, photos: Path, tmp_path: 
     assert "trainer.num_workers=0" in status(tmp_path / "run")["reason"]
     assert status(tmp_path / "run")["status"] == "failed"
     assert not left_over(tmp_path / "run")
+
+
+@pytest.mark.parametrize("first", [ConnectionResetError("reset"), EOFError(), KeyError("x")])
+def test_the_death_of_a_worker_is_the_reason_although_its_report_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: Exception
+) -> None:
+    """A broken connection comes first; the report, torch's error in a handler of SIGCHLD, at any time after it."""
+
+    def report(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    def write(path: Path, content: str) -> None:
+        os.kill(os.getpid(), signal.SIGCHLD)
+        write_text(path, content)
+
+    broken = isinstance(first, ConnectionError | EOFError)
+    monkeypatch.setattr("transferkit.files.write_text", write)
+    monkeypatch.setattr("transferkit.cli.failures.time.sleep", report)
+    previous = signal.signal(signal.SIGCHLD, report)
+    try:
+        with pytest.raises(RuntimeError if broken else KeyError), recorded_end(tmp_path):
+            raise first
+        assert signal.getsignal(signal.SIGCHLD) is report
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert ("A process that loads images died" if broken else "KeyError") in status["reason"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (raised_from(TransferkitError("choose another cache.dir"), MemoryError()), "choose another cache.dir"),
+        (raised_from(Terminated(), MemoryError()), "terminated by SIGTERM"),
+        (KeyboardInterrupt(), "interrupted"),
+        (KeyError("x"), "KeyError: 'x'"),
+    ],
+)
+def test_the_status_says_why(tmp_path: Path, error: BaseException, reason: str) -> None:
+    write_status(tmp_path, Status.RUNNING)
+    with pytest.raises(type(error)), recorded_end(tmp_path):
+        raise error
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["status"], status["reason"]) == ("failed", reason)
+
+
+SLOW_IMAGES = """
+import time
+import transferkit.features.waiting_rows
+from transferkit.data.imageset import ImageSet
+
+def slow(self, index, quick=ImageSet.identified):
+    time.sleep(0.02)
+    return quick(self, index)
+
+ImageSet.identified = slow
+transferkit.features.waiting_rows.KEEP_SECONDS = 0.1
+"""
+
+
+def indexes(cache: Path) -> dict[Path, bytes]:
+    """The indexes of a feature cache: they only grow, by a block each time that rows are written."""
+    return {path: path.read_bytes() for path in cache.rglob("*.index")}
+
+
+def test_killed_in_the_extraction_and_started_again(
+    transferkit: RunCommand, python: PythonStarter, photos: Path, tmp_path: Path
+) -> None:
+    # Random weights differ from process to process unless the run's seed governs them: the cache would never hit.
+    command = ["dataset=folder", f"dataset.root={photos}", "backbone=resnet_glyphs", "backbone.weights=null", "seed=3"]
+    command += ["trainer.num_workers=1", "trainer.batch_size=8"]
+    killed = start(python, *command, "cache.dir=cache", "hydra.run.dir=killed", cwd=tmp_path, code=SLOW_IMAGES)
+    wait_until(lambda: bool(indexes(tmp_path / "cache")), killed)
+    killed.kill()
+    assert status(tmp_path / "killed")["status"] == "running"
+    kept = indexes(tmp_path / "cache")
+    metrics = []
+    for cache, run in (("cache", "resumed"), ("other", "uninterrupted")):
+        done = transferkit(*command, f"cache.dir={cache}", f"hydra.run.dir={run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        metrics.append(json.loads((tmp_path / run / "metrics.json").read_text()))
+        rows = re.findall(r"(\d+) images, (\d+) from the cache, (\d+) computed", done.stdout)
+        assert 0 < int(rows[0][1]) < int(rows[0][0]) if cache == "cache" else int(rows[0][1]) == 0, rows
+    for part in ("test", "val"):
+        assert metrics[0][part] == pytest.approx(metrics[1][part], abs=1e-4)
+    now = indexes(tmp_path / "cache")
+    # A block that was being written when the process was killed may be cut off; whole ones stay as they are.
+    assert sum(now[path].startswith(content) for path, content in kept.items()) >= len(kept) - 1
