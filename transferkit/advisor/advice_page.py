@@ -9,8 +9,8 @@ from markupsafe import Markup
 from transferkit import __version__
 from transferkit.advisor.advice_figures import curve_figure, distance_figure, quadrant_figure
 from transferkit.advisor.quadrant import TABLE
+from transferkit.advisor.rules import RULES
 from transferkit.advisor.text import SCORE_NAMES
-from transferkit.advisor.thresholds import DISTANCE
 from transferkit.files import write_text
 from transferkit.ranking import best_stage
 from transferkit.report.figures import depth_figure
@@ -30,7 +30,8 @@ def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str) ->
 
 def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
     """Return the page."""
-    quadrant, stages = advice["quadrant"], {name: row["val_top1"] for name, row in advice["stages"].items()}
+    quadrant, distance = advice["quadrant"], advice["distance"]
+    stages = {name: row["val_top1"] for name, row in advice["stages"].items()}
     content = {
         "advice": advice,
         "quadrant": quadrant,
@@ -38,8 +39,8 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
         "table": TABLE,
         "figure": Markup(quadrant_figure(quadrant["large"], quadrant["different"])),
         "depth": Markup(depth_figure(stages, best_stage(advice["stages"]))),
-        "distance": Markup(distance_figure(advice["distance"]["stages"], DISTANCE)) if advice["distance"] else None,
-        "threshold": DISTANCE,
+        "distance": Markup(distance_figure(distance["stages"], RULES.distance)) if distance else None,
+        "threshold": f"{RULES.distance:.2g}",
         "curve": Markup(curve_figure(advice["learning_curve"])),
         "strategies": _strategies(advice),
         "scores": {SCORE_NAMES[name]: value for name, value in advice["scores"].items()},

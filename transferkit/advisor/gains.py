@@ -14,18 +14,8 @@ FINETUNING = ("finetune_few", "finetune_many", "lp_ft", "retrain")
 COST_ORDER = (*PROBES, *FINETUNING)
 """The strategies that the advisor chooses from, the cheapest first."""
 
-GAINS: Mapping[tuple[str, str], Mapping[str, float]] = {
-    corner: dict(zip(("stage_probe", *FINETUNING), gains, strict=True))
-    for corner, gains in {
-        ("small", "similar"): (0.0, -0.15, -0.2, -0.15, -0.3),
-        ("small", "different"): (0.15, -0.05, 0.15, 0.17, 0.17),
-        ("large", "similar"): (0.1, 0.2, 0.2, 0.2, 0.1),
-        ("large", "different"): (0.3, 0.15, 0.4, 0.5, 0.65),
-    }.items()
-}
-"""Fraction of the linear probe's error that a strategy is expected to remove: rounded means over the measured cases.
-In those of large and similar data hardly an error is left, so their gains are uncertain. `stage_probe` assumes a best
-stage below the top; `retrain` was measured only with small networks and on ants and bees."""
+Gains = Mapping[tuple[str, str], Mapping[str, float]]
+"""Corner to the fraction of the linear probe's error that each strategy is expected to remove (`rules.fit_rules`)."""
 
 LEARNABLE = 0.4
 """Skill of the probe below which a gain is scaled down: where the probe is hardly better than chance, finetuning gains
@@ -43,30 +33,31 @@ EQUAL = 0.005
 """Expected differences of up to half a point are ignored: the cheaper strategy ranks first."""
 
 
-def gain_of(strategy: str, large: float, different: float) -> float:
+def gain_of(gains: Gains, strategy: str, large: float, different: float) -> float:
     """Fraction of the linear probe's error that a strategy is expected to remove, averaged over the four corners.
 
     Args:
-        strategy: A key of `GAINS`.
+        gains: By corner.
+        strategy: Its name.
         large: Probability that the data are large.
         different: Probability that they are different.
     """
     sizes, similarities = {"large": large, "small": 1 - large}, {"different": different, "similar": 1 - different}
-    return sum(sizes[size] * similarities[kind] * gains[strategy] for (size, kind), gains in GAINS.items())
+    return sum(sizes[size] * similarities[kind] * corner[strategy] for (size, kind), corner in gains.items())
 
 
-def expected(evidence: Evidence, large: float, different: float) -> dict[str, float]:
+def expected(evidence: Evidence, large: float, different: float, gains: Gains) -> dict[str, float]:
     """Expected top-1 of each strategy, the best first; nearly equal ones in order of cost."""
     top1 = {"linear_probe": evidence.top, "stage_probe": evidence.top}
     if evidence.judged >= COMPARABLE and evidence.lead > 0:
-        prior = gain_of("stage_probe", large, different) * evidence.error
+        prior = gain_of(gains, "stage_probe", large, different) * evidence.error
         top1["stage_probe"] += _posterior_mean(evidence.lead, prior, STAGE_SPREAD, evidence)
     if evidence.neighbors is not None:
         lead = evidence.neighbors - evidence.top
         top1["nearest_neighbor"] = evidence.top + _posterior_mean(lead, 0.0, NEIGHBORS_SPREAD, evidence)
     learnable = min(max(evidence.skill(evidence.top), 0.0) / LEARNABLE, 1.0)
     for strategy in FINETUNING:
-        gain = gain_of(strategy, large, different)
+        gain = gain_of(gains, strategy, large, different)
         top1[strategy] = evidence.top + evidence.error * (gain * learnable if gain > 0 else gain)
     return _ranked(top1)
 

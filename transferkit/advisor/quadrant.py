@@ -1,6 +1,7 @@
 """The rules of the quadrant: from evidence to probabilities of size and similarity, and a recommendation. No torch.
 
-The constants are in thresholds.py, the expected accuracies in gains.py, the sentences in reasons.py.
+The constants are in thresholds.py, what is fitted to cases in rules.py, the expected accuracies in gains.py, the
+sentences in reasons.py.
 """
 
 import math
@@ -11,6 +12,7 @@ from transferkit.advisor import thresholds
 from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.gains import expected
 from transferkit.advisor.reasons import reasons, sureness
+from transferkit.advisor.rules import RULES, Rules
 
 TABLE = {
     ("small", "similar"): "linear_probe",
@@ -56,15 +58,20 @@ class Verdict:
         return next(iter(self.contenders))
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """Place the evidence in the quadrant, and rank the strategies by their expected accuracy."""
+def judge(evidence: Evidence, rules: Rules = RULES) -> Verdict:
+    """Place the evidence in the quadrant, and rank the strategies by their expected accuracy.
+
+    Args:
+        evidence: The measurements.
+        rules: Fitted to cases.
+    """
     large = probability_large(evidence)
-    log_odds = similarity_log_odds(evidence)
+    log_odds = similarity_log_odds(evidence, rules)
     different = _sigmoid(sum(log_odds.values())) if evidence.pretrained else 1.0
     size = "large" if large >= 0.5 else "small"
     similarity = "different" if different >= 0.5 else "similar"
     probability = max(large, 1 - large) * max(different, 1 - different)
-    contenders = expected(evidence, large, different)
+    contenders = expected(evidence, large, different, rules.gains)
     return Verdict(
         size=size,
         similarity=similarity,
@@ -87,25 +94,25 @@ def probability_large(evidence: Evidence) -> float:
     return _sigmoid(thresholds.SIZE_SLOPE * doublings)
 
 
-def similarity_log_odds(evidence: Evidence) -> dict[str, float]:
+def similarity_log_odds(evidence: Evidence, rules: Rules = RULES) -> dict[str, float]:
     """Log-odds that the domain is different from the source's, by measurement; those that are missing are left out."""
     if not evidence.pretrained:
         return {}
     found = {
-        "distance": _distance(evidence),
+        "distance": _distance(evidence, rules),
         "depth": _depth(evidence),
         "probe": _limited(
-            thresholds.SKILL_SLOPE * (thresholds.PROBE_SKILL - evidence.skill(evidence.top)), thresholds.SKILL_MOST
+            thresholds.SKILL_SLOPE * (rules.probe_skill - evidence.skill(evidence.top)), thresholds.SKILL_MOST
         ),
-        "neighbors": _neighbors(evidence),
+        "neighbors": _neighbors(evidence, rules),
     }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _distance(evidence: Evidence) -> float | None:
+def _distance(evidence: Evidence, rules: Rules) -> float | None:
     if evidence.distance is None:
         return None
-    doublings = math.log2(max(evidence.distance, 1e-4) / thresholds.DISTANCE)
+    doublings = math.log2(max(evidence.distance, 1e-4) / rules.distance)
     return _limited(thresholds.DISTANCE_SLOPE * doublings, thresholds.DISTANCE_MOST)
 
 
@@ -117,11 +124,11 @@ def _depth(evidence: Evidence) -> float | None:
     return _limited(evidence.lead / evidence.standard_error, thresholds.DEPTH_MOST)
 
 
-def _neighbors(evidence: Evidence) -> float | None:
+def _neighbors(evidence: Evidence, rules: Rules) -> float | None:
     share = evidence.neighbors_share
     if share is None:
         return None
-    return _limited(thresholds.NEIGHBORS_SLOPE * (thresholds.NEIGHBORS_SHARE - share), thresholds.NEIGHBORS_MOST)
+    return _limited(thresholds.NEIGHBORS_SLOPE * (rules.neighbors_share - share), thresholds.NEIGHBORS_MOST)
 
 
 def _sigmoid(log_odds: float) -> float:

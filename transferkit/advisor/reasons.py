@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.gains import PROBES
+from transferkit.advisor.rules import RULES
 from transferkit.advisor.thresholds import (
-    DISTANCE,
     IMAGES_PER_FEATURE,
     LAYERS_DIFFER,
     LIKELY,
@@ -48,13 +48,13 @@ def _size(evidence: Evidence, large: bool) -> str:
 def _distance(evidence: Evidence) -> str:
     assert evidence.distance is not None
     where = ""
-    if evidence.early is not None and evidence.late is not None and evidence.distance > DISTANCE / 2:
+    if evidence.early is not None and evidence.late is not None and evidence.distance > RULES.distance / 2:
         ratio = (evidence.early + 1e-4) / (evidence.late + 1e-4)
         where = ", more in the early layers (the input differs)" if ratio > LAYERS_DIFFER else where
         where = ", more in the late layers (the content differs)" if ratio < 1 / LAYERS_DIFFER else where
     return (
         f"The activation statistics diverge by {evidence.distance:.3f} from the source's batch-norm statistics{where}; "
-        f"the threshold is {DISTANCE:g}"
+        f"the threshold is {RULES.distance:.2g}"
     )
 
 

@@ -8,25 +8,15 @@ PER_CLASS = 50
 SIZE_SLOPE = 1.4
 """Log-odds of "large" per doubling of the images."""
 
-# Similarity. Each measurement adds to the log-odds of "different".
-DISTANCE = 0.085
-"""Divergence of activation statistics at which both are equally likely. Same source 0.001 to 0.013; natural photographs
-through CIFAR networks 0.03, textures 0.05, blurred 0.07; medical scans 0.08 to 0.09; handwritten characters 0.13 to
-0.16; digits through letters 0.06 to 0.09, fractals through letters 0.12 to 0.22, digits through fractals 0.36."""
+# Similarity. Each measurement adds to the log-odds of "different"; the thresholds themselves are fitted (rules.py).
 DISTANCE_SLOPE, DISTANCE_MOST = 1.0, 2.5
 """Log-odds per doubling of the distance, and their limit."""
 LAYERS_DIFFER = 1.5
 """Ratio of the distance in the early and the late layers from which one of them is named."""
 
-PROBE_SKILL = 0.80
-"""Probe skill (0 chance, 1 perfect) at which both are equally likely: photographs through ImageNet 0.93, bees through
-insects 0.88; ants through birds 0.71, characters through ImageNet 0.65, medical scans 0.3 to 0.4."""
 SKILL_SLOPE, SKILL_MOST = 5.0, 1.5
 """Log-odds per unit of skill, and their limit."""
 
-NEIGHBORS_SHARE = 0.9
-"""Skill of nearest neighbours, as a fraction of the probe's, at which both are equally likely: ants and bees 0.97,
-characters 0.80."""
 NEIGHBORS_SLOPE, NEIGHBORS_MOST = 6.0, 0.75
 """Log-odds per unit of that fraction, and their limit."""
 
