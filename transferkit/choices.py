@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 STAGES = ("stage1", "stage2", "stage3", "stage4", "stage5", "fc6", "fc7", "head")
 """Every stage name, in order. `stageK` ends at stride 2**K or, in a network of one stride (ViT), after a quarter of its
-blocks; `fc6` and `fc7` are VGG's and AlexNet's hidden layers."""
+blocks; `fc6` and `fc7` are the hidden layers of VGG, AlexNet, ZFNet and LeNet-5."""
 
 TOP = "top"
 """A name for the last stage before the head."""
@@ -48,7 +48,7 @@ Selection = Literal["auto", "val", "cv", "last"]
 """What chooses: val, cross-validation of train and val, `auto` whichever suits the size of val; `last`: as `auto`, but
 finetuning keeps its last epoch."""
 
-Source = Literal["embedded", "torchvision", "timm"]
+Source = Literal["embedded", "classic", "torchvision", "timm"]
 SOURCES: tuple[str, ...] = get_args(Source)
 """Sources of networks, in the search order of `auto`."""
 

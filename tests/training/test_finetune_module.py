@@ -182,7 +182,7 @@ def test_every_trained_parameter_is_in_exactly_one_group_with_its_rate() -> None
     for group in groups:
         stage, _, spared = group["name"].partition(", ")
         assert group["lr"] == pytest.approx(expected[stage])
-        members = {id(p) for p in module.stage(stage).parameters()}
+        members = {id(p) for p in module.named_stages[stage].parameters()}
         assert {id(p) for p in group["params"]} <= members
         assert all((p.ndim == 1) is bool(spared) for p in group["params"])
         assert (group.get("weight_decay") == 0.0) is bool(spared)

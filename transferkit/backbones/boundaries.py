@@ -7,6 +7,14 @@ from torch import nn
 
 _RESNET = {"stage1": "relu", "stage2": "layer1", "stage3": "layer2", "stage4": "layer3", "stage5": "layer4"}
 
+_ALEXNET = {
+    "stage2": "features.norm1",
+    "stage3": "features.norm2",
+    "stage4": "features.relu3",
+    "stage5": "features.pool3",
+}
+_FC = {"fc6": "classifier.relu6", "fc7": "classifier.relu7"}
+
 TABLES: dict[str, dict[str, str]] = {
     "torchvision.models.resnet.ResNet": _RESNET,
     # No stride-2 map: conv1 has stride 4. The poolings open the stages, as the paper's layers do.
@@ -32,6 +40,35 @@ TABLES: dict[str, dict[str, str]] = {
         "stage3": "features.denseblock2",
         "stage4": "features.denseblock3",
         "stage5": "relu",
+    },
+    "transferkit.backbones.classic.AlexNet": {
+        "stage2": "features.norm1",
+        "stage3": "features.norm2",
+        "stage4": "features.relu3",
+        "stage5": "features.pool3",
+        **_FC,
+    },
+    # conv1 and conv2 have stride 2, each with a pooling after it, which opens the next stage: no map ends at stride 4.
+    "transferkit.backbones.classic.ZFNet": {
+        "stage1": "features.relu1",
+        "stage3": "features.relu2",
+        "stage4": "features.relu3",
+        "stage5": "features.pool3",
+        **_FC,
+    },
+    "transferkit.backbones.classic.VGG": {f"stage{number}": f"features.pool{number}" for number in range(1, 6)} | _FC,
+    "transferkit.backbones.classic.LeNet5": {
+        "stage1": "features.tanh2",
+        "stage2": "features.tanh4",
+        "fc6": "classifier.tanh5",
+        "fc7": "classifier.tanh6",
+    },
+    # The pooling after conv1 opens the next stage, which would have no parameters otherwise.
+    "torchvision.models.shufflenetv2.ShuffleNetV2": {
+        "stage1": "conv1",
+        "stage3": "stage2",
+        "stage4": "stage3",
+        "stage5": "conv5",
     },
     # The classifier is a convolution on the last map, so the automatic rule would take it into the last stage.
     "torchvision.models.squeezenet.SqueezeNet": {

@@ -43,7 +43,7 @@ def create_backbone(
         weights: "imagenet" (the source's default), a weight's name of that source ("IMAGENET1K_V1", "a1_in1k"), a file
             (.safetensors, or .pth with nothing but tensors), a run directory, the name of embedded weights or of a
             Python package of weights (`packaged_weights.PACKAGES`), or None for random ones.
-        source: "torchvision", "timm", "embedded", or "auto" for the first of embedded, torchvision, timm that has it.
+        source: "embedded", "classic", "torchvision", "timm", or "auto" for the first of them that has it.
         kwargs: For the function that builds the network.
         mean: Overrides the value of the weights, as do all following arguments (`Preprocessing.override`).
         std: Per channel.

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from torch import fx, nn
 
+from transferkit.backbones.boundaries import cut_table
 from transferkit.backbones.local_values import data_nodes, local_values
 from transferkit.backbones.map_cuts import map_ends, map_level
 from transferkit.backbones.native_pool import PooledStage, top_pool
@@ -56,7 +57,7 @@ def _any_step(model: nn.Module, input_size: tuple[int, int]) -> tuple[Stages | N
     if graph is None:
         return None, reason
     ends = map_ends(model, steps, size, crossing(graph, steps))
-    if sum(stage.startswith("stage") for stage in ends) >= _FEWEST_MAPS:
+    if cut_table(model) is not None or sum(stage.startswith("stage") for stage in ends) >= _FEWEST_MAPS:
         return _of_maps(model, graph, steps, ends, size), ""
     return _of_tokens(model, graph, steps, size, [by_stride]), ""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.backbones.narrow import NARROW
-from transferkit.backbones.original import Original
+from transferkit.backbones.original import Original, built
 from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
@@ -45,10 +45,7 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
             f"backbone.weights: {name} has no weights called {weights!r}. Embedded weights: {shipped}; a file, a "
             "run directory or null is also possible."
         )
-    try:
-        model = NARROW[name](**kwargs)
-    except TypeError as error:
-        raise TransferkitError(f"backbone.kwargs: {name} refuses {dict(kwargs)}: {error}.") from error
+    model = built(NARROW, name, kwargs)
     if weights is None:
         return Original(model, Preprocessing())
     return Original(model, Preprocessing(), weights.name, read_state_dict(weights), f"backbone.weights: {weights}")

@@ -17,7 +17,7 @@ from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, unknown_name
 
-# Auxiliary classifiers are active in training only, and their outputs do not fit a sequence of stages.
+# Auxiliary classifiers are active in training only, and are no stage: training.auxiliary makes GoogLeNet's.
 _AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 _FIXED = {name: {"aux_logits": False, "init_weights": True} for name in _AUXILIARY}  # the latter only stops a warning
 
@@ -39,6 +39,8 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
     Raises:
         TransferkitError: If the weights are unknown or unavailable, or the network refuses the keyword arguments.
     """
+    if kwargs.get("aux_logits") and name != "googlenet":
+        raise TransferkitError(f"backbone.kwargs: aux_logits is possible for googlenet, not for {name}.")
     entries = torchvision.models.get_model_weights(name)
     usual = next(iter(entries), None)
     if weights is None:
@@ -106,7 +108,7 @@ def _resampled(name: str, model: nn.Module, state: dict[str, Tensor]) -> dict[st
 def _create(name: str, kwargs: Mapping[str, Any], init: bool = True) -> nn.Module:
     try:
         with nullcontext() if init else no_init():
-            arguments = _FIXED.get(name, {}) | dict(kwargs)
+            arguments = dict(kwargs) | _FIXED.get(name, {})
             if isinstance(arguments.get("input_size"), list):  # JSON and YAML have no tuples
                 arguments["input_size"] = tuple(arguments["input_size"])
             model: nn.Module = torchvision.models.get_model(name, weights=None, **arguments)

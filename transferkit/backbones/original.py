@@ -1,6 +1,6 @@
 """An original network, as built by its library, before it is cut."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,10 @@ from torch.overrides import TorchFunctionMode
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 
-RESERVED = ("pretrained", "weights", "features_only", "in_chans", "checkpoint_path", "pretrained_cfg", "progress")
+RESERVED = (
+    *("pretrained", "weights", "progress", "checkpoint_path", "pretrained_cfg"),
+    *("features_only", "in_chans", "in_channels"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,23 @@ def check_kwargs(kwargs: Mapping[str, Any]) -> None:
             f"backbone.kwargs: {', '.join(reserved)} cannot be set here. Weights are chosen with backbone.weights, "
             "stages with the strategy, and images are always RGB."
         )
+
+
+def built(builders: Mapping[str, Callable[..., nn.Module]], name: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """A network of this package.
+
+    Args:
+        builders: Name to what builds the network.
+        name: One of them.
+        kwargs: For it.
+
+    Raises:
+        TransferkitError: If it refuses the keyword arguments.
+    """
+    try:
+        return builders[name](**kwargs)
+    except (TypeError, ValueError) as error:
+        raise TransferkitError(f"backbone.kwargs: {name} refuses {dict(kwargs)}: {error}.") from error
 
 
 def refused_size(name: str, size: Sequence[int], usual: Sequence[int], reason: str) -> TransferkitError:

@@ -1,6 +1,7 @@
 """The Lightning module that executes a plan: one phase is one fit with a fixed trainable set."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
+from transferkit.training.auxiliary import GROUP, WEIGHT, attached, auxiliary_classifiers, with_rate
 from transferkit.training.callbacks import ValidationSums
 from transferkit.training.freezing import frozen_entries, set_gradients, set_modes
 from transferkit.training.mixing import create_mixing
@@ -47,7 +49,8 @@ class FinetuneModule(ScheduledModule):
     Attributes:
         model: The `TransferModel`, which predicts and can be saved.
         phase: The present phase.
-        rates: Learning rate of each of its trained stages.
+        auxiliary: The auxiliary classifiers, if the backbone has any; they are no part of `model`.
+        rates: Learning rate of each of its trained stages, and of the auxiliary classifiers.
         inputs_after: The frozen stage whose activations the batches hold; None if they hold images.
 
     Raises:
@@ -69,6 +72,7 @@ class FinetuneModule(ScheduledModule):
         names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
         self.model = TransferModel(backbone.truncate(backbone.top), head, names)
         self.plan = plan
+        self.auxiliary = auxiliary_classifiers(self.model.backbone, num_classes)
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self._val = ValidationSums()
@@ -84,19 +88,16 @@ class FinetuneModule(ScheduledModule):
 
     @property
     def named_stages(self) -> dict[str, nn.Module]:
-        """The module of each stage."""
-        return {**self.model.backbone.stages, "head": self.model.head}
-
-    def stage(self, name: str) -> nn.Module:
-        """The module of a stage."""
-        return self.named_stages[name]
+        """The module of each stage, and the auxiliary classifiers, if any."""
+        stages = {**self.model.backbone.stages, "head": self.model.head}
+        return stages if self.auxiliary is None else {**stages, GROUP: self.auxiliary}
 
     def begin(self, phase: str) -> None:
         """Freeze and unfreeze stages for a phase; call it between fits, not during one."""
         self.phase: Phase = self.plan.phase(phase)
         self.inputs_after: str | None = None
         self.fast = None
-        self.rates = self.phase.rates(self.stage_names)
+        self.rates = with_rate(self.auxiliary, self.phase.rates(self.stage_names))
         set_gradients(self.named_stages, self.rates)
         self.train(self.training)
 
@@ -108,12 +109,12 @@ class FinetuneModule(ScheduledModule):
     def frozen_keys(self) -> set[str]:
         """The entries of the state dict that belong to frozen stages."""
         prefixes = {name: f"model.backbone.stages.{name}" for name in self.model.backbone.stage_names}
-        return frozen_entries(self.named_stages, {**prefixes, "head": "model.head"}, self.rates)
+        return frozen_entries(self.named_stages, {**prefixes, "head": "model.head", GROUP: GROUP}, self.rates)
 
     def train(self, mode: bool = True) -> "FinetuneModule":
         """Set the mode of trained stages; frozen ones stay in eval mode, as does batch norm on running statistics."""
         super().train(mode)
-        set_modes(self.named_stages, self.rates, self.plan.batch_norm)
+        set_modes({name: self.named_stages[name] for name in self.stage_names}, self.rates, self.plan.batch_norm)
         return self
 
     def frozen_backbone(self) -> Backbone | None:
@@ -147,14 +148,16 @@ class FinetuneModule(ScheduledModule):
         return parameter_groups(self.named_stages, rates, self.plan.decay_norm_and_bias)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Cross entropy of one batch of images (n, 3, H, W) and labels (n,)."""
+        """Cross entropy of one batch of images (n, 3, H, W) and labels (n,), with auxiliary classifiers, if any."""
         images, labels = batch[0], batch[1]
         if self._mix is not None:
             images = self.model.preprocess.finish(images)
             images, labels = self._mix(images, labels)
-        loss = F.cross_entropy(
-            self.batch_logits(images), labels, weight=self.class_weights, label_smoothing=self.plan.label_smoothing
-        )
+        smoothing = self.plan.label_smoothing
+        criterion = partial(F.cross_entropy, target=labels, weight=self.class_weights, label_smoothing=smoothing)
+        with attached(self.auxiliary, self.named_stages, self.rates) as further:
+            logits = self.batch_logits(images)
+        loss = sum((WEIGHT * criterion(extra) for extra in further), criterion(logits))
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
