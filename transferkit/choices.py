@@ -45,8 +45,8 @@ Combine = Literal["best", "concat"]
 """How the probes of several stages are combined."""
 
 Selection = Literal["auto", "val", "cv", "last"]
-"""What chooses: val, cross-validation of train and val, `auto` whichever suits the size of val; `last`: as `auto`, but
-finetuning keeps its last epoch."""
+"""How a choice is made: on val, by cross-validation of train and val, `auto`: whichever suits the size of val; `last`:
+as `auto`, but finetuning keeps its last epoch."""
 
 Source = Literal["embedded", "classic", "torchvision", "timm"]
 SOURCES: tuple[str, ...] = get_args(Source)
