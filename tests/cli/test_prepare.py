@@ -12,7 +12,8 @@ from tests.data.miniatures import flowers
 from transferkit.cli.prepare import with_installed_weights
 
 RESNET50_FILE = "resnet50-11ad3fa6.pth"
-NO_NETWORK = {"HF_HUB_OFFLINE": "1", "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+RESNET18_FILE = "resnet18-f37072fd.pth"
+NO_NETWORK = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
 
 
 @pytest.fixture
@@ -26,13 +27,13 @@ def mini_flowers(tmp_path: Path) -> Path:
 def test_flowers_with_a_cached_checkpoint(transferkit: RunCommand, mini_flowers: Path) -> None:
     checkpoints = mini_flowers / "torch/hub/checkpoints"
     checkpoints.mkdir(parents=True)
-    torch.save(torchvision.models.resnet50(weights=None).state_dict(), checkpoints / RESNET50_FILE)
-    arguments = ["dataset=flowers", "backbone=resnet50", "strategy=linear_probe", "hydra.run.dir=out"]
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), checkpoints / RESNET18_FILE)
+    arguments = ["dataset=flowers", "backbone=resnet18", "strategy=linear_probe", "hydra.run.dir=out"]
     done = transferkit(*arguments, cwd=mini_flowers, env={**NO_NETWORK, "TORCH_HOME": str(mini_flowers / "torch")})
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((mini_flowers / "out/metrics.json").read_text())
-    assert (metrics["dataset"], metrics["backbone"], metrics["weights"]) == ("flowers", "resnet50", "IMAGENET1K_V2")
-    assert metrics["stages"]["stage5"]["features"] == 2048
+    assert (metrics["dataset"], metrics["backbone"], metrics["weights"]) == ("flowers", "resnet18", "IMAGENET1K_V1")
+    assert metrics["stages"]["stage5"]["features"] == 512
 
 
 def test_without_the_weights_the_message_says_what_to_do(transferkit: RunCommand, mini_flowers: Path) -> None:

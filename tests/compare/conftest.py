@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from tests.conftest import compose_settings
 from transferkit.compare.collect import FinishedRun, read_run
 
 WriteRun = Callable[..., Path]
@@ -14,20 +15,11 @@ MakeRun = Callable[..., FinishedRun]
 
 def settings_of(strategy: str, seed: int, **more: Any) -> dict[str, Any]:
     """A configuration as Hydra leaves it; `more` are dotted keys with `__` for the dot."""
-    cfg = OmegaConf.create(
-        {
-            "task": {"name": "fit"},
-            "seed": seed,
-            "dataset": {"name": "toys", "root": "photos", "per_class": None, "val_fraction": 0.2},
-            "backbone": {"name": "resnet18", "weights": "imagenet"},
-            "strategy": {"name": strategy},
-            "augment": {"name": "none", "transforms": {}},
-            "cache": {"dir": f"cache{seed}"},
-            "trainer": {"num_workers": seed},
-        }
-    )
+    data = ("dataset=folder", "dataset.root=photos", "dataset.name=toys", "backbone=resnet18")
+    cfg = OmegaConf.create(compose_settings("linear_probe", *data))
+    more |= {"strategy__name": strategy, "seed": seed, "cache__dir": f"cache{seed}", "trainer__num_workers": seed}
     for key, value in more.items():
-        OmegaConf.update(cfg, key.replace("__", "."), value)
+        OmegaConf.update(cfg, key.replace("__", "."), value, merge=False)
     content = OmegaConf.to_container(cfg)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}

@@ -13,9 +13,9 @@ def test_only_keys_that_vary_are_named(make_run: MakeRun) -> None:
 
 
 def test_a_key_that_one_run_lacks_varies(make_run: MakeRun) -> None:
-    assert find_variants([make_run(), make_run(strategy__pool="max")]) == [
-        {"strategy.pool": "(not set)"},
-        {"strategy.pool": "max"},
+    assert find_variants([make_run(), make_run(strategy__new="max")]) == [
+        {"strategy.new": "(not set)"},
+        {"strategy.new": "max"},
     ]
 
 
@@ -30,7 +30,7 @@ def test_choices_of_a_group_differ_in_one_thing(make_run: MakeRun) -> None:
     weak = make_run(augment__name="strong", augment__transforms={"crop": 0.5, "flip": True})
     strong = make_run(augment__name="strong", augment__transforms={"crop": 0.1, "flip": True})
     assert find_variants([plain, weak, strong]) == [
-        {"augment": "none"},
+        {"augment": "light"},
         {"augment": "strong", "augment.transforms.crop": 0.5},
         {"augment": "strong", "augment.transforms.crop": 0.1},
     ]

@@ -200,19 +200,19 @@ from tests.features.test_store import fill_entry, names, read_entry, rows
 from transferkit.features.store import FeatureCache
 cache = FeatureCache(Path(sys.argv[1]))
 entry = cache.entry({"stage": "stage5"})
-for start in range(1100):
+for start in range(200):
     fill_entry(entry, names(1, start), rows(1, start=3 * start))
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-found = read_entry(entry, names(1100))
-assert list(found.values()) == rows(1100).tolist()
+found = read_entry(entry, names(200))
+assert list(found.values()) == rows(200).tolist()
 print("read", len(found))
 """
 
 
-def test_an_entry_of_1100_flushes_is_read_with_64_descriptors(python: PythonStarter, tmp_path: Path) -> None:
+def test_an_entry_of_200_flushes_is_read_with_64_descriptors(python: PythonStarter, tmp_path: Path) -> None:
     """A chunk for each flush, each an open file, once ended a long extraction for good."""
     done = python.run("-c", FEW, tmp_path, cwd=REPOSITORY)
-    assert done.stdout == "read 1100\n", done.stderr
+    assert done.stdout == "read 200\n", done.stderr
 
 
 def write_nothing(*_: object) -> None:
