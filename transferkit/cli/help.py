@@ -14,6 +14,7 @@ transferkit: which pretrained network, how much of it to train, and how well wil
 
   transferkit                                            embedded default: offline, under a minute
   transferkit dataset=folder dataset.root=photos         a folder of class folders, ImageNet ResNet-50
+  transferkit dataset=folder dataset.root=photos backbone=efficientnet_lite0     the same without a network
   transferkit dataset=flowers backbone=vgg16             a torchvision data set, another network
   transferkit -m backbone=resnet18,resnet50 seed=range(3)
   transferkit task=compare runs=multirun
