@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
-from transferkit.folds import cross_validates, make_folds, selection_folds
+from transferkit.folds import cross_validates, find_chooser, make_folds
 
 AUTO: dict[str, Any] = {"name": "auto", "min_val": 200, "folds": 5, "repeats": "auto"}
 
@@ -43,7 +43,7 @@ def test_a_class_with_one_image_in_several_copies_is_not_evaluated() -> None:
 
 def test_one_image_per_class_cannot_be_cross_validated() -> None:
     assert make_folds(np.arange(7)) == []
-    ((train, test),) = selection_folds(AUTO, np.arange(3), np.arange(0))
+    ((train, test),) = find_chooser(AUTO, np.arange(3), np.arange(0)).folds
     assert (train.tolist(), test.tolist()) == ([0, 1, 2], [])
 
 
@@ -61,11 +61,13 @@ def test_the_seed_decides() -> None:
 def test_what_chooses(name: str, val: int, folds: bool) -> None:
     assert cross_validates({**AUTO, "name": name}, val) is folds
     train, labels = np.zeros(10, np.int64), np.arange(val) % 2
-    chosen = selection_folds({**AUTO, "name": name}, np.concatenate([train, train + 1]), labels)
-    assert (len(chosen) > 1) is folds
+    chosen = find_chooser({**AUTO, "name": name}, np.concatenate([train, train + 1]), labels)
+    assert chosen.by == ("cv" if folds else "val")
     if not folds:
-        ((rows, test),) = chosen
+        ((rows, test),) = chosen.folds
         assert rows.tolist() == list(range(20))
         assert test.tolist() == list(range(20, 20 + val))
     else:  # about 600 predictions
-        assert sum(len(test) for _, test in chosen) >= 600 or len(chosen) == 25
+        assert sum(len(test) for _, test in chosen.folds) >= 600 or len(chosen.folds) == 25
+        facts = {"by": "cv", "images": 20 + val, "folds": 5, "repeats": len(chosen.folds) // 5}
+        assert chosen.facts() == facts

@@ -41,6 +41,9 @@ GRADIENT_CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 Solver = Literal["exact", "gradient"]
 """Solvers of a linear probe."""
 
+Classifier = Literal["logistic", "discriminant", "ridge"]
+"""Linear classifiers, the simplest first."""
+
 Combine = Literal["best", "concat"]
 """How the probes of several stages are combined."""
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,43 @@ def cross_validates(selection: Mapping[str, Any], val: int) -> bool:
     return bool(name == "cv" or (name in ("auto", "last") and val < selection["min_val"]))
 
 
-def selection_folds(
+@dataclass(frozen=True)
+class Chooser:
+    """The folds on which stage, C and so on are chosen.
+
+    Attributes:
+        folds: As rows of train and val together, train first; a single one, of train and val, where val chooses.
+        by: "val", or "cv" for cross-validation.
+        repeats: Times that the rows were parted anew.
+    """
+
+    folds: list[Fold]
+    by: str
+    repeats: int = 1
+
+    @property
+    def evaluated(self) -> Ints:
+        """The rows (M,) that are evaluated in any fold, ascending."""
+        return np.unique(np.concatenate([test for _, test in self.folds]))
+
+    def words(self) -> str:
+        """The data that choose, in words: "val, 359 images"."""
+        if self.by == "val":
+            return f"val, {len(self.evaluated)} images"
+        return f"cross-validation of train and val, {len(self.evaluated)} images"
+
+    def facts(self) -> dict[str, Any]:
+        """The entry `selection` of metrics.json."""
+        facts: dict[str, Any] = {"by": self.by, "images": len(self.evaluated)}
+        return (
+            facts if self.by == "val" else {**facts, "folds": len(self.folds) // self.repeats, "repeats": self.repeats}
+        )
+
+
+def find_chooser(
     selection: Mapping[str, Any], train: Labels, val: Labels, groups: Ints | None = None, seed: int = 0
-) -> list[Fold]:
-    """The folds that choose, as rows of train and val together, train first: val itself, or cross-validation.
+) -> Chooser:
+    """The folds that choose: val itself, or cross-validation of train and val.
 
     Val itself, too, where no class has two images, so that nothing can be cross-validated.
 
@@ -92,11 +126,12 @@ def selection_folds(
         seed: Of the run.
     """
     rows = np.arange(len(train) + len(val))
-    folds: list[Fold] = []
     if cross_validates(selection, len(val)):
         repeats = count_repeats(selection, len(rows))
         folds = make_folds(np.concatenate([train, val]), groups, repeats, seed, selection["folds"])
-    return folds or [(rows[: len(train)], rows[len(train) :])]
+        if folds:
+            return Chooser(folds, "cv", repeats)
+    return Chooser([(rows[: len(train)], rows[len(train) :])], "val")
 
 
 def count_repeats(selection: Mapping[str, Any], images: int) -> int:

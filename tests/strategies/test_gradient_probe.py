@@ -23,7 +23,7 @@ GRADIENT = {"epochs": 6, "min_steps": 300, "lr": 3e-2, "Cs": CS}
 SHORT = {"epochs": 2, "min_steps": 0, "lr": 3e-2, "Cs": CS}
 OVERRIDES = (
     *("strategy.solver=gradient", "strategy.probe.stages=[stage3,stage5]", "trainer.batch_size=40"),
-    *("optimizer.lr=3e-3", "backbone=resnet_glyphs"),
+    *("optimizer.lr=3e-3", "backbone=resnet_glyphs", "selection=val"),
 )
 
 
@@ -58,9 +58,9 @@ def test_it_is_near_the_exact_solver(whole: tuple[Fitted, Path], data: ImageData
             assert ours["val_nll"] == pytest.approx(theirs["val_nll"], abs=0.06)
     assert fitted.stages.keys() == exact.stages.keys()
     for stage, figures in exact.stages.items():
-        assert fitted.stages[stage].keys() == figures.keys()
+        assert fitted.stages[stage].keys() == figures.keys() - {"classifier"}
         assert fitted.stages[stage]["features"] == figures["features"]
-    assert fitted.details.keys() == exact.details.keys()
+    assert fitted.details.keys() == exact.details.keys() - {"classifier", "selection"}
     assert fitted.trainable_parameters in {10 * (int(f["features"]) + 1) for f in exact.stages.values()}
 
 

@@ -27,7 +27,7 @@ CS = [0.001, 0.1, 10.0]
 
 
 def settings() -> dict[str, Any]:
-    return compose_settings("linear_probe", f"strategy.probe.Cs={CS}")
+    return compose_settings("linear_probe", f"strategy.probe.Cs={CS}", "selection=val")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_loaded_model_predicts_what_the_probe_does(
     model = tk.load_model(tmp_path)
     images = [data.test.image(i) for i in range(len(data.test))]
     predictions = model.predict(images)
-    np.testing.assert_allclose(np.stack([p.probabilities for p in predictions]), expected, atol=1e-4)
+    np.testing.assert_allclose(np.stack([p.probabilities for p in predictions]), expected, atol=1e-3)
     assert [p.label for p in predictions] == [data.class_names[i] for i in expected.argmax(axis=1)]
 
 

@@ -23,7 +23,7 @@ METRICS = {"l2": "euclidean", "cosine": "cosine"}
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    composed = compose_settings("nearest_neighbor")
+    composed = compose_settings("nearest_neighbor", "selection=val")
     composed["strategy"]["neighbors"] |= changes
     return composed
 
@@ -95,7 +95,7 @@ def test_one_of_several_stages(data: ImageData) -> None:
 
 
 def test_what_cannot_be_is_refused(data: ImageData) -> None:
-    with pytest.raises(TransferkitError, match=r"ks=\[5000\].*train has only"):
+    with pytest.raises(TransferkitError, match=r"ks=\[5000\].*only 240 images"):
         fit(data, ks=[5000])
     with pytest.raises(TransferkitError, match="l1"):
         fit(data, metrics=["l1"])

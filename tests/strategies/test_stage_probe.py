@@ -26,8 +26,9 @@ STAGES = ["stage1", "stage2", "stage3", "stage4", "stage5"]
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    composed = compose_settings("stage_probe", f"strategy.probe.Cs={CS}")
-    composed["strategy"] |= changes
+    composed = compose_settings("stage_probe", "selection=val", f"strategy.probe.Cs={CS}")
+    probe = composed["strategy"]["probe"] | changes.get("probe", {})
+    composed["strategy"] |= changes | {"probe": probe}
     return composed
 
 
@@ -113,12 +114,14 @@ def test_val_is_reported_before_the_refit(data: ImageData, similar: Fitted) -> N
     assert accuracy == pytest.approx(similar.stages["stage5"]["val_top1"])
 
 
-def test_every_stage_has_its_figures_and_its_sweep(similar: Fitted) -> None:
+def test_every_stage_has_its_figures_and_its_sweep(data: ImageData, similar: Fitted) -> None:
     assert list(similar.stages) == list(similar.sweep) == STAGES
     for stage, row in similar.stages.items():
-        assert set(row) == {"C", "val_top1", "val_nll", "features"}
+        assert set(row) == {"C", "val_top1", "val_nll", "features", "classifier"}
         assert [point["C"] for point in similar.sweep[stage]] == CS
-    assert similar.details == {"stage": "stage5", "solver": "exact", "pool": "avg"}
+    selection = {"by": "val", "images": len(data.val)}
+    expected = {"stage": "stage5", "solver": "exact", "pool": "avg", "classifier": "logistic", "selection": selection}
+    assert similar.details == expected
 
 
 def test_all_stages_come_from_one_pass(data: ImageData) -> None:

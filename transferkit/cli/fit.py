@@ -48,10 +48,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     names = find_imagenet_names(backbone, fitted.model, fitted.stages, data, extract) if cached else {}
     metrics = {
         "test": compute_metrics(probabilities, data.test.labels),
-        "val": compute_metrics(fitted.val, data.val.labels),
+        "val": fitted.val_metrics(data.val.labels),
         "strategy": settings["strategy"]["name"],
         **describe(settings, data, backbone, fitted.model),
         "trainable_parameters": fitted.trainable_parameters,
+        "selection": {"by": "val", "images": len(data.val)},
         **fitted.details,
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
         **({"imagenet_names": names} if names else {}),

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from transferkit.choices import C_COUNT, GRADIENT_CS, NEIGHBORS, STAGES, TOP, Combine, Metric, Pool, Solver
+from transferkit.choices import C_COUNT, GRADIENT_CS, NEIGHBORS, STAGES, TOP, Classifier, Combine, Metric, Pool, Solver
 from transferkit.config.node import Batch, Epochs, Images, Node, Rate, Smoothing, Steps, Text
 from transferkit.errors import unknown_name
 
@@ -28,6 +28,8 @@ class Probe(Node):
 
     stages: StageNames = Field(default=[TOP])
     Cs: Annotated[int, Field(ge=1, le=1000)] | Grid = C_COUNT
+    classifiers: list[Classifier] = Field(default=["logistic"], min_length=1, max_length=10)
+    balance: Literal["auto"] | bool = False
 
 
 class GradientProbe(Node):

@@ -10,12 +10,12 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from transferkit.arrays import Doubles
 from transferkit.errors import TransferkitError
 from transferkit.metrics import compute_metrics
-from transferkit.probes.logistic.basis import Basis, Head, Stack
+from transferkit.probes.logistic.basis import Basis, Head, Stack, both_sides, two_sided
+from transferkit.probes.logistic.effort import precise_enough, threads
 from transferkit.probes.logistic.path import solve_path
 from transferkit.probes.logistic.rows import Ints, Rows
 from transferkit.probes.scaling import ShrunkScaler
@@ -25,16 +25,6 @@ log = logging.getLogger(__name__)
 
 C_RANGE = (-6.0, 5.0)
 """Decimal exponents of the smallest and the largest C when only their number is given."""
-
-_ONE_THREAD = 1e9
-"""Below this number of multiplications per pass (rows x features x classes) one BLAS thread is used: more threads
-gain little on an idle machine, and lose a factor of ten to spinning on a busy one."""
-
-_SINGLE = 2e7
-"""From this number of multiplications per pass on, single precision is used in the sweep; below it gains nothing."""
-
-_SINGLE_TOL = 5e-6
-"""Smallest tolerance for which single precision, with gradients exact to about 1e-7, is sufficient."""
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -123,7 +113,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X_val is not None:
             X_val, y_val = self._validated(X_val, y_val, reset=False)
             val_labels = self._index(y_val)
-        with self._threads(X):
+        with threads(X.shape, len(self.classes_)):
             self._fit(X, labels, X_val, val_labels)
         return self._checked()
 
@@ -147,7 +137,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             parts, labels = [X, X_more], np.concatenate([labels, self._index(y_more)])
         if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
             raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
-        with self._threads(X):
+        with threads(X.shape, len(self.classes_)):
             self._finish(parts, labels, (self.coef_, self.intercept_))
         return self._checked()
 
@@ -180,9 +170,6 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             assert_all_finite(block, input_name="X")
         return X, y
 
-    def _threads(self, X: npt.NDArray[Any]) -> threadpool_limits:
-        return threadpool_limits(1 if X.size * len(self.classes_) < _ONE_THREAD else None, user_api="blas")
-
     def _checked(self) -> "LinearProbe":
         if self.n_iter_[0] >= self.max_iter:
             log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
@@ -196,7 +183,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
         """Select C if there are several values, and fit all rows with it."""
-        Cs = _grid(self.Cs if self.C is None else [self.C])
+        Cs = value_grid(self.Cs if self.C is None else [self.C])
         self.C_ = float(Cs[0])
         self.path_: list[dict[str, float]] = []
         self.passes_ = 0
@@ -212,16 +199,16 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if start is None or self.refit:
             self._finish(parts, labels, start)
         else:
-            self.coef_, self.intercept_ = _both_sides(start)
+            self.coef_, self.intercept_ = both_sides(start)
 
     def _finish(self, parts: list[npt.NDArray[Any]], labels: Ints, start: Head | None) -> None:
         """Fit all rows with `C_`."""
         X, tol = Stack(parts), self.tol / 10
         basis = Basis(X, self._scaler())
-        rows = Rows(X, basis, self._precision(X, basis, tol), fitted=True)
+        rows = Rows(X, basis, precise_enough(X.shape[0], basis, len(self.classes_), tol), fitted=True)
         start = basis.head_inside(_one_side(start)) if start else None
         solution = next(solve_path(rows, basis, labels, [self.C_], tol, self.max_iter, start))
-        self.coef_, self.intercept_ = _both_sides(basis.head_outside(solution.head))
+        self.coef_, self.intercept_ = both_sides(basis.head_outside(solution.head))
         self.n_iter_ = np.array([solution.iterations])
         self.passes_ += rows.passes
 
@@ -229,11 +216,11 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Set `C_`, `path_` and the validation results; return the selected head."""
         train, val = Stack([X]), Stack([X_val])
         basis = Basis(train, self._scaler())
-        dtype = self._precision(train, basis, self.tol)
+        dtype = precise_enough(train.shape[0], basis, len(self.classes_), self.tol)
         rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
         best: tuple[float, float, int] | None = None
         for C, solution in zip(Cs, solve_path(rows, basis, labels, Cs, self.tol, self.max_iter), strict=True):
-            logits = _two_sided(rows_val.logits(solution.head))
+            logits = two_sided(rows_val.logits(solution.head))
             top1 = float((logits.argmax(axis=1) == val_labels).mean())
             nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
             self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
@@ -250,24 +237,6 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return ShrunkScaler(**self.standardize.get_params())
         return ShrunkScaler() if self.standardize else None
 
-    def _precision(self, X: Stack, basis: Basis, tol: float) -> npt.DTypeLike:
-        """Single precision if it is faster and its errors are well below the tolerance."""
-        small = X.shape[0] * len(basis.variances) * len(self.classes_) < _SINGLE
-        return np.float64 if small or tol < _SINGLE_TOL else np.float32
-
-
-def _two_sided(logits: Doubles) -> Doubles:
-    """Two columns from scikit-learn's one for two classes, with the same probabilities."""
-    return np.concatenate([-logits, logits], axis=1) / 2 if logits.shape[1] == 1 else logits
-
-
-def _both_sides(head: Head) -> Head:
-    """One row per class for two classes, with the same probabilities; other heads are unchanged."""
-    coef, intercept = head
-    if len(coef) > 1:
-        return head
-    return np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
-
 
 def _one_side(head: Head) -> Head:
     """The inverse: the single row that scikit-learn uses for two classes."""
@@ -275,7 +244,12 @@ def _one_side(head: Head) -> Head:
     return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
 
 
-def _grid(Cs: int | Sequence[float] | Doubles) -> Doubles:
+def value_grid(Cs: int | Sequence[float] | Doubles) -> Doubles:
+    """The values of C in ascending order: these, or so many from 1e-6 to 1e5, spaced evenly in the logarithm.
+
+    Raises:
+        TransferkitError: There are none, or one is not positive.
+    """
     values = np.logspace(*C_RANGE, Cs) if isinstance(Cs, int | np.integer) else np.unique(np.asarray(Cs, dtype=float))
     if values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
         raise TransferkitError(f"Cs={Cs}: needs a number of values of at least 1, or positive values.")

@@ -95,6 +95,30 @@ def scores(result: RunResult) -> list[Score]:
     ]
 
 
+def cross_validated(metrics: Mapping[str, Any]) -> bool:
+    """Return whether folds of train and val chose, so that the metrics of val are out of fold."""
+    return bool(metrics.get("selection", {}).get("by") == "cv")
+
+
+def judged_on(metrics: Mapping[str, Any]) -> str:
+    """Return the images that the metrics of val are of: "val", or "out of fold"."""
+    return "out of fold" if cross_validated(metrics) else "val"
+
+
+def chosen_by(metrics: Mapping[str, Any]) -> str:
+    """Return a sentence about the data that all choices were made on."""
+    selection = metrics.get("selection", {})
+    if not cross_validated(metrics):
+        return "All model selection used val; test was evaluated once, at the end."
+    folds = f"{selection['folds']} folds" if "folds" in selection else "folds"
+    times = f", {selection['repeats']} times" if selection.get("repeats", 1) > 1 else ""
+    return (
+        f"Model selection used cross-validation of train and val ({folds}{times}); the final model is fitted on both. "
+        f"Out-of-fold figures are of {selection['images']} images, each predicted by models fitted without it. "
+        "Test was evaluated once, at the end."
+    )
+
+
 def chosen_C(result: RunResult) -> dict[str, float]:
     """Return the selected C of each stage with a sweep."""
     stages = result.metrics.get("stages", {})

@@ -32,8 +32,8 @@ SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 Sweep = Mapping[str, Sequence[Mapping[str, float]]]
 
 
-def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
-    """Draw top-1 on val (percent) over C, one line per stage; the selected C of each stage is marked."""
+def sweep_figure(sweep: Sweep, chosen: Mapping[str, float], images: str = "val") -> str:
+    """Draw top-1 (percent) on these images over C, one line per stage; the selected C of each stage is marked."""
     with new_figure(4.9, 2.8) as (figure, axes):
         for (stage, rows), colour in zip(sweep.items(), LINES * len(sweep), strict=False):
             rows = sorted(rows, key=lambda row: row["C"])
@@ -43,21 +43,26 @@ def sweep_figure(sweep: Sweep, chosen: Mapping[str, float]) -> str:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda C, _: "10" + f"{round(np.log10(C))}".translate(SUPERSCRIPT))
         axes.set_xlabel("C (larger: weaker regularisation)")
-        axes.set_ylabel("top-1 on val, %")
+        axes.set_ylabel(f"{top1_on(images)}, %")
         if len(sweep) > 1:
             axes.legend(frameon=False, labelcolor=INK, ncols=2)
-        return to_svg(figure, "Top-1 accuracy on val over the regularisation strength C")
+        return to_svg(figure, f"Accuracy over the regularisation strength C: {top1_on(images)}")
 
 
-def depth_figure(top1: Mapping[str, float], chosen: str | None) -> str:
-    """Draw top-1 on val (percent) over the stages, in the order of the network; the selected one is marked."""
+def depth_figure(top1: Mapping[str, float], chosen: str | None, images: str = "val") -> str:
+    """Draw top-1 (percent) on these images over the stages, in the order of the network; the selected one is marked."""
     stages, values = list(top1), [100 * value for value in top1.values()]
     with new_figure(4.9, 2.6) as (figure, axes):
         axes.plot(stages, values, "o-", color=LINES[0], ms=4)
         if chosen and chosen in top1:
             axes.plot([chosen], [100 * top1[chosen]], "o", color=LINES[0], ms=9)
-        axes.set_ylabel("top-1 on val, %")
-        return to_svg(figure, "Top-1 accuracy on val by stage")
+        axes.set_ylabel(f"{top1_on(images)}, %")
+        return to_svg(figure, f"Accuracy by stage: {top1_on(images)}")
+
+
+def top1_on(images: str) -> str:
+    """Return "top-1 on val" or "top-1 out of fold"."""
+    return f"top-1 on {images}" if images == "val" else f"top-1 {images}"
 
 
 def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> str:

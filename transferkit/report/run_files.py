@@ -13,6 +13,7 @@ import numpy.typing as npt
 from transferkit.data.imagedata import ImageData
 from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
+from transferkit.report.facts import cross_validated
 from transferkit.report.top5 import join_names
 
 NAMES_SHOWN = 5
@@ -83,6 +84,14 @@ def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[s
     ]
 
 
+def _judged_line(metrics: Mapping[str, Any]) -> str:
+    """Return the line with the accuracy on the images that chose."""
+    top1, n = f"{100 * metrics['val']['top1']:6.2f} %", metrics["val"]["n"]
+    if cross_validated(metrics):
+        return f"  out-of-fold top-1   {top1}   on {n} images: cross-validation of train and val chose"
+    return f"  val top-1           {top1}   on {n} images"
+
+
 def shown_path(run_dir: Path) -> Path:
     """Return `run_dir` relative to the current folder if it lies below it."""
     return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
@@ -105,7 +114,7 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
         f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
-        f"  val top-1           {100 * metrics['val']['top1']:6.2f} %   on {metrics['val']['n']} images",
+        _judged_line(metrics),
         *_stage_table(metrics["stages"], stage),
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),

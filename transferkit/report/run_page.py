@@ -11,10 +11,12 @@ from transferkit.report.classes import Confusion, class_rows, confuse, confused_
 from transferkit.report.examples import examples, right_examples, worst_mistakes
 from transferkit.report.facts import (
     as_yaml,
+    chosen_by,
     chosen_C,
     cost,
     data_notes,
     headline,
+    judged_on,
     scores,
     setting,
     splits,
@@ -63,6 +65,8 @@ def content(result: RunResult) -> dict[str, Any]:
         "headline": headline(result),
         "setting": setting(result),
         "scores": scores(result),
+        "chosen_by": chosen_by(result.metrics),
+        "judged_on": judged_on(result.metrics),
         "mistakes": examples(test, probabilities, names, mistakes),
         "right": examples(test, probabilities, names, right),
         **_confusion(confuse(test.labels, predicted, names)),
@@ -72,7 +76,7 @@ def content(result: RunResult) -> dict[str, Any]:
         "bins": bins,
         "reliability": Markup(reliability_figure(bins)),
         "chosen_C": chosen,
-        "sweep": Markup(sweep_figure(result.sweep, chosen)) if result.sweep else None,
+        "sweep": Markup(sweep_figure(result.sweep, chosen, judged_on(result.metrics))) if result.sweep else None,
         **_stages(result),
         **_training(result),
         "neighborhoods": show_neighborhoods(result),
@@ -99,7 +103,7 @@ def _stages(result: RunResult) -> dict[str, Any]:
     return {
         "stages": result.metrics.get("stages", {}) if several else {},
         "stage": chosen,
-        "depth": Markup(depth_figure(top1, chosen)) if several else None,
+        "depth": Markup(depth_figure(top1, chosen, judged_on(result.metrics))) if several else None,
     }
 
 

@@ -4,8 +4,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transferkit.arrays import Probabilities
+import numpy as np
+
+from transferkit.arrays import Labels, Probabilities
+from transferkit.folds import Ints
+from transferkit.metrics import compute_metrics
 from transferkit.models.transfer_model import TransferModel
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """Predictions of models that were fitted without the image, one or more for each image of train and val.
+
+    Attributes:
+        probabilities: (M, K).
+        labels: (M,).
+        images: (M,) positions in train and val together, train first.
+    """
+
+    probabilities: Probabilities
+    labels: Labels
+    images: Ints
+
+    @classmethod
+    def of(cls, probabilities: Probabilities, images: Ints, labels: Labels) -> "OutOfFold":
+        """The predictions of these images; labels (N,) of train and val."""
+        return cls(probabilities, labels[images], images)
+
+    def rows(self, start: int, end: int) -> Probabilities:
+        """The mean probabilities (end - start, K) of these images; equal ones where there is no prediction."""
+        found = np.zeros((end, self.probabilities.shape[1]))
+        np.add.at(found, self.images, self.probabilities)
+        times = np.bincount(self.images, minlength=end)
+        found[times == 0] = 1 / found.shape[1]
+        return (found / np.maximum(times, 1)[:, None]).astype(np.float32)[start:]
+
+    def metrics(self) -> dict[str, float | int]:
+        """The metrics over all predictions; `n` is the number of images."""
+        return {**compute_metrics(self.probabilities, self.labels), "n": len(np.unique(self.images))}
 
 
 @dataclass(frozen=True)
@@ -14,13 +50,15 @@ class Fitted:
 
     Attributes:
         model: Ready to predict.
-        val: Probabilities (N_val, K) of the selected model, before any refit that includes val.
+        val: Probabilities (N_val, K) of the selected model, before any refit that includes val; from folds, where these
+            chose.
         trainable_parameters: Number of trained parameters.
         stages: Per probed stage, its results (`C`, `val_top1`, ...).
         sweep: Per probed stage, one row per value of C.
         history: One row per epoch of training: `phase`, `epoch` (counted from 1 in each phase), `lr`, `train_loss`,
             `val_loss`, `val_top1`.
         details: Further entries of metrics.json, plain values.
+        out_of_fold: Where folds of train and val chose, their predictions; they replace those of val in the metrics.
     """
 
     model: TransferModel
@@ -30,3 +68,8 @@ class Fitted:
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    out_of_fold: OutOfFold | None = None
+
+    def val_metrics(self, labels: Labels) -> dict[str, float | int]:
+        """The metrics of the data that chose: val, with these labels (N_val,), or out-of-fold predictions."""
+        return compute_metrics(self.val, labels) if self.out_of_fold is None else self.out_of_fold.metrics()

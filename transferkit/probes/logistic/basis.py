@@ -12,6 +12,8 @@ from transferkit.probes.scaling import ShrunkScaler
 Head = tuple[Doubles, Doubles]
 """Weights and intercepts, (K, D) and (K,); for two classes (1, D) and (1,), as in scikit-learn."""
 
+Part = npt.NDArray[Any] | list[npt.NDArray[Any]]
+
 MOST_DIRECTIONS = 4096
 """Maximum number of rows or features, whichever are fewer, for a factorisation (cubic in them) to pay."""
 
@@ -26,22 +28,44 @@ class Stack:
     """Features (N, D) as a concatenation of arrays, read in blocks of rows, so that they may be on disk.
 
     Args:
-        parts: One or more arrays, (n, D) each.
+        parts: One or more arrays below each other, (n, D) each; or, of each, several side by side, (n, d) each.
+        chosen: Ascending rows of the concatenation; by default all.
     """
 
-    def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
-        self._parts = parts
-        self.shape = (sum(map(len, parts)), int(parts[0].shape[1]))
+    def __init__(self, parts: Sequence[Part], chosen: npt.NDArray[np.int64] | None = None) -> None:
+        self._parts = [part if isinstance(part, list) else [part] for part in parts]
+        self._chosen = chosen
+        count = sum(len(columns[0]) for columns in self._parts) if chosen is None else len(chosen)
+        self.shape = (count, sum(int(array.shape[1]) for array in self._parts[0]))
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> "Stack":
+        """These rows (ascending) of the stack, as a stack."""
+        return Stack(self._parts, chosen if self._chosen is None else self._chosen[chosen])
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-        """Slices of the stack and their rows, without copying."""
-        step, done = max(1, BLOCK // self.shape[1]), 0
-        for part in self._parts:
-            for first in range(0, len(part), step):
-                block = part[first : first + step]
+        """Slices of the stack and their rows; without copying, where all rows of single arrays are read."""
+        step, done, start = max(1, BLOCK // self.shape[1]), 0, 0
+        for columns in self._parts:
+            end = start + len(columns[0])
+            for taken in self._places(start, end, step):
+                blocks = [array[taken] for array in columns]
+                block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
                 yield slice(done, done + len(block)), block
                 done += len(block)
-                release_pages(part)
+                for array in columns:
+                    release_pages(array)
+            start = end
+
+    def _places(self, start: int, end: int, step: int) -> Iterator[Any]:
+        """Slices or indices into the part that holds rows `start` to `end`, up to `step` rows each."""
+        if self._chosen is None:
+            yield from (slice(first, first + step) for first in range(0, end - start, step))
+            return
+        mine = self._chosen[np.searchsorted(self._chosen, start) : np.searchsorted(self._chosen, end)] - start
+        for first in range(0, len(mine), step):
+            rows = mine[first : first + step]
+            whole = rows[-1] - rows[0] + 1 == len(rows)
+            yield slice(rows[0], rows[-1] + 1) if whole else rows
 
 
 class Basis:
@@ -59,6 +83,8 @@ class Basis:
 
     Attributes:
         variances: (R,) mean square of these rows along each direction.
+        width: D.
+        rotated: Whether the directions are principal ones, so that the rows are uncorrelated along them.
         rows: (N, R) these rows along the directions, if the factorisation computed them; else None.
     """
 
@@ -71,7 +97,8 @@ class Basis:
         self._directions: Doubles | None = None  # (D, R); coefficients of combinations (N, R)
         self.variances: Doubles = moments.var_ / self._scale**2
         self.rows: Doubles | None = None
-        if min(count, width) > MOST_DIRECTIONS:
+        self.width, self.rotated = width, min(count, width) <= MOST_DIRECTIONS
+        if not self.rotated:
             return
         if count <= width:
             self._span = X
@@ -142,6 +169,19 @@ class Basis:
         """(M, N): inner products with all spanning rows."""
         assert self._span is not None
         return np.concatenate([vectors @ self.standard(block).T for _, block in self._span.blocks()], axis=1)
+
+
+def two_sided(logits: Doubles) -> Doubles:
+    """Two columns from scikit-learn's one for two classes, with the same probabilities."""
+    return np.concatenate([-logits, logits], axis=1) / 2 if logits.shape[1] == 1 else logits
+
+
+def both_sides(head: Head) -> Head:
+    """One row per class for two classes, with the same probabilities; other heads are unchanged."""
+    coef, intercept = head
+    if len(coef) > 1:
+        return head
+    return np.concatenate([-coef, coef]) / 2, np.concatenate([-intercept, intercept]) / 2
 
 
 def _principal(squares: Doubles) -> tuple[Doubles, Doubles]:

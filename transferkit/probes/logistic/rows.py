@@ -49,6 +49,16 @@ class Rows:
             out[where] = logits
         return out
 
+    def class_sums(self, labels: Ints) -> tuple[Doubles, Doubles]:
+        """The sum of each class's rows in the basis (K, R), and the number of its rows (K,); labels (N,)."""
+        counts = np.bincount(labels).astype(np.float64)
+        chosen = np.eye(len(counts))
+        sums = np.zeros((len(counts), len(self._basis.variances)))
+        for where, block in self._blocks():
+            inside = block if self._kept is not None else self._basis.gradient_inside(block.astype(np.float64))
+            sums += chosen[:, labels[where]] @ inside
+        return sums, counts
+
     def loss(self, head: Head, labels: Ints) -> tuple[float, Head, Doubles]:
         """One pass: the mean loss of a head in the basis, its gradient, and the mean of p (1 - p) per class, (K,)."""
         self.passes += 1

@@ -1,0 +1,70 @@
+"""The choice among scores: by rank on val; over folds within the standard error, the likelier C and the simpler."""
+
+import numpy as np
+import pytest
+
+from tests.probes.test_linear import digits_features
+from transferkit.folds import Chooser, make_folds
+from transferkit.probes.chosen import best_C, choose, fit_choice, held_out, make_candidate, paired_error
+from transferkit.probes.fold_scores import Score, score_classifiers
+from transferkit.probes.logistic.basis import Stack
+from transferkit.probes.scaling import ShrunkScaler
+
+X = Stack([np.zeros((100, 1))])
+
+
+def score(C: float, wrong: int, nll: float, classifier: str = "logistic") -> Score:
+    """Of 100 rows, the first ones wrong."""
+    hits = np.ones(100, dtype=np.float32)
+    hits[:wrong] = 0
+    return Score(classifier, C, 1.0, 1 - wrong / 100, nll, hits)
+
+
+def test_the_error_of_a_difference_is_that_of_pairs() -> None:
+    first, second = score(1, 10, 0).hits, score(1, 14, 0).hits
+    assert paired_error(first, second) == pytest.approx(np.std([0] * 96 + [1] * 4, ddof=1) / 10)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nll", "by_val", "by_folds"),
+    [
+        ((9, 5, 5, 9), (1.0, 0.9, 0.8, 0.1), 2, 2),  # four more wrong answers are two standard errors
+        ((5, 5, 4, 5), (1.0, 0.3, 0.8, 0.9), 2, 2),  # one more is one, more than a half
+        ((30, 4, 5, 4), (1.0, 0.5, 0.3, 0.2), 3, 1),  # not at the end of the grid
+        ((4, 30, 30, 30), (0.1, 0.5, 0.3, 0.2), 0, 0),  # unless all others are worse
+    ],
+)
+def test_the_best_C(wrong: tuple[int, ...], nll: tuple[float, ...], by_val: int, by_folds: int) -> None:
+    scores = [score(10.0**i, w, loss) for i, (w, loss) in enumerate(zip(wrong, nll, strict=True))]
+    assert 10.0**by_val == best_C(scores, "val").C
+    assert 10.0**by_folds == best_C(scores, "cv").C
+
+
+def test_the_simpler_of_those_within_the_error() -> None:
+    early = make_candidate("stage1", X, [score(1, 5, 0.1)], "cv")
+    late = make_candidate("stage2", X, [score(1, 6, 0.9), score(1, 5, 0.2, "ridge")], "cv")
+    chosen = choose([early, late], "cv")  # all are within the error: the first classifier, at the deeper stage
+    assert (chosen.candidate.name, chosen.score.classifier) == ("stage2", "logistic")
+    chosen = choose([early, late], "val")
+    assert (chosen.candidate.name, chosen.score.classifier) == ("stage1", "logistic")
+    better = make_candidate("stage1", X, [score(1, 2, 0.1, "ridge")], "cv")
+    assert choose([better, late], "cv").candidate.name == "stage1"
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "discriminant", "ridge"])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_scores_are_those_of_the_heads_fitted_in_each_fold(classifier: str, classes: int) -> None:
+    features, labels = digits_features(80, classes)
+    features, labels = features[:120], labels[:120]
+    stack = Stack([[features[:70, :30], features[:70, 30:]], [features[70:, :30], features[70:, 30:]]])
+    scaler, folds = ShrunkScaler(widths=[30, 50]), make_folds(labels, repeats=2)
+    scores = score_classifiers(stack, labels, folds, scaler, {classifier: [0.001, 0.1, 10.0]})
+    choice = choose([make_candidate("all", stack, scores, "cv")], "cv")
+    probabilities, images = held_out(choice, labels, Chooser(folds, "cv", 2))
+    right = probabilities.argmax(axis=1) == labels[images]
+    assert right.mean() == pytest.approx(choice.score.top1, abs=0.01)
+    losses = -np.log(probabilities[np.arange(len(images)), labels[images]])
+    assert losses.mean() == pytest.approx(choice.score.nll, abs=0.01)
+    weights, bias = fit_choice(choice, labels)
+    assert weights.shape == (classes, 80)
+    assert ((features @ weights.T + bias).argmax(axis=1) == labels).mean() >= right.mean()
