@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 import transferkit as tk
 from tests.conftest import compose_settings
 from transferkit.advisor import measure as measuring
-from transferkit.advisor.measure import find_neighbors, fit_probe, make_folds, measure, sample, transfer_scores
+from transferkit.advisor.measure import find_neighbors, fit_probe, judging_folds, measure, sample, transfer_scores
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
@@ -25,26 +25,33 @@ def blobs(n: int = 90, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_large_val_is_what_is_judged_on() -> None:
     labels = np.arange(500) % 5
-    ((rows, test),) = make_folds(labels, 300, seed=0)
+    ((rows, test),) = judging_folds(labels, 300, np.arange(len(labels)), seed=0)
     np.testing.assert_array_equal(rows, np.arange(300))
     np.testing.assert_array_equal(test, np.arange(300, 500))
 
 
 def test_with_a_small_val_every_image_is_judged_once_by_others() -> None:
     labels = np.arange(50) % 5
-    folds = make_folds(labels, 40, seed=0)
+    folds = judging_folds(labels, 40, np.arange(len(labels)), seed=0)
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(50))
     assert all(not set(rows) & set(test) and len(set(labels[rows])) == 5 for rows, test in folds)
 
 
+def test_images_of_the_same_content_are_judged_together() -> None:
+    labels, contents = np.arange(50) % 5, np.arange(50) // 10 * 5 + np.arange(50) % 5  # two of each
+    for rows, test in judging_folds(labels, 40, contents, seed=0):
+        assert not set(contents[rows]) & set(contents[test])
+        assert len(set(labels[rows])) == 5
+
+
 def test_a_class_with_a_single_image_leaves_val_as_the_judge() -> None:
     labels = np.array([0, 0, 0, 1, 0, 0])
-    assert len(make_folds(labels, 4, seed=0)) == 1
+    assert len(judging_folds(labels, 4, np.arange(len(labels)), seed=0)) == 1
 
 
 def test_probes_over_folds_as_scikit_learn_has_them() -> None:
     features, labels = blobs()
-    folds = make_folds(labels, 70, seed=0)
+    folds = judging_folds(labels, 70, np.arange(len(labels)), seed=0)
     found = fit_probe(features, labels, folds, Cs=[0.1])
     model = make_pipeline(ShrunkScaler(), LogisticRegression(C=0.1, max_iter=1000))
     assert found.val_top1 == pytest.approx(cross_val_score(model, features, labels, cv=folds).mean(), abs=0.012)
@@ -52,7 +59,7 @@ def test_probes_over_folds_as_scikit_learn_has_them() -> None:
 
 def test_the_best_C_is_taken() -> None:
     features, labels = blobs()
-    folds = make_folds(labels, 70, seed=0)
+    folds = judging_folds(labels, 70, np.arange(len(labels)), seed=0)
     each = {C: fit_probe(features, labels, folds, Cs=[C]) for C in (1e-4, 0.1, 100.0)}
     best = fit_probe(features, labels, folds, Cs=list(each))
     assert best.val_top1 == max(probe.val_top1 for probe in each.values())
@@ -80,7 +87,7 @@ def test_the_loss_decides_among_what_luck_could_have_made_the_best(
 
 def test_neighbours_as_scikit_learn_has_them() -> None:
     features, labels = blobs()
-    folds = make_folds(labels, 70, seed=0)
+    folds = judging_folds(labels, 70, np.arange(len(labels)), seed=0)
     accuracies = {
         (metric, k): cross_val_score(
             KNeighborsClassifier(k, metric={"l2": "euclidean"}.get(metric, metric)), features, labels, cv=folds
@@ -101,7 +108,7 @@ def test_neighbours_as_scikit_learn_has_them() -> None:
 
 def test_no_more_neighbours_are_tried_than_there_are() -> None:
     features, labels = blobs(8, classes=2)
-    assert find_neighbors(features, labels, make_folds(labels, 6, seed=0)).k <= 5
+    assert find_neighbors(features, labels, judging_folds(labels, 6, np.arange(len(labels)), seed=0)).k <= 5
 
 
 def test_one_extraction_measures_every_stage(letters_network: Backbone, digits: ImageData) -> None:

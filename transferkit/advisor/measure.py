@@ -8,30 +8,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import softmax
-from sklearn.model_selection import StratifiedKFold
 
 from transferkit.advisor.evidence import standard_error
 from transferkit.advisor.scores import h_score, leep, logme
 from transferkit.arrays import Labels
 from transferkit.backbones.backbone import Backbone
 from transferkit.choices import METRICS, NEIGHBORS
+from transferkit.data.identical import Contents, number_contents
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.data.stratify import cut
 from transferkit.features.from_settings import Extract
+from transferkit.folds import FOLDS, Fold, make_folds
 from transferkit.metrics import compute_metrics
 from transferkit.probes.linear import LinearProbe
 from transferkit.probes.neighbors import NeighborHead, vote_shares
 from transferkit.ranking import rank
 
-Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+Folds = list[Fold]
 
 CS = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1, 2))
 """The advisor's values of C: enough to compare stages; the strategies try 45."""
 
-"""The values of k that `strategy=nearest_neighbor` tries."""
-
-FOLDS = 5
 ENOUGH_VAL = 200
 """Size of val from which accuracies are measured on it; their standard error is then below 3.6 points."""
 
@@ -113,7 +111,8 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     wanted = [*stages, "head"] if knows_source else stages
     train, val = (extract(backbone, images, wanted) for images in (data.train, data.val))
     top, labels = backbone.top, np.concatenate([data.train.labels, data.val.labels])
-    folds = make_folds(labels, len(data.train), seed)
+    contents = number_contents({"train": data.train, "val": data.val})
+    folds = judging_folds(labels, len(data.train), np.concatenate([*contents.values()]), seed)
     both = {stage: np.concatenate([train[stage], val[stage]]) for stage in stages}
     return Measured(
         probes={stage: fit_probe(both[stage], labels, folds) for stage in stages},
@@ -125,7 +124,7 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     )
 
 
-def make_folds(labels: Labels, train: int, seed: int) -> Folds:
+def judging_folds(labels: Labels, train: int, contents: Contents, seed: int) -> Folds:
     """Folds of (training rows, evaluation rows), as indices into train and val together.
 
     With fewer than 200 images accuracies on val are imprecise; then train and val are cross-validated together.
@@ -133,13 +132,14 @@ def make_folds(labels: Labels, train: int, seed: int) -> Folds:
     Args:
         labels: Of train and val (N,), train first.
         train: Number of train rows.
+        contents: (N,): images with the same number have the same content, and are never parted.
         seed: Of the folds.
     """
     rows = np.arange(len(labels))
-    splits = min(FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    splits = min(FOLDS, *(len(np.unique(contents[labels == label])) for label in np.unique(labels)))
     if len(labels) - train >= ENOUGH_VAL or splits < 2:
         return [(rows[:train], rows[train:])]
-    return list(StratifiedKFold(splits, shuffle=True, random_state=seed).split(rows, labels))
+    return make_folds(labels, contents, seed=seed, splits=splits)
 
 
 def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, Cs: Sequence[float] = CS) -> StageProbe:
