@@ -12,7 +12,7 @@ import torch
 
 import transferkit as tk
 from tests.advisor.conftest import embedded
-from tests.conftest import RunCommand, compose_settings
+from tests.conftest import compose_settings
 from tests.processes import PythonStarter
 from tests.strategies.contexts import make_context
 from transferkit.advisor.advice import Advice, advise, known_strategies
@@ -235,27 +235,35 @@ ARGUMENTS = [
 ]
 
 
-def kill_when(reached: Any, python: PythonStarter, folder: Path) -> None:
-    process = python.start("-m", "transferkit", *ARGUMENTS, "hydra.run.dir=killed", cwd=folder)
-    try:
-        deadline = time.monotonic() + 120
-        while not reached():
-            assert process.poll() is None, "it ended before the trial"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.kill()
+SHORT_FITS = """
+from transferkit.strategies import auto
+from transferkit.strategies.trials import shortened
+
+def settle(strategy, advice, whole=auto.settle):
+    settled = whole(strategy, advice)
+    return shortened(settled, 0.2) if "phases" in settled else settled
+
+auto.settle = settle
+from transferkit.__main__ import main
+main()
+"""
+"""The command line, with a shorter fit after the trials."""
 
 
 @pytest.mark.slow
-def test_killed_in_a_trial_it_ends_with_the_same_metrics(
-    transferkit: RunCommand, python: PythonStarter, tmp_path: Path
-) -> None:
-    kill_when(lambda: any((tmp_path / "killed" / "trials").glob("*/checkpoints/*/*.ckpt")), python, tmp_path)
+def test_killed_in_a_trial_it_ends_with_the_same_metrics(python: PythonStarter, tmp_path: Path) -> None:
+    command = ["-c", SHORT_FITS, *ARGUMENTS]
+    process = python.start(*command, "hydra.run.dir=killed", cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not any((tmp_path / "killed" / "trials").glob("*/checkpoints/*/*.ckpt")):
+        assert process.poll() is None, "it ended before the trial"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
     assert not (tmp_path / "killed" / "metrics.json").exists()
     metrics = []
     for folder in ("killed", "uninterrupted"):
-        done = transferkit(*ARGUMENTS, f"hydra.run.dir={folder}", cwd=tmp_path)
+        done = python.run(*command, f"hydra.run.dir={folder}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         metrics.append(json.loads((tmp_path / folder / "metrics.json").read_text()))
     resumed, uninterrupted = metrics

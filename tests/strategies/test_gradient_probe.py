@@ -136,7 +136,8 @@ def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> N
 def test_the_command_line(transferkit: RunCommand, tmp_path: Path) -> None:
     done = transferkit(
         *("strategy=stage_probe", "strategy.solver=gradient", "dataset.per_class=10", "augment=affine"),
-        *("strategy.gradient.min_steps=60", "trainer.num_workers=0", "hydra.run.dir=run"),
+        *("strategy.gradient.epochs=3", "strategy.gradient.min_steps=18", "dataset.max_test=100"),
+        *("trainer.num_workers=0", "hydra.run.dir=run"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,7 +31,7 @@ def settings() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def letters() -> ImageData:
-    return load_data({"kind": "glyphs", "images": 800, "classes": 4}, seed=0)
+    return load_data({"kind": "glyphs", "images": 400, "classes": 4}, seed=0)
 
 
 def network(name: str = "narrow_vgg8") -> Any:  # has dropout
