@@ -51,6 +51,14 @@ Selection = Literal["auto", "val", "cv", "last"]
 """How a choice is made: on val, by cross-validation of train and val, `auto`: whichever suits the size of val; `last`:
 as `auto`, but finetuning keeps its last epoch."""
 
+Parameters = Literal["all", "norms", "biases_and_norms", "lora"]
+PARAMETERS: tuple[str, ...] = get_args(Parameters)
+"""The parameters that a phase trains inside its stages; the head is always trained whole."""
+
+LoraTarget = Literal["attention", "mlp", "convolutions"]
+LORA_TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)
+"""Kinds of layers that LoRA adapts."""
+
 Source = Literal["embedded", "classic", "torchvision", "timm"]
 SOURCES: tuple[str, ...] = get_args(Source)
 """Sources of networks, in the search order of `auto`."""

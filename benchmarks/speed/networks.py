@@ -54,7 +54,8 @@ class Net:
 
 
 def random_net(name: str, options: Options) -> Net:
-    """A network of torchvision with the weights of `--weights-dir`, else random ones."""
+    """A network of torchvision, or else of timm, with the weights of `--weights-dir`, else random ones."""
+    of_torchvision = name in torchvision.models.list_models()
     given = (
         [options.weights_dir / f"{name}{suffix}" for suffix in (".safetensors", ".pth")] if options.weights_dir else []
     )
@@ -62,9 +63,10 @@ def random_net(name: str, options: Options) -> Net:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
-        state = torchvision.models.get_model(name, weights=None).state_dict()
-        save_file({key: value.contiguous() for key, value in state.items()}, path)
-    return Net(name, path, (f"backbone={name}", f'backbone.weights="{path}"'))
+        model = torchvision.models.get_model(name, weights=None) if of_torchvision else timm.create_model(name)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+    named = (f"backbone={name}",) if of_torchvision else ("backbone=timm", f"backbone.name={name}")
+    return Net(name, path, (*named, f'backbone.weights="{path}"'), "torchvision" if of_torchvision else "timm")
 
 
 def real_net(options: Options) -> Net | None:

@@ -7,7 +7,7 @@ from benchmarks.speed import rows_command, rows_frozen, rows_training
 from benchmarks.speed.options import Options
 from benchmarks.speed.results import Record
 
-NETWORKS = ("resnet18", "resnet50", "vgg16")
+NETWORKS = ("resnet18", "resnet50", "vgg16", "vit_small_patch16_224")
 
 ROWS: dict[str, Callable[[Options], list[Record]]] = {
     "matmul": rows_frozen.matmul,
@@ -23,7 +23,9 @@ ROWS: dict[str, Callable[[Options], list[Record]]] = {
     "rivals": rows_training.compare,
 }
 
-GOALS = [name for name in ROWS if not name.endswith(("-resnet50", "-vgg16")) and name != "rivals"]
+GOALS = [
+    name for name in ROWS if not name.endswith(tuple(f"-{network}" for network in NETWORKS[1:])) and name != "rivals"
+]
 """The rows that are measured by default."""
 
 

@@ -16,7 +16,7 @@ from benchmarks.speed.results import Record, entry, goal
 from transferkit.data.load_data import load_data
 from transferkit.device import find_precision
 
-EXTRACTED = {"resnet18": 1024, "resnet50": 512, "vgg16": 256}
+EXTRACTED = {"resnet18": 1024, "resnet50": 512, "vgg16": 256, "vit_small_patch16_224": 512}
 """Images in batches of 64, the first two of which warm up and, if anything does, compile."""
 
 

@@ -21,7 +21,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.device import find_precision
 
-PER_CLASS = {"resnet18": 120, "resnet50": 50, "vgg16": 25}
+PER_CLASS = {"resnet18": 120, "resnet50": 50, "vgg16": 25, "vit_small_patch16_224": 50}
 """Images of each class in train and val together; fewer for the slower networks."""
 
 
@@ -152,7 +152,7 @@ def _tutorials(net: Net) -> list[tuple[str, Callable[[str], bool]]]:
 
 def _is_head(key: str) -> bool:
     """Whether a parameter of a library's network is its classifier's."""
-    return key.startswith(("fc.", "classifier.6.")) or key in ("classifier.weight", "classifier.bias")
+    return key.startswith(("fc.", "classifier.6.", "head.")) or key in ("classifier.weight", "classifier.bias")
 
 
 def _settings(net: Net, options: Options, strategy: str, phase: str, epochs: int, *more: str) -> dict[str, Any]:

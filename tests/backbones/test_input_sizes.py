@@ -34,26 +34,6 @@ def test_position_embeddings_are_resampled_as_timm_does(size: int | list[int], g
     assert again.infos == backbone.infos
 
 
-def test_the_official_file_of_dinov2_with_registers(tmp_path: Path):
-    """In its layout (facebookresearch/dinov2): mask_token, register_tokens, a position for the class token."""
-    torch.manual_seed(0)
-    name = "vit_small_patch14_reg4_dinov2"
-    model = timm.create_model(name, img_size=56, init_values=1.0, **TINY)
-    official = dict(model.state_dict())
-    official["register_tokens"] = official.pop("reg_token")
-    official["mask_token"] = torch.zeros(1, 48)
-    position = torch.randn(1, 1, 48)
-    official["pos_embed"] = torch.cat([position, official["pos_embed"]], dim=1)
-    official["cls_token"] = official["cls_token"] - position
-    torch.save(official, tmp_path / "dinov2_vits14_reg4_pretrain.pth")
-    backbone = create_backbone(
-        name, tmp_path / "dinov2_vits14_reg4_pretrain.pth", "timm", kwargs={**TINY, "init_values": 1.0}, input_size=56
-    )
-    x = torch.randn(1, 3, 56, 56)
-    with torch.inference_mode():
-        assert torch.allclose(backbone(x), model.eval()(x), atol=1e-3)  # the class token is rounded
-
-
 def test_a_size_that_cannot_be_says_which_can():
     message = r"vit_small_patch14_dinov2 cannot be built for 50 x 50.*of 14 x 14.*518 x 518.*multiples of"
     with pytest.raises(TransferkitError, match=message):

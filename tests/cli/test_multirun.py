@@ -144,7 +144,8 @@ def swept(*overrides: str) -> Any:
 
 def test_the_bakeoff_leaves_no_strategy_out() -> None:
     strategies = {path.stem for path in (CONF / "strategy").glob("*.yaml")}
-    assert set(swept("experiment=bakeoff").sweeper.params.strategy.split(",")) == strategies
+    needing_an_extra = {"lora"}
+    assert set(swept("experiment=bakeoff").sweeper.params.strategy.split(",")) == strategies - needing_an_extra
 
 
 def test_the_learning_curve_varies_the_images() -> None:

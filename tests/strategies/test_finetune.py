@@ -49,6 +49,11 @@ def test_all_strategies_of_the_contract_are_there() -> None:
     }
 
 
+def plain_state(module: FinetuneModule) -> dict[str, Any]:
+    """The state dict without the adapters of LoRA, under the names that it has when they are merged."""
+    return {k.replace(".base_layer", ""): v for k, v in module.state_dict().items() if ".lora_" not in k}
+
+
 @pytest.mark.parametrize("strategy", FINETUNING)
 def test_what_a_strategy_freezes_stays_as_it_was(
     strategy: str, backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -60,14 +65,14 @@ def test_what_a_strategy_freezes_stays_as_it_was(
 
     def watched(self: Any, phase: str) -> None:
         begin(self, phase)
-        begun.append((self, {k: v.clone() for k, v in self.state_dict().items()}, dict(self.rates)))
+        begun.append((self, {k: v.clone() for k, v in plain_state(self).items()}, dict(self.rates)))
 
     monkeypatch.setattr(FinetuneModule, "begin", watched)
     fitted = fit(backbone, data, settings, tmp_path)
     assert all(torch.equal(given[name], value) for name, value in backbone.state_dict().items()), "the caller's changed"
     # Between the beginnings of two phases lies one fit.
     phases = begun[1:]
-    ends = [state for _, state, _ in phases[1:]] + [phases[-1][0].state_dict()]
+    ends = [state for _, state, _ in phases[1:]] + [plain_state(phases[-1][0])]
     for (module, before, rates), after in zip(phases, ends, strict=True):
         for stage in module.stage_names:
             prefix = "model.head." if stage == "head" else f"model.backbone.stages.{stage}."
@@ -96,22 +101,23 @@ def test_the_kept_model_is_the_best_epoch_on_val(backbone: Backbone, data: Image
         assert rows[phase["best_epoch"] - 1]["val_top1"] == pytest.approx(top1)
 
 
+@pytest.mark.parametrize(("strategy", "phases"), [("gradual_unfreeze", 4), ("lora", 1)])
 def test_a_phase_that_only_does_harm_is_undone(
-    backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    strategy: str, phases: int, backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
 
     def harm(module: FinetuneModule, *_: Any) -> Trained:
-        starts.append(copy.deepcopy(module.state_dict()))
+        starts.append(copy.deepcopy(plain_state(module)))
         with torch.no_grad():
             for parameter in module.parameters():
                 if parameter.requires_grad:
-                    parameter.zero_()
+                    parameter.fill_(0.3)
         return Trained([{"epoch": 1, "lr": 1.0, "train_loss": 2.3, "val_loss": 2.3, "val_top1": 0.1}], 1)
 
     monkeypatch.setattr("transferkit.strategies.phases.fit_module", harm)
-    fitted = fit(backbone, data, short_settings("gradual_unfreeze"), tmp_path)
-    assert [figures["best_epoch"] for figures in fitted.details["phases"].values()] == [0, 0, 0, 0]
+    fitted = fit(backbone, data, short_settings(strategy), tmp_path)
+    assert [figures["best_epoch"] for figures in fitted.details["phases"].values()] == [0] * phases
     for start in starts:
         for name, value in fitted.model.state_dict().items():
             assert torch.equal(start[f"model.{name}"], value), name
@@ -170,6 +176,15 @@ def test_balanced_class_weights(data: ImageData) -> None:
     counts = np.bincount(uneven.train.labels, minlength=10)
     np.testing.assert_allclose(np.asarray(weights) * counts, len(uneven.train) / 10)
     assert class_weights(tk.load_strategy("finetune_few"), uneven) is None
+
+
+def test_a_finished_phase_of_lora_is_read_again(backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
+    first = fit(backbone, data, short_settings("lora"), tmp_path)
+    again = fit(backbone, data, short_settings("lora"), tmp_path)
+    assert again.history == first.history
+    np.testing.assert_array_equal(again.val, first.val)
+    for (name, ours), theirs in zip(first.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
 
 
 def test_a_changed_strategy_does_not_go_on_from_the_checkpoints(

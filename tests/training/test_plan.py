@@ -28,11 +28,6 @@ def test_a_name_wins_over_a_pattern_and_the_later_over_the_earlier() -> None:
     assert mixed.rates(RESNET) == {"stage1": 1e-6, "stage3": 1e-4, "stage4": 1e-4, "stage5": 1e-5}
 
 
-def test_a_decay_for_each_stage_below_the_top() -> None:
-    rates = Phase("all", {"head": 1.0, "stage*": 1.0}, 1, lr_decay=0.5).rates(RESNET)
-    assert rates == {"stage1": 1 / 16, "stage2": 1 / 8, "stage3": 1 / 4, "stage4": 1 / 2, "stage5": 1, "head": 1}
-
-
 @pytest.mark.parametrize(
     ("train", "message"),
     [
@@ -92,6 +87,12 @@ def test_few_images_are_passed_over_several_times_an_epoch(images: int, batch: i
             {"phases": {"a": {"epochs": 1, "lr_decay": 2, "train": {"head": 1}}}},
             r"lr_decay=2 must be a number above 0, at most 1",
         ),
+        (
+            {"phases": {"a": {"epochs": 1, "parameters": "bias", "train": {"head": 1}}}},
+            r"parameters=bias must be all, norms, biases_and_norms or lora",
+        ),
+        ({"lora": {"rank": 0}}, r"strategy\.lora\.rank=0 must be a whole number from 1"),
+        ({"lora": {"targets": ["heads"]}}, r"strategy\.lora\.targets.*attention, mlp"),
         ({"phases": {"a": 3}}, r"strategy\.phases\.a=3 must be null, or a mapping with the keys epochs, train"),
     ],
 )

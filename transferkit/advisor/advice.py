@@ -22,7 +22,10 @@ from transferkit.features.from_settings import Extract
 
 log = logging.getLogger(__name__)
 
-NO_STRATEGY_OF_ITS_OWN = ("auto",)
+NOT_ADVISED = ("auto", "bitfit", "norm_tune", "lora")
+"""Strategies that are neither advised nor counted in the budget of `auto`: those that train few parameters were not
+among the measured cases."""
+
 STRATEGY_CS = 45
 """The number of values of C that the strategies try, for the costs."""
 
@@ -105,12 +108,12 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
 
 @cache
 def known_strategies() -> Mapping[str, Mapping[str, Any]]:
-    """The content of every YAML in conf/strategy by name.
+    """The content of the YAMLs in conf/strategy by name, but for `NOT_ADVISED`.
 
     Composed once, which takes a second; do not modify the result.
     """
     names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
-    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NO_STRATEGY_OF_ITS_OWN}
+    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NOT_ADVISED}
 
 
 def to_json(advice: Advice) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Backbone(nn.Module):
         preprocess: From an image to the input tensor, as the weights define it.
         spec: The arguments that build the network again.
         weights_name: For reports: "IMAGENET1K_V2", a file's name, "random".
+        depths: Original name of a parameter to the number of layers above it (0 for the classifier's), as timm counts
+            them for layer-wise rates; empty for networks that do not say.
         changed_stages: Stages whose weights are no longer those that were loaded; shared with truncated backbones.
         classes: Names of the outputs of `head` where they are known to be ImageNet-1k's classes; else empty.
     """
@@ -58,6 +60,7 @@ class Backbone(nn.Module):
         self.preprocess = preprocess
         self.spec = spec
         self.weights_name = weights_name
+        self.depths: Mapping[str, int] = {}
         self.changed_stages: set[str] = set()
         self.classes: tuple[str, ...] = ()
 
@@ -152,7 +155,7 @@ class Backbone(nn.Module):
         stages = {name: self.stages[name] for name in kept}
         infos = {name: self.infos[name] for name in kept}
         shorter = Backbone(stages, infos, self.preprocess, self.spec, self.weights_name)
-        shorter.training = self.training
+        shorter.training, shorter.depths = self.training, self.depths
         shorter.changed_stages = self.changed_stages
         return shorter
 
@@ -166,9 +169,9 @@ class Backbone(nn.Module):
             if any(parameter.requires_grad for parameter in stage.parameters()):
                 self.changed_stages.add(name)
 
-    def original_state_dict(self) -> dict[str, Tensor]:
+    def original_state_dict(self, keep_vars: bool = False) -> dict[str, Tensor]:
         """Parameters and buffers under the names that the original network gives them."""
-        return {original_name(name): value for name, value in self.state_dict().items()}
+        return {original_name(name): value for name, value in self.state_dict(keep_vars=keep_vars).items()}
 
     def load_original_state_dict(self, state: Mapping[str, Tensor], origin: str = "the state dict") -> list[str]:
         """Load parameters and buffers under the original network's names.

@@ -70,6 +70,7 @@ def create_backbone(
     spec = BackboneSpec(source, name, kwargs | dict(original.kwargs))
     backbone = Backbone(stages, infos, original.preprocess, spec, original.weights_name)
     backbone.classes = tuple(original.classes)
+    backbone.depths = original.depths
     if run is not None:
         backbone = _load_run(backbone, run)
     elif original.state is not None:

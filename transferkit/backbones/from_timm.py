@@ -7,10 +7,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import timm
 import timm.data
+import torch
+from timm.models import group_parameters
 from timm.models.vgg import VGG, ConvMlp
 from torch import Tensor, nn
 
@@ -51,21 +54,42 @@ def build(name: str, weights: str | Path | None, kwargs: Mapping[str, Any]) -> O
         return _named(name, kwargs)
     if weights is None:
         model = _create(name, kwargs)
-        return Original(_open_mlp(model), _preprocessing(model, kwargs))
+        return _original(model, kwargs)
     with no_init():
         model = _create(name, kwargs)
     if isinstance(weights, str):
         state = read_packaged(weights, architecture, model.state_dict())
     else:
         state = _converted(read_state_dict(weights), model)
-    return Original(
-        model=_open_mlp(model),
-        preprocess=_preprocessing(model, kwargs),
+    return _original(
+        model,
+        kwargs,
         weights_name=Path(weights).name,
         state=state,
         origin=f"backbone.weights: {weights}",
         classes=_classes(model) if packaged else (),
     )
+
+
+def _original(model: nn.Module, kwargs: Mapping[str, Any], **more: Any) -> Original:
+    return Original(_open_mlp(model), _preprocessing(model, kwargs), depths=layer_depths(model), **more)
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """Parameter to the number of layers above it, as in timm's `param_groups_layer_decay`; the classifier's have 0.
+
+    Empty for the few networks without `group_matcher`.
+    """
+    if not hasattr(model, "group_matcher"):
+        return {}
+    named = list(model.named_parameters())
+    classifier: Any = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or "head"
+    first = classifier if isinstance(classifier, str) else classifier[0]
+    if not any(name.startswith(f"{first}.") for name, _ in named):  # num_classes=0: here another one comes on top
+        named.append((f"{first}.weight", nn.Parameter(torch.empty(0))))
+    with_head: Any = SimpleNamespace(named_parameters=lambda: iter(named))
+    layers: dict[str, int] = group_parameters(with_head, model.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
+    return {name: max(layers.values()) - layer for name, layer in layers.items()}
 
 
 def for_size(name: str, kwargs: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
@@ -152,7 +176,7 @@ def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
         raise TransferkitError(f"backbone.weights: {path} does not fit timm's {name}: {error}") from error
     if kwargs.get("num_classes", config.num_classes) != config.num_classes:
         logger.warning("backbone.weights: %s: skipped %s, made for another number of classes", path, config.classifier)
-    return Original(_open_mlp(model), _preprocessing(model, kwargs), config.tag or name, classes=_classes(model))
+    return _original(model, kwargs, weights_name=config.tag or name, classes=_classes(model))
 
 
 def _classes(model: Any) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Original:
         origin: Where `state` comes from, for messages.
         kwargs: Keyword arguments for building the network that the weights require.
         classes: Names of ImageNet-1k's classes, if they are known to be the classifier's outputs.
+        depths: Parameter to the number of layers above it, the classifier being 0, if the library tells.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class Original:
     origin: str = ""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    depths: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_kwargs(kwargs: Mapping[str, Any]) -> None:

@@ -62,6 +62,12 @@ def _read_pickle(path: Path) -> Any:
             ) from error
         raise _damaged(path, error) from error
     except Exception as error:  # a damaged pickle can raise anything
+        if "TorchScript" in str(error):
+            raise TransferkitError(
+                f"backbone.weights: {path} is a TorchScript archive (as OpenAI's CLIP), whose code loading would run; "
+                "it was not loaded. If you trust it, save its weights with torch.save(torch.jit.load(FILE)"
+                ".state_dict(), NEW_FILE), or take open_clip's file of the same model."
+            ) from error
         raise _damaged(path, error) from error
 
 

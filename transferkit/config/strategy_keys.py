@@ -5,7 +5,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from transferkit.choices import C_COUNT, GRADIENT_CS, NEIGHBORS, STAGES, TOP, Classifier, Combine, Metric, Pool, Solver
+from transferkit.choices import (
+    C_COUNT,
+    GRADIENT_CS,
+    LORA_TARGETS,
+    NEIGHBORS,
+    STAGES,
+    TOP,
+    Classifier,
+    Combine,
+    LoraTarget,
+    Metric,
+    Parameters,
+    Pool,
+    Solver,
+)
 from transferkit.config.node import Batch, Epochs, Images, Node, Rate, Smoothing, Steps, Text
 from transferkit.errors import unknown_name
 
@@ -99,6 +113,7 @@ class Phase(Node):
     ]
     min_steps: Steps = 0
     lr_decay: float = Field(1.0, gt=0, le=1)
+    parameters: Parameters = "all"
 
 
 def _phases(phases: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +123,15 @@ def _phases(phases: dict[str, Any]) -> dict[str, Any]:
         if not name.strip(" .") or not all(c.isalnum() or c in "_-. " for c in name) or len(name) > 64:
             raise ValueError(f"has a phase called {name!r}: a name is of letters, digits, _ and -.")
     return phases
+
+
+class Lora(Node):
+    """The node `lora`: the adapters of phases with `parameters: lora`."""
+
+    rank: int = Field(8, ge=1, le=4096)
+    alpha: float = Field(16.0, gt=0, le=100_000)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: list[LoraTarget] = Field(default=list(LORA_TARGETS), min_length=1, max_length=3)
 
 
 class FinetuningOptions(Node):
@@ -126,6 +150,7 @@ class FinetuningOptions(Node):
     gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
     batch_size: Batch = 32
     accumulate: int = Field(1, ge=1, le=100_000)
+    lora: Lora = Lora()
 
 
 class Finetuning(FinetuningOptions, Strategy):

@@ -135,8 +135,15 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
         model: The model to write.
         dtype: Of the stored floating point weights; they are float32 again when read.
         notes: Further entries of `model.json`, e.g. the data set that the model was fitted to.
+
+    Raises:
+        TransferkitError: The model has adapters of LoRA, which are not yet part of its weights.
     """
     backbone = model.backbone
+    if any(".lora_" in name for name in backbone.state_dict()):
+        raise TransferkitError(
+            "The model has adapters of LoRA beside its weights: call FinetuneModule.merge() before saving it."
+        )
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.original_state_dict().items()}
     tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
     spec = backbone.spec

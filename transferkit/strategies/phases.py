@@ -1,7 +1,7 @@
 """The phases of a plan, one fit each; a phase that only makes val worse is undone, a finished one is not repeated."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from transferkit.ranking import rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.phase_data import Batches, make_batches
 from transferkit.strategies.training_settings import train_settings
+from transferkit.training.auxiliary import GROUP
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained, fit_module
@@ -65,14 +66,15 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
 
     The state before a phase counts as its epoch 0, which is restored if no epoch was better on val.
     """
+    module.merge()  # making the module has begun its first phase
     val = center_probabilities(module.model.eval(), context.data.val, context.extract)
     history: list[Mapping[str, Any]] = []
     figures: dict[str, dict[str, Any]] = {}
     labels = context.data.val.labels
     with context.timer.step("fit"):
         for number, phase in enumerate(module.plan.phases):
+            before = _state(module, [*phase.rates(module.stage_names), GROUP])
             module.begin(phase.name)
-            before = _trained_state(module)
             outcome = fit_phase(module, context, number)
             kept = _rank(outcome.val, labels) >= _rank(val, labels)
             if kept:
@@ -99,19 +101,29 @@ def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOut
     finished = CheckpointFiles(folder).newest().get("phase")
     if finished is not None:
         log.info("Phase %s is finished already.", phase.name)
-        return _read(fit_module(module, None, run, folder), finished)
+        trained = fit_module(module, None, run, folder)
+        module.merge()
+        return _read(trained, finished)
     batches = phase_batches(module, context, number)
     steps, rates = batches.data.steps_per_epoch, scaled_rates(module)
     log.info(
-        "Phase %s: %d epochs of %d steps, %s; trained: %s; frozen: %s.",
-        *(phase.name, phase.epochs, steps, run.precision),
+        "Phase %s: %d epochs of %d steps, %s; trained%s: %s; frozen: %s.",
+        *(phase.name, phase.epochs, steps, run.precision, _part(module)),
         ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
         ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
     )
     trained = fit_module(module, batches.data, run, folder)
+    module.merge()
     outcome = PhaseOutcome(trained, val_probabilities(module, batches.data.val, context), steps, batches.prefix)
     _write(outcome, folder)
     return outcome
+
+
+def _part(module: FinetuneModule) -> str:
+    """For the log: the part of the stages that is trained, and the decay of their rates."""
+    which, decay = module.phase.parameters, module.phase.lr_decay
+    narrow = "" if which == "all" else f" ({which}: {module.trainable_parameters:,} parameters with the head)"
+    return narrow if decay == 1 else f"{narrow}, rates times {decay:g} for each layer above"
 
 
 def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batches:
@@ -159,7 +171,7 @@ def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept: bool) -> dict[
         "epochs": epochs,
         "best_epoch": outcome.trained.best_epoch if kept else 0,
         "steps": epochs * outcome.steps_per_epoch,
-        "trainable_parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
+        "trainable_parameters": module.trainable_parameters,
         "prefix": outcome.prefix,
     }
 
@@ -175,9 +187,11 @@ def _read(trained: Trained, path: Path) -> PhaseOutcome:
     return PhaseOutcome(trained, written["val"].numpy(), written["steps_per_epoch"], written["prefix"])
 
 
-def _trained_state(module: FinetuneModule) -> dict[str, Tensor]:
-    frozen = module.frozen_keys()
-    return {name: value.clone() for name, value in module.state_dict().items() if name not in frozen}
+def _state(module: FinetuneModule, stages: Collection[str]) -> dict[str, Tensor]:
+    """A copy of the state dict of some stages, under the module's names."""
+    own = {id(part) for name, part in module.named_stages.items() if name in stages}
+    prefixes = tuple(f"{path}." for path, part in module.named_modules() if id(part) in own)
+    return {name: value.clone() for name, value in module.state_dict().items() if name.startswith(prefixes)}
 
 
 def _rank(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> tuple[float, float, int]:

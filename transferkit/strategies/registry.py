@@ -8,6 +8,7 @@ from typing import Any
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.fitted import Fitted
+from transferkit.training.adapters import require_peft
 from transferkit.training.plan import Plan
 
 KINDS = {
@@ -24,11 +25,14 @@ def check_strategy(settings: Mapping[str, Any]) -> Plan | None:
     """Find mistakes that the schema cannot know, before any work is done; return the plan of a strategy with phases.
 
     Raises:
-        TransferkitError: A key was given that this strategy does not read.
+        TransferkitError: A key was given that this strategy does not read, or a package that it needs is missing.
     """
     if "phases" in settings["strategy"]:
         refuse_single_rate(settings)
-    return find_plan(settings)
+    plan = find_plan(settings)
+    if plan is not None and any(phase.parameters == "lora" for phase in plan.phases):
+        require_peft()
+    return plan
 
 
 def refuse_single_rate(settings: Mapping[str, Any]) -> None:

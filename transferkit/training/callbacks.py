@@ -92,9 +92,13 @@ class History(Callback):  # type: ignore[misc]
 
 
 def rates_by_stage(optimizer: Optimizer) -> dict[str, float]:
-    """Return `lr_STAGE` of every stage that is trained, from the groups that are named after them."""
-    names = [(str(group.get("name", "")).split(",")[0], float(group["lr"])) for group in optimizer.param_groups]
-    return {f"lr_{name}": rate for name, rate in names if name}
+    """Return `lr_STAGE` of every stage that is trained (of its uppermost layer), from the groups named after them."""
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        name, rate = str(group.get("name", "")).split(",")[0], float(group["lr"])
+        if name:
+            rates[f"lr_{name}"] = max(rate, rates.get(f"lr_{name}", 0.0))
+    return rates
 
 
 class EpochProgress(Callback):  # type: ignore[misc]

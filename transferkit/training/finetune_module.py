@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
+from transferkit.training.adapters import add_adapters, merge_adapters
 from transferkit.training.auxiliary import GROUP, WEIGHT, attached, auxiliary_classifiers, with_rate
 from transferkit.training.callbacks import ValidationSums
 from transferkit.training.freezing import frozen_entries, set_gradients, set_modes
 from transferkit.training.mixing import create_mixing
 from transferkit.training.optimizers import create_optimizer
-from transferkit.training.parameter_groups import parameter_groups
+from transferkit.training.parameter_groups import layer_factors, parameter_groups
 from transferkit.training.plan import Phase, Plan, differences
 from transferkit.training.scheduled import ScheduledModule
 from transferkit.training.split_forward import logits_after, logits_of_images
@@ -34,9 +35,11 @@ class FinetuneModule(ScheduledModule):
         for phase in module.plan.phases:
             module.begin(phase.name)
             Trainer(max_epochs=phase.epochs).fit(module, train_loader, val_loader)
+            module.merge()
 
-    A frozen stage has no gradient; its batch norm uses running statistics and its dropout is off, whatever `.train()`
-    says. Checkpoints hold plain containers and tensors, and resume only the same phase of the same plan.
+    A frozen stage has no gradient; its batch norm uses running statistics, its dropout and stochastic depth are off,
+    whatever `.train()` says. Checkpoints hold plain containers and tensors, and resume only the same phase of the same
+    plan. `merge` ends a phase of LoRA; after others it does nothing.
 
     Args:
         backbone: Trained in place, up to its top stage.
@@ -50,11 +53,12 @@ class FinetuneModule(ScheduledModule):
         model: The `TransferModel`, which predicts and can be saved.
         phase: The present phase.
         auxiliary: The auxiliary classifiers, if the backbone has any; they are no part of `model`.
-        rates: Learning rate of each of its trained stages, and of the auxiliary classifiers.
+        rates: Learning rate of each of its trained stages, before `lr_decay`, and of the auxiliary classifiers.
+        trainable_parameters: Number of parameters that it trains.
         inputs_after: The frozen stage whose activations the batches hold; None if they hold images.
 
     Raises:
-        TransferkitError: The plan names a stage that this network does not have.
+        TransferkitError: The plan names a stage that this network does not have, or parameters that its stages lack.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class FinetuneModule(ScheduledModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self._val = ValidationSums()
         self._mix = create_mixing(plan, num_classes)
+        self._seed = torch.initial_seed()
         for phase in plan.phases:
             phase.rates(self.stage_names)
         self.begin(plan.phases[0].name)
@@ -94,12 +99,30 @@ class FinetuneModule(ScheduledModule):
 
     def begin(self, phase: str) -> None:
         """Freeze and unfreeze stages for a phase; call it between fits, not during one."""
+        self.merge()
         self.phase: Phase = self.plan.phase(phase)
         self.inputs_after: str | None = None
         self.fast = None
-        self.rates = with_rate(self.auxiliary, self.phase.rates(self.stage_names))
-        set_gradients(self.named_stages, self.rates)
+        rates, which = self.phase.rates(self.stage_names), self.phase.parameters
+        narrowed = [name for name in rates if name != "head"] if which != "all" else []
+        if narrowed and which == "lora":
+            add_adapters(
+                {n: self.named_stages[n] for n in narrowed}, self.plan.lora, f"strategy.phases.{phase}", self._seed
+            )
+        rates = with_rate(self.auxiliary, rates)
+        having = set_gradients(self.named_stages, rates, which)
+        if narrowed and having.isdisjoint(narrowed):
+            raise TransferkitError(
+                f"strategy.phases.{phase}.parameters={which}: the stages {', '.join(narrowed)} of "
+                f"{self.model.backbone.spec.name} have no such parameters; parameters: all trains them whole."
+            )
+        self.rates = {name: rate for name, rate in rates.items() if name in having}
+        self.trainable_parameters = sum(p.numel() for p in self.parameters() if p.requires_grad)
         self.train(self.training)
+
+    def merge(self) -> None:
+        """Add the adapters that a phase of LoRA has trained to the weights, which are then the model's own."""
+        merge_adapters(self.named_stages)
 
     @property
     def frozen_prefix(self) -> tuple[str, ...]:
@@ -107,7 +130,7 @@ class FinetuneModule(ScheduledModule):
         return tuple(takewhile(lambda name: name not in self.rates, self.stage_names))
 
     def frozen_keys(self) -> set[str]:
-        """The entries of the state dict that belong to frozen stages."""
+        """The entries of the state dict that no training step changes."""
         prefixes = {name: f"model.backbone.stages.{name}" for name in self.model.backbone.stage_names}
         return frozen_entries(self.named_stages, {**prefixes, "head": "model.head", GROUP: GROUP}, self.rates)
 
@@ -145,7 +168,9 @@ class FinetuneModule(ScheduledModule):
         """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""
         scale = float(self.plan.optimizer.get("lr_scale", 1.0))
         rates = {name: rate * scale for name, rate in self.rates.items()}
-        return parameter_groups(self.named_stages, rates, self.plan.decay_norm_and_bias)
+        decay = self.phase.lr_decay
+        factors = None if decay == 1 else layer_factors(self.model.backbone, decay)
+        return parameter_groups(self.named_stages, rates, self.plan.decay_norm_and_bias, factors)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Cross entropy of one batch of images (n, 3, H, W) and labels (n,), with auxiliary classifiers, if any."""

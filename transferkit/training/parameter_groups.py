@@ -1,12 +1,13 @@
-"""The optimizer's parameter groups of a phase: each stage its learning rate, norms and biases without weight decay."""
+"""The optimizer's parameter groups of a phase: rates by stage and layer, norms and biases without weight decay."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm)
-
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.original_weights import original_name
+from transferkit.training.trained_parameters import NORMS
 
 EMBEDDINGS = {
     *("pos_embed", "pos_embedding", "absolute_pos_embed", "relative_position_bias_table", "logit_scale", "temperature"),
@@ -16,7 +17,10 @@ EMBEDDINGS = {
 
 
 def parameter_groups(
-    stages: Mapping[str, nn.Module], rates: Mapping[str, float], decay_norm_and_bias: bool
+    stages: Mapping[str, nn.Module],
+    rates: Mapping[str, float],
+    decay_norm_and_bias: bool,
+    factors: Mapping[int, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Return groups named after their stages; every parameter that asks for a gradient is in exactly one.
 
@@ -24,23 +28,56 @@ def parameter_groups(
         stages: By name.
         rates: Learning rate of each trained stage.
         decay_norm_and_bias: Whether weight decay applies to biases and the scales of norms too.
+        factors: Multiply the rates: `id` of a parameter to its factor; 1 where it has none.
     """
-    groups: list[dict[str, Any]] = []
+    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     seen = set[int]()
-    for name, rate in rates.items():
-        split: dict[str, list[nn.Parameter]] = {name: [], f"{name}, no decay": []}
+    for name in rates:
         for module in stages[name].modules():
             for key, parameter in module.named_parameters(recurse=False):
                 if not parameter.requires_grad or id(parameter) in seen:
                     continue
                 seen.add(id(parameter))
                 spared = not decay_norm_and_bias and (isinstance(module, NORMS) or _is_spared(key, parameter))
-                split[f"{name}, no decay" if spared else name].append(parameter)
-        for label, parameters in split.items():
-            decay: dict[str, float] = {} if label == name else {"weight_decay": 0.0}
-            if parameters:
-                groups.append({"params": parameters, "lr": rate, "name": label, **decay})
-    return groups
+                factor = 1.0 if factors is None else factors.get(id(parameter), 1.0)
+                groups.setdefault((name, factor, spared), []).append(parameter)
+    order = list(rates)
+    return [
+        {
+            "params": parameters,
+            "lr": rates[name] * factor,
+            "name": f"{name}{'' if factor == 1 else f', rate x {factor:.3g}'}{', no decay' if spared else ''}",
+            **({"weight_decay": 0.0} if spared else {}),
+        }
+        for (name, factor, spared), parameters in sorted(
+            groups.items(), key=lambda g: (order.index(g[0][0]), *g[0][1:])
+        )
+    ]
+
+
+def layer_factors(backbone: Backbone, decay: float) -> dict[int, float]:
+    """`decay` to the power of the number of layers above each parameter's, by its `id`; a head on top counts as one.
+
+    The layers are those of `Backbone.depths`, by which timm's `param_groups_layer_decay` scales rates; where they are
+    unknown, each stage counts as one.
+    """
+    stages = backbone.feature_stages
+    factors: dict[int, float] = {}
+    for name, parameter in backbone.named_parameters():
+        stage, original = name.split(".")[1], original_name(name)
+        depth = len(stages) - stages.index(stage) if stage in stages else 0
+        if backbone.depths:
+            depth = _depth(original, backbone.depths)
+        factors[id(parameter)] = decay**depth
+    return factors
+
+
+def _depth(name: str, depths: Mapping[str, int]) -> int:
+    """Of a parameter, or of an adapter of a layer, which is as deep as that layer."""
+    if name in depths:
+        return depths[name]
+    layer = name.split(".base_layer.")[0].split(".lora_")[0]
+    return next((depth for known, depth in depths.items() if known.startswith(f"{layer}.")), 0)
 
 
 def _is_spared(key: str, parameter: nn.Parameter) -> bool:

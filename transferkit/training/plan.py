@@ -11,7 +11,7 @@ from transferkit.backbones.stages import CANONICAL, match_stages
 from transferkit.choices import TOP
 from transferkit.config.compose import load_strategy_settings
 from transferkit.config.schema import check_group, check_node
-from transferkit.config.strategy_keys import FinetuningOptions
+from transferkit.config.strategy_keys import FinetuningOptions, Lora
 from transferkit.config.strategy_keys import Phase as PhaseKeys
 from transferkit.errors import TransferkitError, unknown_name
 
@@ -26,7 +26,11 @@ class Phase:
             a stage, a literal name precedes a pattern, and a later one an earlier one. None freezes it.
         epochs: Each is followed by a pass over val.
         min_steps: Minimum number of optimizer steps; on small data an epoch then makes several passes.
-        lr_decay: The rate of a stage is multiplied by this once for every stage between it and the top one.
+        lr_decay: The rate of a layer is multiplied by this once for every layer above it, the head included: the
+            layer-wise decay of BEiT (Bao et al. 2022) with the layers of timm's `param_groups_layer_decay`, which are
+            the blocks of a transformer. Networks that are not timm's count stages.
+        parameters: Trained inside the stages: "all"; "norms", the scale and shift of norm layers; "biases_and_norms"
+            (BitFit, Ben Zaken et al. 2022); "lora", low-rank adapters (Hu et al. 2022). The head is trained whole.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Phase:
     epochs: int
     min_steps: int = 0
     lr_decay: float = 1.0
+    parameters: str = "all"
 
     def __post_init__(self) -> None:
         keys = {name: getattr(self, name) for name in PhaseKeys.model_fields}
@@ -43,7 +48,7 @@ class Phase:
         return f"strategy.phases.{self.name}.{name}"
 
     def rates(self, stages: Sequence[str]) -> dict[str, float]:
-        """The learning rate of each trained stage, in the order of `stages`.
+        """The learning rate of each trained stage before `lr_decay`, in the order of `stages`.
 
         Args:
             stages: Of the network, in order, the last being `head`.
@@ -58,9 +63,7 @@ class Phase:
                 name = top if pattern == TOP else pattern
                 if (name in CANONICAL) is literal:
                     rates |= dict.fromkeys(match_stages([name], stages, self._key("train")), rate)
-        below_top = {stage: max(len(stages) - 2 - i, 0) for i, stage in enumerate(stages)}
-        chosen = {stage: rates.get(stage) for stage in stages}
-        found = {stage: rate * self.lr_decay ** below_top[stage] for stage, rate in chosen.items() if rate is not None}
+        found = {stage: rate for stage in stages if (rate := rates.get(stage)) is not None}
         if not found:
             raise TransferkitError(f"{self._key('train')} names none of this network's stages: {', '.join(stages)}.")
         return found
@@ -101,6 +104,8 @@ class Plan:
         gradient_clip: Maximum norm of the gradient; None for no limit.
         batch_size: Images per batch, over all devices.
         accumulate: Batches per optimizer step.
+        lora: Of phases with `parameters="lora"`: `rank`, `alpha`, `dropout`, and `targets`, some of
+            `choices.LORA_TARGETS`.
     """
 
     name: str
@@ -120,6 +125,7 @@ class Plan:
     gradient_clip: float | None = 1.0
     batch_size: int = 32
     accumulate: int = 1
+    lora: Mapping[str, Any] = field(default_factory=lambda: Lora().model_dump())
 
     def __post_init__(self) -> None:
         if not self.phases:
