@@ -55,7 +55,7 @@ def dinov2(state: dict[str, Tensor], images: Tensor) -> Tensor:
     for n in range(DEPTH):
         own = {key.split(".", 2)[2]: value for key, value in state.items() if key.startswith(f"blocks.{n}.")}
         h = F.layer_norm(x, (WIDTH,), own["norm1.weight"], own["norm1.bias"], 1e-6)
-        qkv = F.linear(h, own["attn.qkv.weight"], own["attn.qkv.bias"]).unflatten(-1, (3, HEADS, -1))
+        qkv = F.linear(h, own["attn.qkv.weight"], own["attn.qkv.bias"]).reshape(*x.shape[:2], 3, HEADS, -1)
         h = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4)).transpose(1, 2).flatten(2)
         x = x + own["ls1.gamma"] * F.linear(h, own["attn.proj.weight"], own["attn.proj.bias"])
         h = F.layer_norm(x, (WIDTH,), own["norm2.weight"], own["norm2.bias"], 1e-6)
@@ -88,7 +88,7 @@ class Block(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(WIDTH, HEADS)
         self.ln_1 = nn.LayerNorm(WIDTH)
-        self.mlp = nn.Sequential(
+        self.mlp: Any = nn.Sequential(
             OrderedDict(c_fc=nn.Linear(WIDTH, 4 * WIDTH), gelu=nn.Identity(), c_proj=nn.Linear(4 * WIDTH, WIDTH))
         )
         self.ln_2 = nn.LayerNorm(WIDTH)
@@ -97,7 +97,8 @@ class Block(nn.Module):
         h = self.ln_1(x)
         x = x + self.attn(h, h, h, need_weights=False)[0]
         h = self.mlp.c_fc(self.ln_2(x))
-        return x + self.mlp.c_proj(h * torch.sigmoid(1.702 * h))  # type: ignore[no-any-return]
+        widened: Tensor = self.mlp.c_proj(h * torch.sigmoid(1.702 * h))
+        return x + widened
 
 
 class Visual(nn.Module):

@@ -42,12 +42,13 @@ def test_a_phase_of_lora(name: str, images: Tensor, tmp_path: Path, monkeypatch:
     backbone = network(name)
     names = set(backbone.truncate(backbone.top).original_state_dict())
     module = module_of(backbone)
-    plain = FinetuneModule(network(name), 3, plan("all", TRAIN), head=module.model.head)
+    linear: Any = module.model.head
+    plain = FinetuneModule(network(name), 3, plan("all", TRAIN), head=linear)
     torch.testing.assert_close(module.eval()(images), plain.eval()(images))  # a new adapter changes nothing
-    adapted = [
+    adapted: list[Any] = [
         m for s in ("stage4", "stage5") for m in plain.named_stages[s].modules() if type(m) in (nn.Linear, nn.Conv2d)
     ]
-    sizes = (4 * (m.weight[0].numel() + m.weight.shape[0]) for m in adapted)  # type: ignore[index, operator, union-attr]
+    sizes = (4 * (m.weight[0].numel() + m.weight.shape[0]) for m in adapted)
     assert module.trainable_parameters == sum(sizes) + 3 * (module.model.head.in_features + 1)
     before = copy.deepcopy(module.state_dict())
     loader: Any = DataLoader(TensorDataset(images, torch.arange(8) % 3), 4)

@@ -128,9 +128,9 @@ def _phases(phases: dict[str, Any]) -> dict[str, Any]:
 class Lora(Node):
     """The node `lora`: the adapters of phases with `parameters: lora`."""
 
-    rank: int = Field(8, ge=1, le=4096)
-    alpha: float = Field(16.0, gt=0, le=100_000)
-    dropout: float = Field(0.0, ge=0, lt=1)
+    rank: int = Field(default=8, ge=1, le=4096)
+    alpha: float = Field(default=16.0, gt=0, le=100_000)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: list[LoraTarget] = Field(default=list(LORA_TARGETS), min_length=1, max_length=3)
 
 
