@@ -35,7 +35,7 @@ MODULES = [
 ]
 PACKAGES = [
     *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
-    *("strategies", "cli"),
+    *("inspection", "strategies", "cli"),
 ]
 ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""

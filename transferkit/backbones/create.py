@@ -103,6 +103,16 @@ def _source(source: str, name: str) -> str:
     raise TransferkitError(unknown_name("backbone.name", name, everything, kind))
 
 
+def network_source(source: str, name: str) -> tuple[str, Any]:
+    """The source of a network, and its module with `names()`, `build(name, weights, kwargs)` and `for_size`.
+
+    Raises:
+        TransferkitError: The source is unknown, or has no such network.
+    """
+    found = _source(source, name)
+    return found, _module(found)
+
+
 def _module(source: str) -> Any:
     """Its `names()` and `build(name, weights, kwargs)`; imported when it is needed, since timm takes a second."""
     return import_module(f"transferkit.backbones.from_{source}")

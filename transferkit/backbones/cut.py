@@ -79,6 +79,8 @@ def _traced(model: nn.Module, size: tuple[int, int], blocks: bool) -> tuple[fx.G
     try:
         return *trace(model, size, blocks), ""
     except Exception as error:  # torch.fx and the networks raise all kinds
+        if (parameter := next(model.parameters(), None)) is not None and parameter.is_meta:
+            raise  # with values it may succeed
         reason = str(error).strip().split("\n")[0]
         return None, [], f"it cannot be traced ({type(error).__name__}: {reason})"
 

@@ -69,7 +69,7 @@ def top_pool(
         info: Of the top stage.
     """
     usual = "cls" if info.prefix_tokens and getattr(model, "global_pool", "") != "avg" else "avg"
-    end = _before_classifier(model, steps, alone, begin)
+    end = _before_classifier(model, steps, alone, begin) if not _without_values(model) else None
     shape = steps[end].shape if end is not None else None
     if end is None or shape is None or len(shape) != 2:
         return TopPool(usual)
@@ -87,6 +87,12 @@ def top_pool(
             if found.shape == expected.shape and torch.allclose(found, expected, atol=1e-5):
                 return TopPool(name, known=True)
     return TopPool("native", known=True, module=module)
+
+
+def _without_values(model: nn.Module) -> bool:
+    """Whether a network is on the meta device, where results, by which poolings are told apart, cannot be compared."""
+    parameter = next(model.parameters(), None)
+    return parameter is not None and parameter.is_meta
 
 
 def _before_classifier(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], begin: int) -> int | None:

@@ -30,6 +30,7 @@ TASKS = {
     "compare": "transferkit.cli.compare",
     "advise": "transferkit.cli.advise",
     "cache": "transferkit.cli.cache",
+    "inspect": "transferkit.cli.inspect",
 }
 
 

@@ -69,7 +69,7 @@ class CacheToClear(Cache):
 class Task(Node):
     """The group `task`, where a task has no keys of its own."""
 
-    name: Literal["fit", "evaluate", "predict", "compare", "cache"]
+    name: Literal["fit", "evaluate", "predict", "compare", "cache", "inspect"]
 
 
 class Advise(Node):
@@ -98,7 +98,7 @@ class Pretrain(Node):
 
 
 TASKS: dict[str, type[Node]] = {
-    **dict.fromkeys(("fit", "evaluate", "predict", "compare", "cache"), Task),
+    **dict.fromkeys(("fit", "evaluate", "predict", "compare", "cache", "inspect"), Task),
     "advise": Advise,
     "embed": Embed,
     "pretrain": Pretrain,

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone
 from transferkit.config.dataset_keys import DATASETS
+from transferkit.config.inspect_keys import Inspect
 from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Selection, Trainer
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Node, Path, Seed
@@ -27,6 +28,7 @@ class Job(Node):
     runs: Path | list[Path] | None = None
     images: Path | list[Path] | None = None
     extract: Extract = Extract()
+    inspect: Inspect = Inspect.model_construct()
 
 
 ONE_MODEL: dict[str, type[Node]] = {
