@@ -45,7 +45,7 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the images showed.
+    """Results of the images.
 
     Attributes:
         images: Number of them.

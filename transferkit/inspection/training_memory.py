@@ -1,4 +1,4 @@
-"""What a training step keeps and computes, by what is trained: counted by autograd itself, on the meta device."""
+"""The memory and computation of a training step, by what is trained: counted by autograd itself, on the meta device."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ OnLayer = Callable[[int, Tensor], None]
 """Called with the index of a row and its output, after the activation function."""
 
 Seen = tuple[ReceptiveField, int]
-"""What is known of a tensor: its receptive field, and the row that it comes from."""
+"""Knowledge of a tensor: its receptive field, and the row that it comes from."""
 
 
 def watch(
