@@ -38,7 +38,8 @@ class Branches(nn.Module):
         first, second = x.chunk(2, dim=1)
         x = torch.cat([first, self.tall(second)], dim=1)
         weights = self.gate(x.mean((2, 3), keepdim=True))
-        return self.pool(x * weights.detach())  # the gate sees everything, and is not counted
+        pooled: Tensor = self.pool(x * weights.detach())  # the gate sees everything, and is not counted
+        return pooled
 
 
 def test_it_is_where_the_gradient_is() -> None:

@@ -13,7 +13,7 @@ from transferkit.inspection.inspected import inspect_layers
 from transferkit.inspection.layers import Layer, add_up, by_stage
 from transferkit.inspection.watch import watch
 
-# VGG16, configuration D (Simonyan & Zisserman 2014) at 224 x 224: (output values, weights without biases) of each layer.
+# VGG16, configuration D (Simonyan & Zisserman 2014) at 224 x 224: output values, and weights without biases, by layer.
 VGG16 = [
     *[(150_528, 0), (3_211_264, 1_728), (3_211_264, 36_864), (802_816, 0)],
     *[(1_605_632, 73_728), (1_605_632, 147_456), (401_408, 0)],

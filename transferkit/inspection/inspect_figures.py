@@ -1,6 +1,7 @@
 """Figures of an inspection's page."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,9 @@ from transferkit.inspection.layers import Layer, Sum
 from transferkit.report.figures import INK, LINES, RULE, new_figure, to_svg
 
 _SPARK = (60, 16)
+_LINEAR_TO = 20
+_CLOSE = 0.06
+"""Of the axis: stages nearer to each other have slanted names."""
 
 
 def share_figure(stages: Mapping[str, Sum], total: Sum) -> str:
@@ -57,9 +61,10 @@ def activation_figure(layers: Sequence[Layer], measured: Measured) -> str:
     with new_figure(7.2, 4.2, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
         axes.fill_between(places, mean - std, mean + std, color=LINES[0], alpha=0.2, lw=0)
         axes.plot(places, mean, "o-", color=LINES[0], ms=3, lw=1, label="mean, with one standard deviation")
-        axes.set_yscale("symlog", linthresh=1)
+        if max(abs(mean) + std) > _LINEAR_TO:
+            axes.set_yscale("symlog", linthresh=1)  # linear up to 1, then logarithmic
         axes.set_ylabel("activation")
-        axes.legend(frameon=False, labelcolor=INK, loc="upper left")
+        axes.legend(frameon=False, labelcolor=INK, loc="lower right", bbox_to_anchor=(1, 1))
         below.bar(places, [100 * one.dead / one.units for one in found], 0.8, color=LINES[1])
         below.set(ylabel="dead units, %", ylim=(0, max(5, 1.1 * max(100 * one.dead / one.units for one in found))))
         _stage_ticks(below, [layers[row] for row in rows], (axes, below))
@@ -78,17 +83,19 @@ def gradient_figure(layers: Sequence[Layer], measured: Measured) -> str:
         return to_svg(figure, "Norm of the gradient over the norm of the weights, by layer")
 
 
-def _stage_ticks(axes: object, layers: Sequence[Layer], lined: Sequence[object]) -> None:
+def _stage_ticks(axes: Any, layers: Sequence[Layer], lined: Sequence[Any]) -> None:
     """Name the stages below the axis, and separate them by lines."""
     starts = [i for i in range(len(layers)) if i == 0 or layers[i].stage != layers[i - 1].stage]
     ends = [*starts[1:], len(layers)]
     middles = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
-    axes.set_xticks(middles, [layers[start].stage for start in starts])  # type: ignore[attr-defined]
+    close = min(np.diff(middles), default=len(layers)) < _CLOSE * len(layers)
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if close else {}
+    axes.set_xticks(middles, [layers[start].stage for start in starts], **slanted)
     for one in lined:
-        one.grid(axis="x", visible=False)  # type: ignore[attr-defined]
-        one.tick_params(axis="x", length=0)  # type: ignore[attr-defined]
+        one.grid(axis="x", visible=False)
+        one.tick_params(axis="x", length=0)
         for start in starts[1:]:
-            one.axvline(start - 0.5, color=RULE, lw=1)  # type: ignore[attr-defined]
+            one.axvline(start - 0.5, color=RULE, lw=1)
 
 
 def spark(counts: npt.NDArray[np.float64]) -> str:

@@ -1,6 +1,6 @@
 """The page of an inspection (`report.html`), in the style of a run's report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from transferkit.inspection.inspect_figures import (
 from transferkit.inspection.inspected import Inspected
 from transferkit.inspection.layers import Layer, by_stage
 from transferkit.report.render import render
+
+
+def _unbroken(write: Callable[..., str]) -> Callable[..., str]:
+    """The same text with spaces at which lines are not broken."""
+    return lambda *values: write(*values).replace(" ", "\u202f")
+
+
+FILTERS = {"amount": _unbroken(count), "memory": _unbroken(memory), "share": _unbroken(share)}
 
 OPEN_TO = 60
 """Rows up to which all stages are unfolded."""
@@ -51,7 +59,7 @@ def render_inspection(inspected: Inspected, command: str) -> str:
         "command": command,
         "version": __version__,
     }
-    return render("inspect.html.j2", content, "inspection", amount=count, memory=memory, share=share)
+    return render("inspect.html.j2", content, "inspection", **FILTERS)
 
 
 def _rows(layers: Sequence[Layer]) -> list[dict[str, Any]]:
