@@ -110,6 +110,7 @@ def screen(comparison: Comparison) -> str:
             for group in part.groups
         ]
         lines += ["", part.title, *_aligned([["  " + header[0], *header[1:]], *rows])]
+        lines += [f"  {group.label}: {group.not_finetuned}" for group in part.groups if group.not_finetuned]
     lines.append("* Pareto-optimal: no group with the same number of images is both faster and more accurate")
     if comparison.unfinished:
         lines += ["", f"Unfinished runs, not included ({len(comparison.unfinished)}):"]
@@ -168,6 +169,7 @@ def _group_as_json(group: Group) -> dict[str, Any]:
         "val_top1": group.val_top1,
         "seconds": group.seconds,
         "trainable_parameters": group.trainable_parameters,
+        "not_finetuned": group.not_finetuned or None,
         "repeated_runs": group.repeated,
         "runs": [
             {

@@ -11,6 +11,7 @@ from transferkit.compare.collect import FinishedRun
 from transferkit.compare.testsets import Comparable
 from transferkit.compare.variants import Variant, family, find_variants, show_variant
 from transferkit.ranking import rank
+from transferkit.report.facts import NOT_FINETUNED
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ class Group:
     def seeds(self) -> list[int]:
         """The seeds of the runs."""
         return [run.metrics["seed"] for run in self.runs]
+
+    @property
+    def not_finetuned(self) -> str:
+        """That, and in how many runs, the probe's head was kept; empty if in none."""
+        count = sum(run.metrics.get("finetuned") is False for run in self.runs)
+        where = "" if count == len(self.runs) else f" in {count} of {len(self.runs)} runs"
+        return NOT_FINETUNED.replace(":", where + ":") if count else ""
 
     @property
     def top1(self) -> Spread:

@@ -119,6 +119,7 @@ class Selection(Node):
     min_val: int = Field(200, ge=0, le=1_000_000_000)
     folds: int = Field(5, ge=2, le=100)
     repeats: Literal["auto"] | Annotated[int, Field(ge=1, le=100)] = "auto"
+    finetune_folds: int = Field(3, ge=2, le=20)
 
 
 class Protocol(Node):

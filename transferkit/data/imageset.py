@@ -16,6 +16,8 @@ from transferkit.progress import Advance, map_threads
 
 
 class _Files:
+    in_files = True
+
     def __init__(self, paths: Sequence[str | Path]) -> None:
         self.names = [str(path) for path in paths]
         self.ids: list[str | None] = [None] * len(self.names)
@@ -40,6 +42,8 @@ class _Files:
 
 
 class _Arrays:
+    in_files = False
+
     def __init__(self, images: NDArray[np.uint8], names: Sequence[str] | None) -> None:
         if (
             images.dtype != np.uint8
@@ -70,6 +74,32 @@ class _Arrays:
         return None
 
 
+class _Joined:
+    """Two sets of different origins, one after the other."""
+
+    def __init__(self, *sets: "ImageSet") -> None:
+        self._at = [(images, i) for images in sets for i in range(len(images))]
+        self.names = [name for images in sets for name in images.names]
+        self.ids: list[str | None] = [None] * len(self.names)
+        self.in_files = all(images.in_files for images in sets)
+
+    def content(self, i: int) -> bytes:
+        images, row = self._at[i]
+        return images.content(row)
+
+    def image(self, i: int) -> Image.Image:
+        images, row = self._at[i]
+        return images.image(row)
+
+    def identified(self, i: int) -> tuple[Image.Image, str]:
+        images, row = self._at[i]
+        return images.identified(row)
+
+    def check(self, i: int, thorough: bool) -> str | None:
+        images, row = self._at[i]
+        return next((reason for _, reason in images.subset([row]).unreadable(thorough=thorough)), None)
+
+
 class ImageSet:
     """Images with labels: a map-style data set of (RGB image, label) for any DataLoader.
 
@@ -79,7 +109,7 @@ class ImageSet:
         labels: Class index of each image, shape (N,).
     """
 
-    def __init__(self, store: _Files | _Arrays, labels: Any, rows: Any = None) -> None:
+    def __init__(self, store: _Files | _Arrays | _Joined, labels: Any, rows: Any = None) -> None:
         self._store = store
         self._rows: NDArray[np.int64] = (
             np.arange(len(store.names)) if rows is None else np.asarray(rows, dtype=np.int64)
@@ -106,7 +136,7 @@ class ImageSet:
     @property
     def in_files(self) -> bool:
         """Whether the names are paths."""
-        return isinstance(self._store, _Files)
+        return self._store.in_files
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -168,6 +198,14 @@ class ImageSet:
         """The images at these positions, in this order; shares files, pixels and identities with this set."""
         indices = np.asarray(indices, dtype=np.int64)
         return ImageSet(self._store, self.labels[indices], self._rows[indices])
+
+    def joined(self, other: "ImageSet") -> "ImageSet":
+        """The images of this set, then those of another, of any origin; shares files and pixels with both."""
+        if self._store is other._store:
+            return ImageSet(
+                self._store, np.concatenate([self.labels, other.labels]), np.concatenate([self._rows, other._rows])
+            )
+        return ImageSet(_Joined(self, other), np.concatenate([self.labels, other.labels]))
 
     def relabel(self, labels: Any) -> "ImageSet":
         """The same images with other labels, shape (N,)."""

@@ -14,6 +14,9 @@ from transferkit.data.identical import sentences
 from transferkit.metrics import wilson_interval
 from transferkit.report.run_result import RunResult
 
+NOT_FINETUNED = "not finetuned: the probe's head was kept"
+"""Of a strategy that trains stages, where no training improved on the probe that it started from."""
+
 TOP5_FROM = 6
 """Fewest classes for which top-5 accuracy is shown."""
 
@@ -134,6 +137,7 @@ def setting(result: RunResult) -> dict[str, str]:
         "Weights": metrics.get("weights", ""),
         "Strategy": ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key)),
         "Head": head(metrics),
+        "Training": NOT_FINETUNED if metrics.get("finetuned") is False else "",
         "Protocol": metrics.get("protocol", ""),
         "Precision": metrics.get("precision", ""),
     }

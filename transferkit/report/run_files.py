@@ -13,7 +13,7 @@ import numpy.typing as npt
 from transferkit.data.imagedata import ImageData
 from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
-from transferkit.report.facts import cross_validated
+from transferkit.report.facts import NOT_FINETUNED, cross_validated
 from transferkit.report.top5 import join_names
 
 NAMES_SHOWN = 5
@@ -115,10 +115,4 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
         _judged_line(metrics),
-        *_stage_table(metrics["stages"], stage),
-        f"  time                {seconds['total']:.1f} s: "
-        + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
-        f"  report              {shown / 'report.html'}",
-        f"  predict             python -m transferkit task=predict run={shown} images=DIR",
-    ]
-    return "\n".join(lines)
+        *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),

@@ -1,6 +1,10 @@
 """Finetuning: the head starts as a probe or at random, then each phase of a plan trains its stages."""
 
 import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,28 +15,51 @@ from transferkit.backbones.create import create_backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.sources.generated import mixed
 from transferkit.device import run_place
+from transferkit.report.facts import NOT_FINETUNED
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.fold_fits import OutOfFold, by_folds, finetune_folds, fit_folds, whole_data
 from transferkit.strategies.head_start import HeadStart, probed_head
-from transferkit.strategies.phases import run_phases
+from transferkit.strategies.phases import Phases, run_phases, run_until
+from transferkit.strategies.stops import Stop, all_stops
 from transferkit.strategies.training_settings import plan_recipe
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Plan
 from transferkit.training.run_phase import check_recipe
 
+log = logging.getLogger(__name__)
+
+FEW = 30
+"""Images: with fewer, a choice by their accuracy is little better than a guess."""
+
 
 def fit_finetune(context: Context) -> Fitted:
     """Fit a strategy that has phases: `context.plan`.
 
-    After each phase the weights of the best epoch on val are restored; the state before it counts as epoch 0, so a
-    phase that only makes val worse is undone.
+    With many images of val (`selection`), after each phase the weights of the best epoch on val are restored; the state
+    before it counts as epoch 0, so a phase that only makes val worse is undone. With few, folds of train and val say
+    how far the plan is carried out (`stops.choose_stop`), and then it is, on train and val.
 
     Raises:
         TransferkitError: The run directory holds checkpoints of another training, or the loss is no longer finite.
     """
-    data, plan = context.data, context.plan
+    plan = context.plan
     assert plan is not None, "a strategy with phases comes with its plan (strategies.context.find_plan)"
     check_recipe(context.run_dir / "checkpoints", plan_recipe(context, plan))
+    folds = finetune_folds(context)
+    _announce(context, plan, len(folds))
+    if folds:
+        return _fit_all(context, plan, fit_folds(context, plan, folds, carry_out), len(folds))
+    module, start = make_module(context, plan)
+    last = context.settings["selection"]["name"] == "last"
+    phases = run_until(module, context, all_stops(plan)[-1]) if last else run_phases(module, context)
+    by = {"by": "last" if last else "val", "images": len(context.data.val)}
+    return _fitted(context, module, start, phases, by)
+
+
+def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart]:
+    """The module before its first phase, and where its head comes from."""
+    data = context.data
     backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
     start = probed_head(context, backbone) if plan.head == "probe" else HeadStart()
     with torch.random.fork_rng():
@@ -45,15 +72,81 @@ def fit_finetune(context: Context) -> Fitted:
             class_names=data.class_names,
             class_weights=class_weights(plan, data),
         )
-    phases = run_phases(module, context)
+    return module, start
+
+
+def carry_out(context: Context, stop: Stop) -> Phases:
+    """Carry out the plan up to a stop, for a fold."""
+    assert context.plan is not None
+    module, _ = make_module(context, context.plan)
+    return run_until(module, context, stop)
+
+
+def _announce(context: Context, plan: Plan, folds: int) -> None:
+    """Say what chooses, what that costs, and whether it is enough."""
+    val, train = len(context.data.val), len(context.data.train)
+    if folds:
+        log.info(
+            "val has %d images, too few to choose epochs on: %s is fitted %d times, in %d folds of train and val and "
+            "then to all %d images (selection=val and selection=last fit once).",
+            *(val, plan.name, folds + 1, folds, train + val),
+        )
+    deciding = train + val if folds else val
+    if deciding < FEW and context.settings["selection"]["name"] != "last":
+        log.warning(
+            "Only %d images decide how long is trained, and whether training helps at all: both are little better than "
+            "a guess.",
+            deciding,
+        )
+
+
+def _fit_all(context: Context, plan: Plan, found: OutOfFold, folds: int) -> Fitted:
+    """Fit train and val up to the stop that the folds chose."""
+    whole = replace(by_folds(context), data=whole_data(context.data))
+    begun, ended = found.figures[0], found.figures[found.index]
+    log.info(
+        "Out of fold, %d images: top-1 %.1f %% (loss %.3f) before training, %.1f %% (%.3f) after %s; chosen: %s.",
+        *(found.count, 100 * begun["top1"], begun["nll"], 100 * ended["top1"], ended["nll"]),
+        *(_named(plan, found.stop), _named(plan, found.stop)),
+    )
+    module, start = make_module(whole, plan)
+    phases = run_until(module, whole, found.stop, held_out=False)
+    # Val was fitted, too: its figures are those of the folds.
+    history: list[Mapping[str, Any]] = [
+        {**row, "val_loss": seen["nll"], "val_top1": seen["top1"]}
+        for row, seen in zip(phases.history, found.figures[1:], strict=False)
+    ]
+    by = {"by": "cv", "images": found.count, "folds": folds, "chosen": _named(plan, found.stop)}
+    return _fitted(context, module, start, replace(phases, val=found.val, history=history), by)
+
+
+def _named(plan: Plan, stop: Stop) -> str:
+    if not stop.phases:
+        return "no training"
+    phase = plan.phases[stop.phases - 1]
+    return f"epoch {stop.epochs} of {phase.epochs} of phase {phase.name}"
+
+
+def _fitted(
+    context: Context, module: FinetuneModule, start: HeadStart, phases: Phases, selection: Mapping[str, Any]
+) -> Fitted:
+    if start.head is not None and not phases.trained:
+        log.info("%s.", NOT_FINETUNED.capitalize())
+    head = sum(parameter.numel() for parameter in module.model.head.parameters())
     return Fitted(
         model=module.model.requires_grad_(True).eval(),
         val=phases.val,
-        trainable_parameters=max(figures["trainable_parameters"] for figures in phases.figures.values()),
+        trainable_parameters=max([head, *(figures["trainable_parameters"] for figures in phases.figures.values())]),
         stages=start.stages,
         sweep=start.sweep,
         history=phases.history,
-        details={"stage": backbone.top, "precision": run_place(context.settings)[1], "phases": phases.figures},
+        details={
+            "stage": module.model.backbone.top,
+            "precision": run_place(context.settings)[1],
+            "phases": phases.figures,
+            "selection": dict(selection),
+            **({"finetuned": phases.trained} if start.head is not None else {}),
+        },
     )
 
 

@@ -39,12 +39,12 @@ def fit_gradient_probe(context: Context) -> Fitted:
         trainer["device"],
         trainer["devices"],
         precision=run_place(context.settings)[1],
+        keep="last",  # not the best: the objective is convex, so more training is closer to its minimum
     )
     with context.timer.step("fit"):
         phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
         batches = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed).data
-        # The last epoch, not the best: the objective is convex, so more training is closer to its minimum.
-        trained = fit_module(module, batches, run, folder, keep="last")
+        trained = fit_module(module, batches, run, folder)
     for name in module.probes:
         row = module.best_row(name)
         log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])

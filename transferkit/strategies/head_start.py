@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from transferkit.arrays import Features, Labels
 from transferkit.backbones.backbone import Backbone
+from transferkit.folds import Ints, cross_validates, make_folds
+from transferkit.probes.linear import LinearProbe
+from transferkit.ranking import row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.frozen_features import extract_train_val
 from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
@@ -36,13 +40,51 @@ class HeadStart:
 
 
 def probed_head(context: Context, backbone: Backbone) -> HeadStart:
-    """The linear probe on frozen features of the top stage, fitted on train with C selected on val."""
+    """The linear probe on frozen features of the top stage, fitted on train; C is selected on val, or folds of train.
+
+    Args:
+        context: Its settings say which (`selection`).
+        backbone: The network at the start.
+    """
     data, stage = context.data, backbone.top
     train, val = (split[stage] for split in extract_train_val(replace(context, backbone=backbone), [stage], "auto"))
+    labels, by_folds = data.train.labels, cross_validates(context.settings["selection"], len(data.val))
     with context.timer.step("fit"):
-        probe = create_probe({"Cs": HEAD_CS}, context.seed)
-        probe.fit(train, data.train.labels, val, data.val.labels)
-    best = chosen_row(probe)
-    log.info("Head: linear probe of %s, C = %.3g, val top-1 %.1f %%.", stage, probe.C_, 100 * best["val_top1"])
+        if by_folds:
+            groups = data.fit_contents()[: len(labels)]
+            path = cross_validated_path(train, labels, groups, context.seed)
+            best = max(path, key=lambda row: (*row_rank(row)[:2], -row["C"]), default={"C": HEAD_CS[-1]})
+            probe = LinearProbe(C=best["C"]).fit(train, labels)
+        else:
+            probe = create_probe({"Cs": HEAD_CS}, context.seed)
+            probe.fit(train, labels, val, data.val.labels)
+            path, best = probe_path(probe), chosen_row(probe)
+    log.info(
+        "Head: linear probe of %s, C = %.3g, %s top-1 %.1f %%.",
+        *(stage, best["C"], "out-of-fold" if by_folds else "val", 100 * best.get("val_top1", np.nan)),
+    )
     figures = {stage: {**best, "features": probe.n_features_in_}}
-    return HeadStart(probe_head(probe, len(data.class_names)), figures, {stage: probe_path(probe)})
+    return HeadStart(probe_head(probe, len(data.class_names)), figures, {stage: path})
+
+
+def cross_validated_path(features: Features, labels: Labels, groups: Ints, seed: int) -> list[dict[str, float]]:
+    """One row per value of C: top-1 and loss over all images, each from the fold that held it out.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        groups: (N,) images with the same number are never parted.
+        seed: Of the folds.
+
+    Returns:
+        Empty where nothing can be held out.
+    """
+    sums = np.zeros((len(HEAD_CS), 2))
+    folds = make_folds(labels, groups, seed=seed)
+    for rows, held in folds:
+        probe = LinearProbe(Cs=HEAD_CS, refit=False)
+        probe.fit(features[rows], labels[rows], features[held], labels[held])
+        sums += len(held) * np.array([[row["val_top1"], row["val_nll"]] for row in probe.path_])
+    means = sums / max(sum(len(held) for _, held in folds), 1)
+    rows_by_C = zip(HEAD_CS, means.tolist(), strict=True) if folds else ()
+    return [{"C": float(C), "val_top1": top1, "val_nll": nll} for C, (top1, nll) in rows_by_C]

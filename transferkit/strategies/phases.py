@@ -1,8 +1,8 @@
 """The phases of a plan, one fit each; a phase that only makes val worse is undone, a finished one is not repeated."""
 
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from transferkit.models.protocols import center_probabilities
 from transferkit.ranking import rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.phase_data import Batches, make_batches
+from transferkit.strategies.stops import Stop, phases_until
 from transferkit.strategies.training_settings import train_settings
 from transferkit.training.auxiliary import GROUP
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.finetune_module import FinetuneModule
-from transferkit.training.run_phase import Trained, fit_module
+from transferkit.training.run_phase import Trained, TrainSettings, fit_module
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,18 @@ class Phases:
         val: Probabilities (N_val, K) of the module after the last one.
         history: One row per epoch, with its `phase`.
         figures: By phase, the entry in metrics.json.
+        course: Probabilities (N_val, K) at every stop (`stops.all_stops`), where the plan was carried out to its end.
     """
 
     val: Probabilities
     history: list[Mapping[str, Any]]
     figures: dict[str, dict[str, Any]]
+    course: Sequence[Probabilities] = ()
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights of any phase were kept."""
+        return any(figures["best_epoch"] for figures in self.figures.values())
 
 
 def run_phases(module: FinetuneModule, context: Context) -> Phases:
@@ -75,7 +83,7 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
         for number, phase in enumerate(module.plan.phases):
             before = _state(module, [*phase.rates(module.stage_names), GROUP])
             module.begin(phase.name)
-            outcome = fit_phase(module, context, number)
+            outcome = fit_phase(module, context, number, train_settings(context, module.plan, phase.epochs))
             kept = _rank(outcome.val, labels) >= _rank(val, labels)
             if kept:
                 val = outcome.val
@@ -83,21 +91,48 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
                 log.info("Phase %s: no epoch improved val; the weights before the phase are kept.", phase.name)
                 module.load_state_dict(before, strict=False)
             history += [{"phase": phase.name, **row} for row in outcome.trained.history]
-            figures[phase.name] = _figures(module, outcome, kept)
+            figures[phase.name] = _figures(module, outcome, outcome.trained.best_epoch if kept else 0)
     return Phases(val, history, figures)
 
 
-def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOutcome:
+def run_until(module: FinetuneModule, context: Context, stop: Stop, held_out: bool = True) -> Phases:
+    """Fit the phases of the module's plan up to a stop, without choosing anything on val.
+
+    Args:
+        module: Left with the weights at the stop.
+        context: Its val is evaluated after every epoch, for `Phases.course`.
+        stop: The last epoch.
+        held_out: Whether val is not a part of train, so that its figures mean something.
+    """
+    course = [center_probabilities(module.model.eval(), context.data.val, context.extract)]
+    history: list[Mapping[str, Any]] = []
+    figures: dict[str, dict[str, Any]] = {}
+    val = course[0]
+    with context.timer.step("fit"):
+        for number, (phase, epochs) in enumerate(phases_until(module.plan, stop)):
+            module.begin(phase.name)
+            settings = train_settings(context, module.plan, phase.epochs)
+            settings = replace(settings, stop_after=epochs, keep="last", keep_val=held_out, early_stopping=None)
+            settings = replace(settings, held_out=held_out)
+            outcome = fit_phase(module, context, number, settings)
+            val = outcome.val
+            course += [found.numpy() for found in outcome.trained.val]
+            history += [{"phase": phase.name, **row} for row in outcome.trained.history]
+            figures[phase.name] = _figures(module, outcome, epochs)
+    return Phases(val, history, figures, course)
+
+
+def fit_phase(module: FinetuneModule, context: Context, number: int, run: TrainSettings) -> PhaseOutcome:
     """Fit the phase that the module has begun, or read its result if it is finished.
 
     Args:
-        module: Left with the weights of the best epoch.
+        module: Left with the weights of the best epoch, or of the last.
         context: Its run directory gets what is needed to resume the phase or to skip it.
         number: The place of the phase in the plan, from 0.
+        run: The settings of the fit.
     """
     phase = module.phase
     folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
-    run = train_settings(context, module.plan, phase.epochs)
     finished = CheckpointFiles(folder).newest().get("phase")
     if finished is not None:
         log.info("Phase %s is finished already.", phase.name)
@@ -108,7 +143,7 @@ def fit_phase(module: FinetuneModule, context: Context, number: int) -> PhaseOut
     steps, rates = batches.data.steps_per_epoch, scaled_rates(module)
     log.info(
         "Phase %s: %d epochs of %d steps, %s; trained%s: %s; frozen: %s.",
-        *(phase.name, phase.epochs, steps, run.precision, _part(module)),
+        *(phase.name, run.stop_after or phase.epochs, steps, run.precision, _part(module)),
         ", ".join(f"{name} ({rate:.2g})" for name, rate in rates.items()),
         ", ".join(name for name in module.stage_names if name not in rates) or "nothing",
     )
@@ -164,12 +199,12 @@ def scaled_rates(module: FinetuneModule) -> dict[str, float]:
     return {name: rate * scale for name, rate in module.rates.items()}
 
 
-def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept: bool) -> dict[str, Any]:
+def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept_epoch: int) -> dict[str, Any]:
     epochs = len(outcome.trained.history)
     return {
         "trained": scaled_rates(module),
         "epochs": epochs,
-        "best_epoch": outcome.trained.best_epoch if kept else 0,
+        "best_epoch": kept_epoch,
         "steps": epochs * outcome.steps_per_epoch,
         "trainable_parameters": module.trainable_parameters,
         "prefix": outcome.prefix,

@@ -27,5 +27,5 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
 def plan_recipe(context: Context, plan: Plan) -> dict[str, Any]:
     """Return everything that determines the result of a plan, compared when a run is resumed."""
     settings = context.settings
-    groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "seed")}
+    groups = {name: settings[name] for name in ("augment", "backbone", "dataset", "selection", "seed")}
     return {"strategy": plan.to_mapping(), **groups, "trainer": {"precision": run_place(settings)[1]}}

@@ -49,12 +49,16 @@ class SeededSteps(Callback):  # type: ignore[misc]
 class History(Callback):  # type: ignore[misc]
     """One row per epoch; stored in checkpoints.
 
+    Args:
+        held_out: Whether val was not fitted, so that the log shows its figures.
+
     Attributes:
         rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1`, `lr_STAGE` of each stage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held_out: bool = True) -> None:
         self.rows: list[dict[str, float]] = []
+        self._held_out = held_out
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch, and log it.
@@ -73,14 +77,9 @@ class History(Callback):  # type: ignore[misc]
         self.rows.append({"epoch": epoch, "lr": rate, **figures, **rates_by_stage(trainer.optimizers[0])})
         if not trainer.is_global_zero:
             return
-        log.info(
-            "Epoch %d of %d: training loss %.3f, val loss %.3f, val top-1 %.1f %%",
-            epoch,
-            trainer.max_epochs,
-            figures["train_loss"],
-            figures["val_loss"],
-            100 * figures["val_top1"],
-        )
+        done = f"Epoch {epoch} of {trainer.max_epochs}: training loss {figures['train_loss']:.3f}"
+        seen = f", val loss {figures['val_loss']:.3f}, val top-1 {100 * figures['val_top1']:.1f} %"
+        log.info("%s", done + (seen if self._held_out else ""))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, for the checkpoint."""
@@ -99,6 +98,52 @@ def rates_by_stage(optimizer: Optimizer) -> dict[str, float]:
         if name:
             rates[f"lr_{name}"] = max(rate, rates.get(f"lr_{name}", 0.0))
     return rates
+
+
+class StopAfter(Callback):  # type: ignore[misc]
+    """Ends a fit after some of its epochs, at the rates of the whole schedule."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if it was the last epoch wanted."""
+        if trainer.current_epoch + 1 >= self._epochs:
+            trainer.should_stop = True
+
+
+class ValCourse(Callback):  # type: ignore[misc]
+    """Collects the probabilities of val after every epoch; stored in checkpoints.
+
+    Attributes:
+        epochs: Of each epoch, probabilities (N, K) that `validation_step` returned.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[Tensor] = []
+        self._parts: list[Tensor] = []
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, *args: Any) -> None:
+        """Collect a batch."""
+        self._parts.append(outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the batches together, those of all processes, which take the images in turns."""
+        mine, self._parts = torch.cat(self._parts), []
+        if trainer.world_size > 1:
+            size = len(trainer.datamodule.val)
+            padded = mine.new_zeros(-(-size // trainer.world_size), mine.shape[1])
+            padded[: len(mine)] = mine
+            mine = pl_module.all_gather(padded).transpose(0, 1).flatten(0, 1)[:size]
+        self.epochs.append(mine.cpu())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The probabilities, for the checkpoint."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore them from the checkpoint."""
+        self.epochs = list(state_dict["epochs"])
 
 
 class EpochProgress(Callback):  # type: ignore[misc]

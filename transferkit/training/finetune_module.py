@@ -186,9 +186,11 @@ class FinetuneModule(ScheduledModule):
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Count loss and correct predictions of one batch of val."""
-        self._val.add(self.batch_logits(batch[0]), batch[1])
+    def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Count loss and correct predictions of one batch of val; return the probabilities (n, K)."""
+        logits = self.batch_logits(batch[0])
+        self._val.add(logits, batch[1])
+        return logits.float().softmax(dim=1)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_top1` and `val_score`."""

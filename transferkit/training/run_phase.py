@@ -19,7 +19,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.files import write_json
 from transferkit.rundir import Terminated
-from transferkit.training.callbacks import EpochProgress, History, SeededSteps, set_filling
+from transferkit.training.callbacks import EpochProgress, History, SeededSteps, StopAfter, ValCourse, set_filling
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.loaders import TrainingData
@@ -47,6 +47,10 @@ class TrainSettings:
         ema: Decay of the moving average of the weights, which is then validated and saved; 0 for none.
         early_stopping: Epochs without improvement on val after which the fit ends; None for never.
         precision: Of matrix products, as `find_precision` returns it; weights stay fp32.
+        stop_after: Epochs after which the fit ends, at the rates of all `epochs`; None for all.
+        keep: The final weights: "best", those of the epoch that is best on val, or "last".
+        keep_val: Whether to keep the probabilities of val after every epoch.
+        held_out: Whether val is not a part of train; if it is, the log does not show its figures.
     """
 
     epochs: int
@@ -58,6 +62,10 @@ class TrainSettings:
     ema: float = 0.0
     early_stopping: int | None = None
     precision: str = "fp32"
+    stop_after: int | None = None
+    keep: str = "best"
+    keep_val: bool = False
+    held_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,17 +74,17 @@ class Trained:
 
     Attributes:
         history: One row per epoch: `epoch` (from 1), `lr`, `train_loss`, `val_loss`, `val_top1`.
-        best_epoch: The epoch of the module's weights: the best top-1 on val, then the lower loss.
+        best_epoch: The epoch that is best on val: top-1, then the lower loss.
+        val: With `keep_val`, the probabilities of val (N, K) after each epoch.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
+    val: tuple[Tensor, ...] = ()
 
 
-def fit_module(
-    module: ScheduledModule, data: TrainingData | None, run: TrainSettings, folder: Path, keep: str = "best"
-) -> Trained:
-    """Fit; the module then has the weights of the best epoch, in eval mode, on the CPU.
+def fit_module(module: ScheduledModule, data: TrainingData | None, run: TrainSettings, folder: Path) -> Trained:
+    """Fit; the module then has the weights of the best epoch, or of the last, in eval mode, on the CPU.
 
     If `folder` has a checkpoint, the fit resumes from it, with the same result as without the interruption; a finished
     fit is not repeated. A damaged one is named in the log, and the one before is taken, or none. Checkpoints
@@ -87,7 +95,6 @@ def fit_module(
         data: Train and val batches; None if the fit is known to be finished.
         run: The settings.
         folder: Gets the checkpoints, and finally the result in their place (`CheckpointFiles`).
-        keep: The final weights: "best", or "last" for those of the last epoch.
 
     Raises:
         TransferkitError: The loss is no longer finite.
@@ -102,7 +109,7 @@ def fit_module(
                 trainer = _trainer(run, folder, trained)
             _fit(module, data, trainer, found.get("last"))
             found = files.newest()
-        files.write({"done": _result(found, keep)}, alone=True)
+        files.write({"done": _result(found, run.keep)}, alone=True)
         found = files.newest()
     # From the file, since several processes train copies of the module.
     result = read_checkpoint(found["done"])
@@ -111,7 +118,7 @@ def fit_module(
     for part in module.modules():
         if isinstance(part, Backbone):
             part.mark_trained()
-    return Trained(result["history"], result["best_epoch"])
+    return Trained(result["history"], result["best_epoch"], tuple(result.get("val", ())))
 
 
 def _fit(module: ScheduledModule, data: TrainingData | None, trainer: pl.Trainer, last: Path | None) -> None:
@@ -137,6 +144,7 @@ def _result(found: Mapping[str, Path], keep: str) -> dict[str, Any]:
         "frozen": loaded[keep]["frozen"],
         "history": loaded["last"]["callbacks"]["History"]["rows"],
         "best_epoch": int(loaded["best"]["epoch"]) + 1,
+        "val": loaded["last"]["callbacks"].get("ValCourse", {}).get("epochs", []),
     }
 
 
@@ -178,7 +186,18 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
     )
     # After the best one, so that it goes with it.
     last = LastCheckpoint(folder)
-    callbacks: list[Callback] = [SpawnedProcess(), SeededSteps(run.seed), History(), EpochProgress(), best, last]
+    callbacks: list[Callback] = [
+        SpawnedProcess(),
+        SeededSteps(run.seed),
+        History(run.held_out),
+        EpochProgress(),
+        best,
+        last,
+    ]
+    if run.stop_after is not None:
+        callbacks.append(StopAfter(run.stop_after))
+    if run.keep_val:
+        callbacks.append(ValCourse())
     if run.ema:
         callbacks.append(WeightAveraging(avg_fn=partial(moving_average, run.ema)))
     if run.early_stopping is not None:

@@ -1,0 +1,66 @@
+"""How far a plan is carried out, chosen on held-out images: not at all, to one of its epochs, or to its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transferkit.arrays import Doubles, Labels, Probabilities
+from transferkit.ranking import rank
+from transferkit.training.plan import Phase, Plan
+
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A point in the course of a plan.
+
+    Attributes:
+        phases: Number of phases that are begun; 0 if nothing is trained.
+        epochs: Of the last of them.
+    """
+
+    phases: int = 0
+    epochs: int = 0
+
+
+def all_stops(plan: Plan) -> list[Stop]:
+    """The start, and the end of every epoch of every phase."""
+    epochs = [Stop(number + 1, epoch + 1) for number, phase in enumerate(plan.phases) for epoch in range(phase.epochs)]
+    return [Stop(), *epochs]
+
+
+def phases_until(plan: Plan, stop: Stop) -> list[tuple[Phase, int]]:
+    """The phases that are begun, each with its number of epochs."""
+    begun = plan.phases[: stop.phases]
+    return [(phase, stop.epochs if phase is begun[-1] else phase.epochs) for phase in begun]
+
+
+def choose_stop(course: Sequence[Probabilities], labels: Labels) -> int:
+    """Return the index of the chosen stop: the last one, unless an earlier one is clearly better.
+
+    Training to the end is what the plan says, and a handful of images cannot tell its epochs apart. So an earlier stop
+    is chosen only if its accuracy is higher by more than a standard error of the difference, over the same images; or
+    at no lower accuracy, if its loss is lower by more than one.
+
+    Args:
+        course: Probabilities (N, K) at every stop, of images that were not fitted.
+        labels: (N,).
+    """
+    right = np.stack([p.argmax(axis=1) == labels for p in course]).astype(np.float64)
+    losses = np.stack([-np.log(np.maximum(p[np.arange(len(labels)), labels], _SMALLEST)) for p in course])
+    last = len(course) - 1
+    better = [last]
+    for stop in range(last):
+        gain, loss = right[stop] - right[last], losses[last] - losses[stop]
+        clearly_right = gain.mean() > standard_error(gain) + _SMALLEST
+        clearly_lower = gain.mean() >= 0 and loss.mean() > standard_error(loss)
+        if clearly_right or clearly_lower:
+            better.append(stop)
+    return max(better, key=lambda stop: rank(right[stop].mean(), losses[stop].mean(), stop))
+
+
+def standard_error(differences: Doubles) -> float:
+    """Of the mean of paired differences (N,)."""
+    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else np.inf
