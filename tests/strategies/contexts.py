@@ -17,8 +17,9 @@ def make_context(backbone: Backbone, data: ImageData, settings: dict[str, Any], 
 
 
 def short_settings(strategy: str, *overrides: str) -> dict[str, Any]:
-    """The configuration of a finetuning strategy, with phases of two epochs of small batches."""
-    settings = compose_settings(strategy, *overrides)
+    """The configuration of a finetuning strategy, with phases of two epochs of small batches, chosen on val."""
+    chosen = () if any(override.startswith("selection=") for override in overrides) else ("selection=val",)
+    settings = compose_settings(strategy, *chosen, *overrides)
     settings["strategy"] |= {"batch_size": 16}
     for phase in settings["strategy"]["phases"].values():
         phase |= {"epochs": 2, "min_steps": 0}

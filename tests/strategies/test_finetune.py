@@ -199,7 +199,14 @@ def test_a_changed_strategy_does_not_go_on_from_the_checkpoints(
 
 ARGUMENTS = [
     *("strategy=gradual_unfreeze", "dataset.per_class=6", "dataset.max_test=50", "trainer.num_workers=0"),
-    *("trainer.device=cpu", "strategy.batch_size=8", "strategy.ema=0.9", "strategy.mixup=0.2", "augment=affine"),
+    *(
+        "trainer.device=cpu",
+        "selection=val",
+        "strategy.batch_size=8",
+        "strategy.ema=0.9",
+        "strategy.mixup=0.2",
+        "augment=affine",
+    ),
     *(
         f"strategy.phases.{name}.{key}"
         for name in ("top", "middle", "lower", "all")

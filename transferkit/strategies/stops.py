@@ -54,13 +54,14 @@ def choose_stop(course: Sequence[Probabilities], labels: Labels) -> int:
     better = [last]
     for stop in range(last):
         gain, loss = right[stop] - right[last], losses[last] - losses[stop]
-        clearly_right = gain.mean() > standard_error(gain) + _SMALLEST
-        clearly_lower = gain.mean() >= 0 and loss.mean() > standard_error(loss)
-        if clearly_right or clearly_lower:
+        if is_clear(gain) or (gain.mean() >= 0 and is_clear(loss)):
             better.append(stop)
     return max(better, key=lambda stop: rank(right[stop].mean(), losses[stop].mean(), stop))
 
 
-def standard_error(differences: Doubles) -> float:
-    """Of the mean of paired differences (N,)."""
-    return float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else np.inf
+def is_clear(differences: Doubles) -> bool:
+    """Whether the mean of paired differences (N,) is above its standard error; one image is never."""
+    if len(differences) < 2:
+        return False
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return bool(differences.mean() > error * (1 + 1e-6) + _SMALLEST)
