@@ -30,10 +30,14 @@ from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
 
+ONE_FIT = ("augment=none", "selection=val")
+"""Epochs are timed with the same images in each, as the other tools have them, and without a fit for each fold."""
+
+
 def settings_of(strategy: str, net: Net, root: Path, options: Options, *overrides: str) -> dict[str, Any]:
     """The configuration for a folder of images; without a cache unless `overrides` say otherwise."""
     where = (f'dataset.root="{root}"', f"trainer.device={options.device}", "cache.enabled=false")
-    return load_strategy_settings(strategy, ["dataset=folder", *where, *net.overrides, *overrides])
+    return load_strategy_settings(strategy, ["dataset=folder", *where, *net.overrides, *ONE_FIT, *overrides])
 
 
 def preprocessing(net: Net, options: Options) -> Preprocessing:

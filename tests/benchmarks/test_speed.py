@@ -88,7 +88,12 @@ def test_generated_images_are_photographs_in_class_folders(tmp_path):
 def test_epochs_are_read_from_the_log():
     """Fails when transferkit's log says otherwise what the clock listens to."""
     overrides = ["dataset=digits", "dataset.per_class=4", "trainer.num_workers=0", "trainer.device=cpu"]
-    phase = ["strategy.phases.tail.epochs=4", "strategy.phases.tail.min_steps=1", "strategy.head=random"]
+    phase = [
+        "strategy.phases.tail.epochs=4",
+        "strategy.phases.tail.min_steps=1",
+        "strategy.head=random",
+        "selection=val",
+    ]
     epochs = ours.fit_epochs(
         load_strategy_settings("finetune_few", [*overrides, *phase, "cache.enabled=false", "backbone=resnet_glyphs"])
     )

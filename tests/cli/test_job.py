@@ -22,7 +22,7 @@ from transferkit.files import write_text
 from transferkit.rundir import Status, Terminated, one_job, write_status
 
 FINETUNE = [
-    *("strategy=finetune_few", "dataset.per_class=20", "dataset.max_test=50", "trainer.num_workers=0"),
+    *("strategy=finetune_few", "selection=val", "dataset.per_class=20", "dataset.max_test=50", "trainer.num_workers=0"),
     *("trainer.device=cpu", "strategy.batch_size=8", "hydra.run.dir=run"),
     "strategy.phases.tail.epochs=6",
 ]

@@ -125,7 +125,12 @@ def test_a_training_leaves_its_history_and_is_called_by_its_folder(transferkit: 
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 32), (color[0], 5 * number, color[2])).save(path)
     short = ["strategy.phases.head.epochs=1", "strategy.phases.all.epochs=2", "strategy.batch_size=4"]
-    short += ["strategy.phases.head.min_steps=0", "strategy.phases.all.min_steps=0", "cache.enabled=false"]
+    short += [
+        "strategy.phases.head.min_steps=0",
+        "strategy.phases.all.min_steps=0",
+        "cache.enabled=false",
+        "selection=val",
+    ]
     data = ["dataset=folder", "dataset.root='my photos'", "backbone=resnet_glyphs", "strategy=full_finetune"]
     done = transferkit(*data, *short, cwd=tmp_path)
     printed = done.stdout + done.stderr

@@ -231,6 +231,7 @@ ARGUMENTS = [
         "dataset.max_test=60",
         "trainer.num_workers=0",
         "trainer.device=cpu",
+        "selection=val",
     ),
 ]
 

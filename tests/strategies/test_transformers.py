@@ -29,7 +29,7 @@ def tiny(name: str = "vit_tiny_patch16_224", **more: Any) -> Backbone:
 
 
 def settings_of(strategy: str, *overrides: str) -> dict[str, Any]:
-    settings = compose_settings(strategy, *overrides)
+    settings = compose_settings(strategy, "selection=val", *overrides)
     for phase in settings["strategy"].get("phases", {}).values():
         phase |= {"epochs": 1, "min_steps": 0}
     return settings

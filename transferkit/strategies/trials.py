@@ -85,7 +85,8 @@ def try_one(context: Context, strategy: Mapping[str, Any], share: float, fit: Fi
     name = str(strategy["name"])
     log.info("Trial of %s with %.0f %% of its epochs and steps.", name, 100 * share)
     folder = context.run_dir / "trials" / f"{name}_{share:g}"
-    fitted = fit(context.with_strategy(shortened(strategy, share), folder))
+    on_val = {**context.settings["selection"], "name": "val"}  # a trial is one fit
+    fitted = fit(context.with_strategy(shortened(strategy, share), folder, selection=on_val))
     figures = compute_metrics(fitted.val, context.data.val.labels)
     trial = Trial(name, share, float(figures["top1"]), float(figures["nll"]))
     log.info("Trial of %s: val top-1 %.1f %%, loss %.3f.", name, 100 * trial.val_top1, trial.val_nll)
