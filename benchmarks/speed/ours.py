@@ -29,7 +29,6 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
-
 ONE_FIT = ("augment=none", "selection=val")
 """Epochs are timed with the same images in each, as the other tools have them, and without a fit for each fold."""
 
