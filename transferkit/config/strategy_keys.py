@@ -151,6 +151,8 @@ class FinetuningOptions(Node):
     batch_size: Batch = 32
     accumulate: int = Field(1, ge=1, le=100_000)
     lora: Lora = Lora()
+    head_scale: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = "auto"
+    layer_norm_scale: float = Field(0.1, gt=0, le=1000)
 
 
 class Finetuning(FinetuningOptions, Strategy):

@@ -19,7 +19,7 @@ from transferkit.report.facts import NOT_FINETUNED
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.fold_fits import OutOfFold, by_folds, finetune_folds, fit_folds, whole_data
-from transferkit.strategies.head_start import HeadStart, probed_head
+from transferkit.strategies.head_start import HeadStart, probed_head, random_head
 from transferkit.strategies.phases import Phases, run_phases, run_until
 from transferkit.strategies.stops import Stop, all_stops
 from transferkit.strategies.training_settings import plan_recipe
@@ -61,7 +61,7 @@ def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart
     """The module before its first phase, and where its head comes from."""
     data = context.data
     backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
-    start = probed_head(context, backbone) if plan.head == "probe" else HeadStart()
+    start = probed_head(context, backbone) if plan.head == "probe" else random_head(context, backbone)
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
         module = FinetuneModule(
@@ -71,6 +71,7 @@ def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart
             head=start.head,
             class_names=data.class_names,
             class_weights=class_weights(plan, data),
+            feature_norm=start.feature_norm,
         )
     return module, start
 

@@ -32,11 +32,13 @@ class HeadStart:
         head: The fitted layer; None for random weights.
         stages: The probe's results by stage, as in `Fitted`.
         sweep: One row per value of C by stage, as in `Fitted`.
+        feature_norm: Mean L1 norm of the features; None if they were not computed.
     """
 
     head: nn.Linear | None = None
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    feature_norm: float | None = None
 
 
 def probed_head(context: Context, backbone: Backbone) -> HeadStart:
@@ -64,7 +66,20 @@ def probed_head(context: Context, backbone: Backbone) -> HeadStart:
         *(stage, best["C"], "out-of-fold" if by_folds else "val", 100 * best.get("val_top1", np.nan)),
     )
     figures = {stage: {**best, "features": probe.n_features_in_}}
-    return HeadStart(probe_head(probe, len(data.class_names)), figures, {stage: path})
+    return HeadStart(probe_head(probe, len(data.class_names)), figures, {stage: path}, l1_norm(train))
+
+
+def random_head(context: Context, backbone: Backbone) -> HeadStart:
+    """No head; of a pretrained network the norm of the features that one will get."""
+    stage = backbone.top
+    with context.timer.step("extract"):
+        rows = context.extract(backbone, context.data.train, [stage])[stage] if backbone.as_loaded(stage) else None
+    return HeadStart(feature_norm=None if rows is None else l1_norm(rows))
+
+
+def l1_norm(features: Features) -> float:
+    """Mean L1 norm of features (N, D)."""
+    return float(np.abs(features).sum(axis=1, dtype=np.float64).mean())
 
 
 def cross_validated_path(features: Features, labels: Labels, groups: Ints, seed: int) -> list[dict[str, float]]:

@@ -20,6 +20,7 @@ from transferkit.training.mixing import create_mixing
 from transferkit.training.optimizers import create_optimizer
 from transferkit.training.parameter_groups import layer_factors, parameter_groups
 from transferkit.training.plan import Phase, Plan, differences
+from transferkit.training.rates import adapted_rates
 from transferkit.training.scheduled import ScheduledModule
 from transferkit.training.split_forward import logits_after, logits_of_images
 
@@ -48,6 +49,7 @@ class FinetuneModule(ScheduledModule):
         head: The initial head, for example `probe_head(LinearProbe(refit=False).fit(...), K)`; random if None.
         class_names: K names, by default the numbers.
         class_weights: (K,) factors of the loss, or None.
+        feature_norm: Mean L1 norm of the top stage's features, for `strategy.head_scale=auto`; None if unknown.
 
     Attributes:
         model: The `TransferModel`, which predicts and can be saved.
@@ -70,12 +72,14 @@ class FinetuneModule(ScheduledModule):
         head: nn.Linear | None = None,
         class_names: Sequence[str] | None = None,
         class_weights: Sequence[float] | None = None,
+        feature_norm: float | None = None,
     ) -> None:
         super().__init__()
         head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
         names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
         self.model = TransferModel(backbone.truncate(backbone.top), head, names)
         self.plan = plan
+        self.feature_norm = feature_norm
         self.auxiliary = auxiliary_classifiers(self.model.backbone, num_classes)
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -109,6 +113,7 @@ class FinetuneModule(ScheduledModule):
             add_adapters(
                 {n: self.named_stages[n] for n in narrowed}, self.plan.lora, f"strategy.phases.{phase}", self._seed
             )
+        rates = adapted_rates(rates, self.model.backbone, self.plan, self.feature_norm, whole=which == "all")
         rates = with_rate(self.auxiliary, rates)
         having = set_gradients(self.named_stages, rates, which)
         if narrowed and having.isdisjoint(narrowed):

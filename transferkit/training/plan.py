@@ -106,6 +106,8 @@ class Plan:
         accumulate: Batches per optimizer step.
         lora: Of phases with `parameters="lora"`: `rank`, `alpha`, `dropout`, and `targets`, some of
             `choices.LORA_TARGETS`.
+        head_scale: Factor of the head's rates; "auto" lowers them for features of large norm (`training.rates`).
+        layer_norm_scale: Factor of the rates below the head in a pretrained network with layer norm.
     """
 
     name: str
@@ -126,6 +128,8 @@ class Plan:
     batch_size: int = 32
     accumulate: int = 1
     lora: Mapping[str, Any] = field(default_factory=lambda: Lora().model_dump())
+    head_scale: str | float = "auto"
+    layer_norm_scale: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.phases:
