@@ -103,7 +103,7 @@ def test_of_fixed_views_each_is_computed_once(data: ImageData, tmp_path: Path, c
     n = 2 * len(data.train) + len(data.val)
     fitted = fit(data, tmp_path / "a", augment=augment, strategy=tail)
     assert counts["forwarded"] == n
-    assert counts["decoded"] == n + len(data.val)  # val's features, before the first phase
+    assert counts["decoded"] == n + len(data.train) + len(data.val)  # features, before the first phase
     assert fitted.details["phases"]["tail"]["prefix"]["cached"] == "memory"
     counts.clear()
     fit(data, tmp_path / "b", augment=augment, strategy=tail)
@@ -148,7 +148,7 @@ def test_a_finished_phase_is_skipped(data: ImageData, tmp_path: Path, counts: Co
     counts.clear()
     again = fit(data, tmp_path / "a", *overrides)
     assert counts["forwarded"] == 0
-    assert counts["extracted"] == len(data.val)  # where training starts from
+    assert counts["extracted"] == len(data.train) + len(data.val)  # the features' norm, and where training starts
     assert again.details == first.details
     assert (again.val == first.val).all()
     state = again.model.state_dict()

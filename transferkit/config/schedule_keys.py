@@ -29,6 +29,13 @@ class Cosine(Schedule):
     final_lr: float = Field(0.0, ge=0, le=100)
 
 
+class OneCycle(Cosine):
+    """name: one_cycle."""
+
+    name: Literal["one_cycle"]  # type: ignore[assignment]
+    warmup: Part = 0.3
+
+
 class CosineRestarts(Schedule):
     """name: cosine_restarts."""
 
@@ -62,6 +69,7 @@ class Plateau(Schedule):
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
     "cosine": Cosine,
+    "one_cycle": OneCycle,
     "cosine_restarts": CosineRestarts,
     "step": Step,
     "plateau": Plateau,

@@ -12,16 +12,19 @@ from transferkit.arrays import Features, Labels
 from transferkit.backbones.backbone import Backbone
 from transferkit.folds import Ints, cross_validates, make_folds
 from transferkit.probes.linear import LinearProbe
-from transferkit.ranking import row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.frozen_features import extract_train_val
-from transferkit.strategies.linear_probe import chosen_row, create_probe, probe_head, probe_path
+from transferkit.strategies.linear_probe import create_probe, probe_head, probe_path
 
 log = logging.getLogger(__name__)
 
-HEAD_CS = tuple(np.logspace(-6, -2, 17))
-"""Values of C for the initial head. With less regularisation a head on a few hundred images has almost no training
-loss, and therefore almost no gradient."""
+HEAD_CS = tuple(np.logspace(-6, 1, 22))
+"""Values of C for the initial head. The loss on held-out images chooses, not their accuracy: weights that are too large
+magnify every change of the stages below, with too small ones these must change much, and in both cases the training
+images are learnt by heart. Of many values with the same accuracy the calibrated head is in between."""
+
+UNCHOSEN = 0.01
+"""C where nothing can be held out."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,10 @@ def probed_head(context: Context, backbone: Backbone) -> HeadStart:
         if by_folds:
             groups = data.fit_contents()[: len(labels)]
             path = cross_validated_path(train, labels, groups, context.seed)
-            best = max(path, key=lambda row: (*row_rank(row)[:2], -row["C"]), default={"C": HEAD_CS[-1]})
-            probe = LinearProbe(C=best["C"]).fit(train, labels)
         else:
-            probe = create_probe({"Cs": HEAD_CS}, context.seed)
-            probe.fit(train, labels, val, data.val.labels)
-            path, best = probe_path(probe), chosen_row(probe)
+            path = probe_path(create_probe({"Cs": HEAD_CS}, context.seed).fit(train, labels, val, data.val.labels))
+        best = min(path, key=lambda row: row["val_nll"], default={"C": UNCHOSEN})
+        probe = LinearProbe(C=best["C"]).fit(train, labels)
     log.info(
         "Head: linear probe of %s, C = %.3g, %s top-1 %.1f %%.",
         *(stage, best["C"], "out-of-fold" if by_folds else "val", 100 * best.get("val_top1", np.nan)),

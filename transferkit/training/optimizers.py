@@ -111,6 +111,7 @@ def _plateau(optimizer: Optimizer, steps: int, factor: float = 0.1, patience: in
 SCHEDULES: dict[str, Callable[..., Any]] = {
     "constant": _constant,
     "cosine": _cosine,
+    "one_cycle": _cosine,
     "cosine_restarts": _cosine_restarts,
     "step": _step,
     "plateau": _plateau,

@@ -116,7 +116,7 @@ class Plan:
     head: str = "probe"
     batch_norm: str = "running"
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "adamw", "weight_decay": 0.05})
-    schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "cosine", "warmup": 0.1})
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "one_cycle"})
     decay_norm_and_bias: bool = False
     label_smoothing: float = 0.0
     mixup: float = 0.0
