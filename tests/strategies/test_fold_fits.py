@@ -17,6 +17,7 @@ from transferkit.folds import make_folds
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.fold_fits import whole_data
+from transferkit.strategies.stops import at_temperature, choose_temperature
 from transferkit.training.finetune_module import FinetuneModule
 
 
@@ -45,18 +46,20 @@ def test_val_is_predicted_by_folds_and_the_model_is_fitted_to_all(
 ) -> None:
     fitted = fit(backbone, data, tmp_path / "cv", "selection=auto", "selection.finetune_folds=2")
     whole = whole_data(data)
-    expected = np.zeros((len(whole.train), 10))
+    expected = np.zeros((len(whole.train), 10), dtype=np.float32)
     for number, (rows, held) in enumerate(make_folds(whole.train.labels, seed=0, splits=2)):
         part = dataclasses.replace(data, train=whole.train.subset(rows), val=whole.train.subset(held))
         expected[held] = fit(backbone, part, tmp_path / str(number), "selection=last").val
-    np.testing.assert_allclose(fitted.val, expected[len(data.train) :], atol=1e-5)
+    temperature = choose_temperature(expected, whole.train.labels)
+    np.testing.assert_allclose(fitted.val, at_temperature(expected, temperature)[len(data.train) :], atol=1e-4)
     everything = fit(backbone, whole, tmp_path / "all", "selection=last")
     for name, value in everything.model.state_dict().items():
-        assert torch.allclose(fitted.model.state_dict()[name], value, atol=1e-6), name
+        value = value / temperature if name.startswith("head.") else value
+        assert torch.allclose(fitted.model.state_dict()[name], value, atol=1e-4), name
     top1 = (expected.argmax(1) == whole.train.labels).mean()
     assert fitted.history[-1]["val_top1"] == pytest.approx(top1)
     about = {"by": "cv", "images": 60, "folds": 2, "chosen": "epoch 2 of 2 of phase tail"}
-    assert fitted.details["selection"] == about
+    assert fitted.details["selection"] == {**about, "temperature": pytest.approx(temperature, abs=1e-3)}
     assert fitted.details["finetuned"] is True
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from transferkit.strategies.stops import Stop, all_stops, choose_stop, phases_until
+from transferkit.arrays import Probabilities
+from transferkit.strategies.stops import Stop, all_stops, at_temperature, choose_stop, choose_temperature, phases_until
 from transferkit.training.plan import Phase, Plan
 
 PLAN = Plan("two", (Phase("a", {"head": 1e-3}, 2), Phase("b", {"stage5": 1e-4}, 3)))
@@ -13,7 +14,7 @@ def test_every_epoch_is_a_stop() -> None:
     assert phases_until(PLAN, Stop()) == []
 
 
-def course(*stops: tuple[int, float]) -> list[np.ndarray]:
+def course(*stops: tuple[int, float]) -> list[Probabilities]:
     """Probabilities of 100 images at each stop, of which so many are right, with that probability of the truth."""
     found = []
     for right, confidence in stops:
@@ -43,3 +44,15 @@ def test_an_earlier_stop_must_be_clearly_better(stops: list[tuple[int, float]], 
 def test_two_images_decide_nothing() -> None:
     right, wrong = np.array([[0.9, 0.1]] * 2, np.float32), np.array([[0.9, 0.1], [0.1, 0.9]], np.float32)
     assert choose_stop([right, wrong], np.zeros(2, np.int64)) == 1
+
+
+def test_a_temperature_makes_certain_mistakes_less_certain() -> None:
+    labels = np.zeros(100, np.int64)
+    (given,) = course((90, 0.999))
+    given[90:] = [0.0005, 0.999, 0.0005]
+    temperature = choose_temperature(given, labels)
+    scaled = at_temperature(given, temperature)
+    assert temperature > 1.5
+    assert scaled[:, 0][:90].mean() == pytest.approx(0.9, abs=0.02)  # as many as are right
+    assert (scaled.argmax(1) == given.argmax(1)).all()
+    np.testing.assert_allclose(at_temperature(given, 1.0), given, atol=1e-6)

@@ -29,10 +29,10 @@ class Cosine(Schedule):
     final_lr: float = Field(0.0, ge=0, le=100)
 
 
-class OneCycle(Cosine):
+class OneCycle(Schedule):
     """name: one_cycle."""
 
-    name: Literal["one_cycle"]  # type: ignore[assignment]
+    name: Literal["one_cycle"]
     warmup: Part = 0.3
 
 

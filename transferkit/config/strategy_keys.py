@@ -147,7 +147,7 @@ class FinetuningOptions(Node):
     ema: float = Field(0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     early_stopping: Epochs | None = None
-    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = 1.0
+    gradient_clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
     batch_size: Batch = 32
     accumulate: int = Field(1, ge=1, le=100_000)
     lora: Lora = Lora()

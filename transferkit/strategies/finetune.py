@@ -112,12 +112,16 @@ def _fit_all(context: Context, plan: Plan, found: OutOfFold, folds: int) -> Fitt
     )
     module, start = make_module(whole, plan)
     phases = run_until(module, whole, found.stop, held_out=False)
+    with torch.no_grad():
+        for parameter in module.model.head.parameters():
+            parameter.div_(found.temperature)
     # Val was fitted, too: its figures are those of the folds.
     history: list[Mapping[str, Any]] = [
         {**row, "val_loss": seen["nll"], "val_top1": seen["top1"]}
         for row, seen in zip(phases.history, found.figures[1:], strict=False)
     ]
     by = {"by": "cv", "images": found.count, "folds": folds, "chosen": _named(plan, found.stop)}
+    by["temperature"] = round(found.temperature, 4)
     return _fitted(context, module, start, replace(phases, val=found.val, history=history), by)
 
 

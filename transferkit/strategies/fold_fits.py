@@ -15,7 +15,7 @@ from transferkit.folds import Fold, cross_validates, make_folds
 from transferkit.metrics import compute_metrics
 from transferkit.strategies.context import Context
 from transferkit.strategies.phases import Phases
-from transferkit.strategies.stops import Stop, all_stops, choose_stop
+from transferkit.strategies.stops import Stop, all_stops, at_temperature, choose_stop, choose_temperature
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.plan import Plan
 
@@ -35,6 +35,7 @@ class OutOfFold:
         val: Probabilities (N_val, K) of val at this stop, from the folds in which it was not fitted.
         figures: By stop, top-1 and loss over all images that were held out.
         count: Number of these images.
+        temperature: By which the logits are divided; 1 where nothing is trained.
     """
 
     stop: Stop
@@ -42,6 +43,7 @@ class OutOfFold:
     val: Probabilities
     figures: Sequence[dict[str, Any]]
     count: int
+    temperature: float
 
 
 def finetune_folds(context: Context) -> list[Fold]:
@@ -74,8 +76,9 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
         held_out[held] = True
     chosen = choose_stop(list(course[:, held_out]), labels[held_out])
     figures = [compute_metrics(found, labels[held_out]) for found in course[:, held_out]]
-    val = _val_rows(course[chosen], held_out, len(context.data.train))
-    return OutOfFold(stops[chosen], chosen, val, figures, int(held_out.sum()))
+    temperature = choose_temperature(course[chosen][held_out], labels[held_out]) if stops[chosen].phases else 1.0
+    val = _val_rows(at_temperature(course[chosen], temperature), held_out, len(context.data.train))
+    return OutOfFold(stops[chosen], chosen, val, figures, int(held_out.sum()), temperature)
 
 
 def whole_data(data: ImageData) -> ImageData:

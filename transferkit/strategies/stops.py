@@ -1,13 +1,18 @@
-"""How far a plan is carried out, chosen on held-out images: not at all, to one of its epochs, or to its end."""
+"""How far a plan is carried out, and at which temperature it predicts, both chosen on held-out images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from transferkit.arrays import Doubles, Labels, Probabilities
 from transferkit.ranking import rank
 from transferkit.training.plan import Phase, Plan
+
+TEMPERATURES = (0.5, 10.0)
+"""The range of `choose_temperature`."""
 
 _SMALLEST = 1e-12
 
@@ -65,3 +70,29 @@ def is_clear(differences: Doubles) -> bool:
         return False
     error = differences.std(ddof=1) / np.sqrt(len(differences))
     return bool(differences.mean() > error * (1 + 1e-6) + _SMALLEST)
+
+
+def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
+    """Return the temperature by which logits are divided for the lowest loss (Guo et al. 2017, On Calibration).
+
+    Trained to the end, a network is too certain of images that it has not seen; this changes no prediction.
+
+    Args:
+        probabilities: (N, K) of images that were not fitted.
+        labels: (N,).
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
+        # A normal prior of the logarithm, as much as one image: ten images that are all right would have it at 0.
+        return float(-scaled[np.arange(len(labels)), labels].mean() + log_temperature**2 / (2 * len(labels)))
+
+    lowest, highest = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=(lowest, highest), method="bounded").x))
+
+
+def at_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Probabilities (N, K) whose logits are divided by the temperature."""
+    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    return np.asarray(softmax(logits / temperature, axis=1), dtype=np.float32)

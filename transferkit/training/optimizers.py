@@ -70,6 +70,8 @@ def create_schedule(
     if settings["name"] == "plateau":
         return {"scheduler": build(optimizer, epochs, **keys), "interval": "epoch", "monitor": "val_loss"}
     steps = max(epochs * steps_per_epoch, 1)
+    if settings["name"] == "one_cycle":
+        return {"scheduler": build(optimizer, steps, warmup), "interval": "step"}
     rising = round(warmup * steps)
     main = build(optimizer, max(steps - rising, 1), **keys)
     if main is None and not rising:
@@ -93,6 +95,13 @@ def _cosine(optimizer: Optimizer, steps: int, final_lr: float = 0.0) -> Any:
     return lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=final_lr)
 
 
+def _one_cycle(optimizer: Optimizer, steps: int, warmup: float) -> Any:
+    """Rates from a 25th to the maximum, then to zero, along cosines; momentum falls and rises in turn (Smith 2018)."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    cycles = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
+    return lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=warmup, cycle_momentum=cycles)
+
+
 def _cosine_restarts(optimizer: Optimizer, steps: int, cycles: int = 4, final_lr: float = 0.0) -> Any:
     """Cosine decay with warm restarts, in `cycles` of equal length (Loshchilov & Hutter 2017, section 3)."""
     return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=max(-(-steps // cycles), 1), eta_min=final_lr)
@@ -111,7 +120,7 @@ def _plateau(optimizer: Optimizer, steps: int, factor: float = 0.1, patience: in
 SCHEDULES: dict[str, Callable[..., Any]] = {
     "constant": _constant,
     "cosine": _cosine,
-    "one_cycle": _cosine,
+    "one_cycle": _one_cycle,
     "cosine_restarts": _cosine_restarts,
     "step": _step,
     "plateau": _plateau,

@@ -124,7 +124,7 @@ class Plan:
     ema: float = 0.0
     class_weights: str = "none"
     early_stopping: int | None = None
-    gradient_clip: float | None = 1.0
+    gradient_clip: float | None = None
     batch_size: int = 32
     accumulate: int = 1
     lora: Mapping[str, Any] = field(default_factory=lambda: Lora().model_dump())

@@ -7,8 +7,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferkit.training.plan import Plan
 
-HEAD_NORM = 150.0
-"""Mean L1 norm of the features for which the head's rates in conf/strategy are meant: that of the embedded networks."""
+HEAD_NORM = 200.0
+"""Mean L1 norm of the features for which the head's rates in conf/strategy are meant: as in the embedded networks."""
 
 
 def adapted_rates(
