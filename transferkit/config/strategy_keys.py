@@ -141,7 +141,7 @@ class FinetuningOptions(Node):
     head: Literal["probe", "random"] = "probe"
     batch_norm: Literal["running", "batch"] = "running"
     decay_norm_and_bias: bool = False
-    label_smoothing: Smoothing = 0.0
+    label_smoothing: Smoothing = 0.1
     mixup: float = Field(0.0, ge=0, le=100)
     cutmix: float = Field(0.0, ge=0, le=100)
     ema: float = Field(0.0, ge=0, lt=1)

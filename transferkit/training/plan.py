@@ -118,7 +118,7 @@ class Plan:
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "adamw", "weight_decay": 0.05})
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "one_cycle"})
     decay_norm_and_bias: bool = False
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: float = 0.0
