@@ -116,3 +116,10 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
         _judged_line(metrics),
         *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),
+        *_stage_table(metrics["stages"], stage),
+        f"  time                {seconds['total']:.1f} s: "
+        + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
+        f"  report              {shown / 'report.html'}",
+        f"  predict             python -m transferkit task=predict run={shown} images=DIR",
+    ]
+    return "\n".join(lines)

@@ -18,7 +18,7 @@ from transferkit.device import run_place
 from transferkit.report.facts import NOT_FINETUNED
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.fold_fits import OutOfFold, by_folds, finetune_folds, fit_folds, whole_data
+from transferkit.strategies.fold_fits import FoldChoice, by_folds, finetune_folds, fit_folds, whole_data
 from transferkit.strategies.head_start import HeadStart, probed_head, random_head
 from transferkit.strategies.phases import Phases, run_phases, run_until
 from transferkit.strategies.stops import Stop, all_stops
@@ -101,13 +101,13 @@ def _announce(context: Context, plan: Plan, folds: int) -> None:
         )
 
 
-def _fit_all(context: Context, plan: Plan, found: OutOfFold, folds: int) -> Fitted:
+def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fitted:
     """Fit train and val up to the stop that the folds chose."""
     whole = replace(by_folds(context), data=whole_data(context.data))
     begun, ended = found.figures[0], found.figures[found.index]
     log.info(
         "Out of fold, %d images: top-1 %.1f %% (loss %.3f) before training, %.1f %% (%.3f) after %s; chosen: %s.",
-        *(found.count, 100 * begun["top1"], begun["nll"], 100 * ended["top1"], ended["nll"]),
+        *(begun["n"], 100 * begun["top1"], begun["nll"], 100 * ended["top1"], ended["nll"]),
         *(_named(plan, found.stop), _named(plan, found.stop)),
     )
     module, start = make_module(whole, plan)
@@ -120,9 +120,11 @@ def _fit_all(context: Context, plan: Plan, found: OutOfFold, folds: int) -> Fitt
         {**row, "val_loss": seen["nll"], "val_top1": seen["top1"]}
         for row, seen in zip(phases.history, found.figures[1:], strict=False)
     ]
-    by = {"by": "cv", "images": found.count, "folds": folds, "chosen": _named(plan, found.stop)}
+    by = {"by": "cv", "images": begun["n"], "folds": folds, "chosen": _named(plan, found.stop)}
     by["temperature"] = round(found.temperature, 4)
-    return _fitted(context, module, start, replace(phases, val=found.val, history=history), by)
+    val = found.predictions.rows(len(context.data.train), len(whole.data.train))
+    fitted = _fitted(context, module, start, replace(phases, val=val, history=history), by)
+    return replace(fitted, out_of_fold=found.predictions)
 
 
 def _named(plan: Plan, stop: Stop) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from transferkit.arrays import Labels, Probabilities
+from transferkit.arrays import Probabilities
 from transferkit.data.imagedata import ImageData
 from transferkit.folds import Fold, cross_validates, make_folds
 from transferkit.metrics import compute_metrics
 from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import OutOfFold
 from transferkit.strategies.phases import Phases
 from transferkit.strategies.stops import Stop, all_stops, at_temperature, choose_stop, choose_temperature
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
@@ -26,24 +27,22 @@ Fit = Callable[[Context, Stop], Phases]
 
 
 @dataclass(frozen=True)
-class OutOfFold:
-    """What the folds found.
+class FoldChoice:
+    """What the folds chose.
 
     Attributes:
         stop: How far the plan is to be carried out.
         index: Of this stop in `figures`.
-        val: Probabilities (N_val, K) of val at this stop, from the folds in which it was not fitted.
-        figures: By stop, top-1 and loss over all images that were held out.
-        count: Number of these images.
         temperature: By which the logits are divided; 1 where nothing is trained.
+        predictions: At this stop and temperature.
+        figures: By stop, the metrics over all images that were held out.
     """
 
     stop: Stop
     index: int
-    val: Probabilities
-    figures: Sequence[dict[str, Any]]
-    count: int
     temperature: float
+    predictions: OutOfFold
+    figures: Sequence[dict[str, Any]]
 
 
 def finetune_folds(context: Context) -> list[Fold]:
@@ -55,7 +54,7 @@ def finetune_folds(context: Context) -> list[Fold]:
     return make_folds(labels, data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
 
 
-def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> OutOfFold:
+def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> FoldChoice:
     """Carry out the plan once in each fold, and choose where to stop by the images held out.
 
     A fold that is finished is kept in the run directory, and not repeated when the run is resumed.
@@ -76,9 +75,10 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
         held_out[held] = True
     chosen = choose_stop(list(course[:, held_out]), labels[held_out])
     figures = [compute_metrics(found, labels[held_out]) for found in course[:, held_out]]
-    temperature = choose_temperature(course[chosen][held_out], labels[held_out]) if stops[chosen].phases else 1.0
-    val = _val_rows(at_temperature(course[chosen], temperature), held_out, len(context.data.train))
-    return OutOfFold(stops[chosen], chosen, val, figures, int(held_out.sum()), temperature)
+    found, images = course[chosen][held_out], np.flatnonzero(held_out)
+    temperature = choose_temperature(found, labels[held_out]) if stops[chosen].phases else 1.0
+    predictions = OutOfFold.of(at_temperature(found, temperature), images, labels)
+    return FoldChoice(stops[chosen], chosen, temperature, predictions, figures)
 
 
 def whole_data(data: ImageData) -> ImageData:
@@ -104,10 +104,3 @@ def _fold_course(context: Context, whole: ImageData, fold: Fold, number: int, fi
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the weights are not needed any more
     found: Probabilities = read_checkpoint(files.newest()["course"])["course"].numpy().copy()
     return found
-
-
-def _val_rows(chosen: Probabilities, held_out: Labels, train: int) -> Probabilities:
-    """The rows of val; equal probabilities for an image that no fold held out, the only one of its class."""
-    val = chosen[train:].copy()
-    val[~held_out[train:]] = 1 / chosen.shape[1]
-    return val
