@@ -72,7 +72,7 @@ def test_full_finetuning_is_a_plain_loop(
         for x, y in loader:
             sgd.zero_grad()
             h: Any = plain(x)
-            loss: Any = F.cross_entropy(classifier(h.mean(dim=(2, 3))), y)
+            loss: Any = F.cross_entropy(classifier(h.mean(dim=(2, 3))), y, label_smoothing=0.1)
             loss.backward()
             sgd.step()
     ours, theirs = module.model.state_dict(), plain.state_dict()
@@ -270,7 +270,7 @@ def test_class_weights_weigh_the_loss(images: tuple[Tensor, Tensor], tmp_path: P
     module = FinetuneModule(tk.create_backbone(*NET), 3, plan({"head": 1e-2}), head=head(), class_weights=weights)
     module.log = lambda *args, **kwargs: None
     loss = module.training_step((images[0], images[1]), 0)
-    expected = F.cross_entropy(module(images[0]), images[1], weight=torch.tensor(weights))
+    expected = F.cross_entropy(module(images[0]), images[1], weight=torch.tensor(weights), label_smoothing=0.1)
     torch.testing.assert_close(loss, expected)
 
 

@@ -28,7 +28,7 @@ Fit = Callable[[Context, Stop], Phases]
 
 @dataclass(frozen=True)
 class FoldChoice:
-    """What the folds chose.
+    """The choice of the folds.
 
     Attributes:
         stop: How far the plan is to be carried out.
