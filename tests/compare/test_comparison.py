@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def test_the_screen_has_aligned_tables_and_tells_what_is_missing(make_run: MakeR
     assert [line.startswith("*") for line in sorted(table, key=lambda line: "full" in line)] == [True, False]
     assert "3 min 20 s" in text
     assert "9_bad: failed, disk full" in text
+
+
+def test_a_group_says_in_which_runs_nothing_was_finetuned(make_run: MakeRun) -> None:
+    runs = [make_run("lp_ft", seed=0), make_run("lp_ft", seed=1)]
+    kept = dataclasses.replace(runs[0], metrics={**runs[0].metrics, "finetuned": False})
+    text = screen(compare([kept, runs[1]], []))
+    assert "lp_ft: not finetuned in 1 of 2 runs: the probe's head was kept" in text
+    assert "finetuned" not in screen(compare(runs, []))
 
 
 def test_different_test_sets_are_different_tables(make_run: MakeRun) -> None:

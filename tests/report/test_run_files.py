@@ -48,6 +48,8 @@ def test_the_summary_shows_paths_that_can_be_copied(tmp_path: Path) -> None:
     }
     text = summary(metrics, tmp_path)
     assert f"run={tmp_path}" in text
+    assert "not finetuned" not in text
+    assert "not finetuned: the probe's head was kept" in summary({**metrics, "finetuned": False}, tmp_path)
     assert " 90.00 %" in text
     assert "IMAGENET1K_V2" in text
     assert "stage stage5\n" in text
