@@ -1,10 +1,11 @@
 """Rules fitted to cases: judged on those left out, and against sums by hand."""
 
-from statistics import fmean
+from statistics import fmean, pstdev
 
 import pytest
 
 from transferkit.advisor.evidence import Evidence
+from transferkit.advisor.gains import FINETUNING, GAIN_SPREAD
 from transferkit.advisor.quadrant import judge
 from transferkit.advisor.quadrant_cases import CASES, Case
 from transferkit.advisor.rules import BORROWED, RULES, Rules, fit_rules, left_out_losses, loss, removed_error
@@ -64,3 +65,16 @@ def test_a_threshold_lies_between_the_kinds() -> None:
     cases = [case("a", True, 0.9, 0.8, 0.01), case("b", True, 0.9, 0.8, 0.02)]
     cases += [case("c", False, 0.9, 0.8, 0.5), case("d", False, 0.9, 0.8, 0.8)]
     assert 0.02 < fit_rules(cases).distance < 0.5
+
+
+def test_the_spread_of_gains_is_that_of_cases_left_out() -> None:
+    left_over = []
+    for source in {case.source for case in CASES}:
+        rules = fit_rules([case for case in CASES if case.source != source])
+        for case in (case for case in CASES if case.source == source):
+            said, evidence = judge(case.evidence, rules).contenders, case.evidence
+            for name in FINETUNING:
+                removed = removed_error(case, name)
+                if removed is not None:
+                    left_over.append(removed - (said[name] - evidence.top) / evidence.error)
+    assert pstdev(left_over) == pytest.approx(GAIN_SPREAD, abs=0.03)

@@ -86,6 +86,36 @@ def affordable(names: Sequence[str], budget: Budget, share: float, most: int) ->
 
 
 @dataclass(frozen=True)
+class Spending:
+    """Measured seconds of strategies that were fitted, and what the others are expected to take.
+
+    Attributes:
+        costs: Estimated seconds by strategy.
+        share: Of the cost of every strategy that may be spent.
+        measured: Seconds of those that were fitted.
+    """
+
+    costs: Mapping[str, float]
+    share: float
+    measured: Mapping[str, float]
+
+    @property
+    def ratio(self) -> float:
+        """Measured over estimated seconds, by which the other estimates are corrected."""
+        known = [name for name in self.measured if self.costs.get(name)]
+        return sum(self.measured[name] for name in known) / sum(self.costs[name] for name in known) if known else 1.0
+
+    @property
+    def limit(self) -> float:
+        """Seconds that may be spent: a share of every strategy's, measured where known."""
+        return self.share * sum(self.measured.get(name, self.ratio * cost) for name, cost in self.costs.items())
+
+    def allows(self, name: str) -> bool:
+        """Whether another strategy can be fitted within the limit."""
+        return sum(self.measured.values()) + self.ratio * self.costs[name] <= self.limit
+
+
+@dataclass(frozen=True)
 class Gain:
     """The gain of one model over another, on val.
 
@@ -127,8 +157,15 @@ def weigh_gain(
         expected: Expected gain.
         spread: Standard deviation of expected gains.
     """
-    difference = (ours.argmax(axis=1) == labels).astype(float) - (theirs.argmax(axis=1) == labels)
-    n = len(labels)
+    return weigh_hits((ours.argmax(axis=1) == labels) * 1.0, (theirs.argmax(axis=1) == labels) * 1.0, expected, spread)
+
+
+def weigh_hits(
+    ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating], expected: float = 0.0, spread: float = math.inf
+) -> Gain:
+    """As `weigh_gain`, from the share of predictions (N,) of each image that are correct."""
+    difference = ours - theirs
+    n = len(difference)
     # One more image on which they differ, so that the error is not zero for a few images without a difference.
     error = math.sqrt(float(np.square(difference).sum()) + 1) / n
     measured = float(difference.mean())

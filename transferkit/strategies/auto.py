@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from transferkit.advisor.gains import PROBES
 from transferkit.advisor.text import advice_text
 from transferkit.advisor.thresholds import COMPARABLE
 from transferkit.files import write_json
+from transferkit.folds import cross_validates
 from transferkit.report.facts import duration
+from transferkit.strategies.auto_folds import account_of, choose_by_folds
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.trials import Fit, Trial, run_trials, winner
@@ -44,25 +46,35 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
 
     The best probe is a candidate throughout. If finetuning is not expected to beat it by a point, or is over budget,
     the probe is fitted. Otherwise the contenders are tried, the best of them is fitted in full, and it is selected if
-    its gain over the probe on val is large enough (`weigh_gain`). If val is too small to compare models there are no
-    trials: the first contender is fitted, and only if a gain of a point is expected.
+    its gain over the probe on val is large enough (`weigh_gain`). Where folds choose (`selection`), see `auto_folds`.
     """
     options = context.strategy["auto"]
     with context.timer.step("advise"):
         advice = advise(context.backbone, context.data, context.settings, context.extract, options["max_images"])
     log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
-    budget = make_budget(_kept_costs(context.run_dir, advice), options["budget"])
-    strategies = known_strategies()
+    costs, strategies = _kept_costs(context.run_dir, advice), known_strategies()
+    if cross_validates(context.settings["selection"], len(context.data.val)):
+        outcome = choose_by_folds(context, dataclasses.replace(advice, costs=costs), strategies, fit)
+        tried = [entry.trial for entry in outcome.entries]
+        return _finish(context, advice, outcome.chosen.fitted, account_of(outcome), tried)
+    budget = make_budget(costs, options["budget"])
     names, trials = contenders(advice, budget, options, len(context.data.val)), list[Trial]()
     if len(names) > 1:
         trials = run_trials(context, {name: strategies[name] for name in names}, budget, options["share"], fit)
     tuned = winner(trials) if trials else names[0] if names else None
     chosen, fitted, gain = _final(context, advice, strategies, tuned, fit)
     said = _account(advice, budget, trials, chosen, gain, len(context.data.val))
+    return _finish(context, advice, fitted, said, trials)
+
+
+def _finish(
+    context: Context, advice: Advice, fitted: Fitted, said: Mapping[str, Any], trials: Sequence[Trial]
+) -> Fitted:
+    """Say what was selected and why, in the log, on the page and in metrics.json."""
     log.info("%s", said["why"])
     content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
     shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
-    return dataclasses.replace(fitted, details={**fitted.details, "chosen": chosen, **content})
+    return dataclasses.replace(fitted, details={**fitted.details, "chosen": said["chosen"], **content})
 
 
 def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:
@@ -83,7 +95,7 @@ def _final(
     def fit_named(name: str) -> Fitted:
         # Probes are exact on one view of each image; augmentation applies to training by gradient only.
         groups: dict[str, Any] = {"augment": {"name": "none", "transforms": {}}} if name in PROBES else {}
-        return fit(context.with_strategy(settle(strategies[name], advice), **groups))
+        return fit(context.with_strategy(strategies[name], **groups))
 
     probe_name = best_probe(advice.verdict)
     probe = fit_named(probe_name)
@@ -93,25 +105,6 @@ def _final(
     expected, spread = expected_gain(advice.evidence, advice.verdict, tuned, probe_name)
     gain = weigh_gain(fitted.val, probe.val, context.data.val.labels, expected, spread)
     return (tuned, fitted, gain) if gain.worth_it else (probe_name, probe, gain)
-
-
-def settle(strategy: Mapping[str, Any], advice: Advice) -> dict[str, Any]:
-    """The strategy with stage and C of a probe, or metric and k of neighbours, fixed to the cross-validated ones.
-
-    Only if val is small, since the strategy itself would select them on val.
-    """
-    settled = dict(strategy)
-    if not advice.cross_validated:
-        return settled
-    if "probe" in settled:
-        stages = list(advice.measured.probes)
-        stage = advice.evidence.best_stage if settled["name"] == "stage_probe" else stages[-1]
-        settled["probe"] = {**settled["probe"], "stages": [stage], "Cs": [advice.measured.probes[stage].C_to_use]}
-    if "neighbors" in settled:
-        found = advice.measured.neighbors
-        k = min(found.k, len(advice.data.train))  # a fold of train and val may have more
-        settled["neighbors"] = {**settled["neighbors"], "metrics": [found.metric], "ks": [k]}
-    return settled
 
 
 def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:

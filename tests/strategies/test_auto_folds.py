@@ -1,0 +1,152 @@
+"""strategy=auto where folds choose: what it fits, compares and selects, with strategies of a given accuracy."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import transferkit as tk
+from tests.advisor.conftest import embedded
+from tests.conftest import compose_settings
+from tests.strategies.contexts import make_context
+from transferkit.advisor.advice import Advice, advise, known_strategies
+from transferkit.advisor.choose import Spending
+from transferkit.data.imagedata import ImageData
+from transferkit.features.from_settings import make_extractor
+from transferkit.models.transfer_model import TransferModel
+from transferkit.strategies.auto import fit_auto
+from transferkit.strategies.auto_folds import PROBES, account_of, choose_by_folds, compare
+from transferkit.strategies.context import Context
+from transferkit.strategies.fitted import Fitted, OutOfFold
+from transferkit.strategies.registry import KINDS, fit_strategy
+
+
+@pytest.fixture(scope="module")
+def data() -> ImageData:
+    return tk.load_data({"kind": "digits", "name": "digits", "per_class": 20, "max_test": 50}, seed=0)
+
+
+@pytest.fixture(scope="module")
+def advice(data: ImageData) -> Advice:
+    settings = compose_settings("auto")
+    return advise(embedded("resnet_fractals"), data, settings, make_extractor(settings), 1000)
+
+
+def context(data: ImageData, run_dir: Path, **options: Any) -> Context:
+    settings = compose_settings("auto")
+    settings["strategy"]["auto"] |= {"budget": 1.0, **options}
+    return make_context(embedded("resnet_fractals"), data, settings, run_dir)
+
+
+def predictions(right: float, n: int, shift: int = 0) -> OutOfFold:
+    """Right on a share of n images of two classes, all of class 0; wrong on those from `shift` on."""
+    said = np.zeros(n, dtype=np.int64)
+    said[(np.arange(round((1 - right) * n)) + shift) % n] = 1
+    return OutOfFold(np.eye(2, dtype=np.float32)[said], np.zeros(n, dtype=np.int64), np.arange(n))
+
+
+class Fake:
+    """Fits nothing: each strategy is right on a given share of train and val; notes what was asked for."""
+
+    def __init__(self, **right: float) -> None:
+        self.right = {**dict.fromkeys(PROBES, 0.8), **right}
+        self.names: list[str] = []
+        self.folders: dict[str, Path] = {}
+
+    def __call__(self, context: Context) -> Fitted:
+        name, data = str(context.strategy["name"]), context.data
+        self.names.append(name)
+        self.folders[name] = context.run_dir
+        n = len(data.train) + len(data.val)
+        model = TransferModel(context.backbone.truncate("stage1"), torch.nn.Linear(24, 10), data.class_names)
+        found = predictions(self.right[name], n)
+        return Fitted(model, found.probabilities[: len(data.val)], 0, out_of_fold=found)
+
+
+TUNED = ("finetune_few", "finetune_many", "lp_ft", "retrain")
+
+
+def test_finetuning_is_selected_for_what_it_gains_out_of_fold(data: ImageData, advice: Advice, tmp_path: Path) -> None:
+    fake = Fake(**{**dict.fromkeys(TUNED, 0.85), "finetune_many": 0.95})
+    outcome = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
+    assert outcome.chosen.strategy == "finetune_many"
+    assert outcome.chosen.gain is not None
+    assert outcome.chosen.gain.measured == pytest.approx(0.15)
+    assert fake.names.count("finetune_many") == 1, "what is compared is the model that is returned"
+    assert fake.folders["finetune_many"] == tmp_path / "trials" / "finetune_many"
+    assert "finetune_many changed out-of-fold top-1 by +15.0 points" in account_of(outcome)["why"]
+
+
+def test_the_probe_stays_where_finetuning_loses(data: ImageData, advice: Advice, tmp_path: Path) -> None:
+    outcome = choose_by_folds(context(data, tmp_path), advice, known_strategies(), Fake(**dict.fromkeys(TUNED, 0.7)))
+    assert outcome.chosen is outcome.probe
+    assert outcome.best is not None
+    assert outcome.best.gain is not None
+    assert outcome.best.gain.measured < 0
+
+
+def test_all_stages_together_are_preferred_unless_another_probe_is_clearly_better(
+    data: ImageData, advice: Advice, tmp_path: Path
+) -> None:
+    def probe(**right: float) -> str:
+        fake = Fake(**right)
+        return choose_by_folds(context(data, tmp_path, trials=False), advice, known_strategies(), fake).chosen.strategy
+
+    assert probe(linear_probe=0.805) == "concat_probe"
+    assert probe(linear_probe=0.9, stage_probe=0.88) == "linear_probe"
+    assert probe(concat_probe=0.9) == "concat_probe"
+
+
+def test_no_budget_leaves_the_probe(data: ImageData, advice: Advice, tmp_path: Path) -> None:
+    fake = Fake()
+    outcome = choose_by_folds(context(data, tmp_path, budget=0.0), advice, known_strategies(), fake)
+    assert set(fake.names) == set(PROBES)
+    assert outcome.skipped
+    assert "budget" in account_of(outcome)["why"]
+
+
+def test_an_interrupted_run_decides_by_the_seconds_of_the_first_time(
+    data: ImageData, advice: Advice, tmp_path: Path
+) -> None:
+    fake = Fake(**dict.fromkeys(TUNED, 0.7))
+    first = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
+    again = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
+    assert dict(first.spending.measured) == dict(again.spending.measured) != {}
+
+
+def test_estimates_are_corrected_by_what_was_measured() -> None:
+    costs = {"a": 10.0, "b": 20.0, "c": 70.0}
+    assert Spending(costs, 0.3, {}).limit == pytest.approx(30)
+    assert [Spending(costs, 0.3, {}).allows(name) for name in costs] == [True, True, False]
+    slow = Spending(costs, 0.3, {"a": 40.0})
+    assert slow.ratio == 4
+    assert slow.limit == pytest.approx(120)
+    assert slow.allows("b"), "all take four times as long, so a share of them does too"
+    assert not Spending(costs, 0.3, {"a": 10.0, "b": 20.0}).allows("c")
+
+
+def test_a_gain_is_that_of_the_images_both_predict() -> None:
+    n = 60
+    ours, theirs = predictions(0.9, n), predictions(0.8, n, shift=30)
+    ours = dataclasses.replace(ours, **{key: getattr(ours, key)[10:] for key in ("probabilities", "labels", "images")})
+    twice = {key: np.concatenate([getattr(theirs, key)] * 2) for key in ("probabilities", "labels", "images")}
+    gain = compare(ours, OutOfFold(**twice), 0.0, float("inf"))
+    difference = (ours.probabilities.argmax(1) == 0) * 1.0 - (theirs.probabilities.argmax(1) == 0)[10:]
+    assert gain.measured == pytest.approx(difference.mean())
+    assert gain.standard_error == pytest.approx(np.sqrt((difference**2).sum() + 1) / 50)
+
+
+def test_a_real_fit_on_few_images(tmp_path: Path) -> None:
+    few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 5, "max_test": 50}, seed=0)
+    fitted = fit_strategy(dataclasses.replace(context(few, tmp_path, budget=0.0), backbone=embedded("resnet_glyphs")))
+    assert KINDS["auto"] == (fit_auto.__module__, fit_auto.__name__)
+    assert fitted.out_of_fold is not None
+    assert fitted.val_metrics(few.val.labels)["n"] == len(few.train) + len(few.val)
+    assert fitted.val_metrics(few.val.labels)["top1"] >= 0.7
+    assert fitted.details["chosen"] in PROBES
+    assert {trial["strategy"] for trial in fitted.details["trials"]} == set(PROBES)
+    assert fitted.details["selection"]["by"] == "cv"
+    assert (tmp_path / "advice.html").is_file()
