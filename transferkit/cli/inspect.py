@@ -8,6 +8,8 @@ from typing import Any
 from transferkit.cli.prepare import prepare
 from transferkit.inspection.compare_networks import compare_networks
 from transferkit.inspection.describe_network import describe_network
+from transferkit.inspection.initialisation import all_depths
+from transferkit.inspection.initialisation_page import initialisation_text, write_initialisation
 from transferkit.inspection.inspect_page import write_inspect_page
 from transferkit.inspection.inspect_text import inspection_text
 from transferkit.inspection.inspected import write_tables
@@ -25,6 +27,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets layers.csv and inspect.json, or networks.csv; and report.html.
     """
+    if settings["inspect"]["what"] == "initialisation":
+        depths = all_depths(settings["seed"])
+        write_initialisation(run_dir, depths, command_line())
+        log.info("%s\n\n  report            %s", initialisation_text(depths), shown_path(run_dir) / "report.html")
+        return
     if settings["inspect"]["compare"]:
         networks = compare_networks(settings)
         write_networks(run_dir, networks, command_line())
