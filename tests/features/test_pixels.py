@@ -10,7 +10,7 @@ from tests.features.damage import flip_a_bit, some_files
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.imageset import ImageSet
-from transferkit.features.extract import ExtractionStats, _Forward, extract_features
+from transferkit.features.extract import ExtractionStats, Forward, extract_features
 from transferkit.features.pixels import describe_pixels
 from transferkit.features.store import FeatureCache
 
@@ -79,8 +79,8 @@ def test_an_interrupted_pass_leaves_its_pixels(cache, images, monkeypatch) -> No
             raise KeyboardInterrupt
         return whole(*args)
 
-    whole = _Forward.__call__
-    monkeypatch.setattr(_Forward, "__call__", stop)
+    whole = Forward.__call__
+    monkeypatch.setattr(Forward, "__call__", stop)
     with pytest.raises(KeyboardInterrupt):
         extract(network(), images, cache)
     monkeypatch.undo()

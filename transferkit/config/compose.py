@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from transferkit.config.choice_files import choices
 from transferkit.config.choice_files import config_dir as config_dir
@@ -43,6 +43,28 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
 
     assert isinstance(settings, dict)
     return check_config({str(key): value for key, value in settings.items()})
+
+
+def load_backbone_settings(name: str) -> dict[str, Any]:
+    """The group `backbone` with the choice `name`, or of the network that torchvision or timm calls so, with defaults.
+
+    Raises:
+        TransferkitError: The choice is for any network of a library, so that it has no name of its own.
+    """
+    from transferkit.config.schema import check_group
+
+    if name not in choices("backbone"):
+        return check_group("backbone", {"name": name})
+    try:
+        with own_hydra():
+            node = compose("config", overrides=[f"backbone={name}"]).backbone
+            group = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue:
+        raise TransferkitError(
+            f"{name} is no network, but a library: give the name that the network has there."
+        ) from None
+    assert isinstance(group, dict)
+    return check_group("backbone", {str(key): value for key, value in group.items()})
 
 
 @contextmanager

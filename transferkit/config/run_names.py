@@ -37,6 +37,8 @@ def path_name(group: str, *, _root_: DictConfig) -> str:
 
     Hydra resolves it before the configuration is checked.
     """
+    if group == "backbone" and OmegaConf.select(_root_, "backbones"):
+        return "several"
     node = OmegaConf.select(_root_, group)
     if not isinstance(node, DictConfig):
         return f"no_{group}"

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from transferkit.config.augment_keys import Augment, Transforms
-from transferkit.config.backbone_keys import Backbone
+from transferkit.config.backbone_keys import Backbone, Backbones
 from transferkit.config.dataset_keys import DATASETS
 from transferkit.config.inspect_keys import Inspect
 from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Selection, Trainer
@@ -27,6 +27,7 @@ class Job(Node):
     run: Path | None = None
     runs: Path | list[Path] | None = None
     images: Path | list[Path] | None = None
+    backbones: Backbones | None = None
     extract: Extract = Extract()
     inspect: Inspect = Inspect.model_construct()
 
@@ -101,6 +102,13 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         found.append(f"extract.shard is for task=fit, not for task={task}.")
     if shard is not None and not settings["cache"]["enabled"]:
         found.append("extract.shard stores its share in the cache, which cache.enabled=false turns off.")
+    if settings["backbones"] is not None:
+        if task != "advise" and not (task == "fit" and "auto" in settings["strategy"]):
+            found.append(
+                "backbones is for task=advise and strategy=auto, which choose one of them; otherwise backbone=NAME."
+            )
+        elif shard is not None:
+            found.append("extract.shard is for one network (backbone=NAME), not for several (backbones).")
     return found
 
 

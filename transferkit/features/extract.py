@@ -96,7 +96,7 @@ class Extractor:
     ) -> dict[str, Features]:
         """The features (N, D) of each stage."""
         start = time.perf_counter()
-        rows = self._rows(backbone, stages, pool)
+        rows = self.rows(backbone, stages, pool)
         ids = self._fill(backbone, dataset, rows, pool, stats, None)
         for cache in (self.store, self.pixels):
             if cache:
@@ -113,13 +113,14 @@ class Extractor:
         self, backbone: Backbone, dataset: Any, stages: Sequence[str], pool: str, share: range
     ) -> ShareStats:
         """Compute and store the rows of some shards only."""
-        stats, rows = ExtractionStats(), self._rows(backbone, stages, pool)
+        stats, rows = ExtractionStats(), self.rows(backbone, stages, pool)
         ids = np.unique(self._fill(backbone, dataset, rows, pool, stats, share))
         there = np.all([store.find(ids) >= 0 for store in rows.values()], axis=0)
         mine = np.isin(shards_of(ids), share).sum()
         return ShareStats(len(ids), int(mine), max(stats.computed.values(), default=0), int((~there).sum()))
 
-    def _rows(self, backbone: Backbone, stages: Sequence[str], pool: str) -> dict[str, CacheEntry | MemoryRows]:
+    def rows(self, backbone: Backbone, stages: Sequence[str], pool: str) -> dict[str, CacheEntry | MemoryRows]:
+        """Where the features of these stages are, or will be, by stage."""
         if self.store is None:
             return {name: MemoryRows() for name in stages}
         keys = describe(backbone, stages, pool, find_precision(self.precision, find_device(self.device)))
@@ -147,12 +148,12 @@ class Extractor:
             keep=(lambda names: KeptPixels(entry, names, preprocess.input_size)) if entry else None,
         )
 
-        def prepare(images: int) -> "_Forward":
+        def prepare(images: int) -> "Forward":
             place = find_device(self.device)
             cut = backbone.truncate(stages[-1])
             network = InferenceNetwork(cut, pool, place, find_precision(self.precision, place))
             network.decide(self.compile, images, (3, *preprocess.input_size))
-            return _Forward(network, source, stats)
+            return Forward(network, source, stats)
 
         job = Job(
             rows,
@@ -244,14 +245,21 @@ def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[s
 
 
 @dataclass(frozen=True)
-class _Forward:
-    """Computes the missing features of a batch."""
+class Forward:
+    """Computes the missing features of a batch.
+
+    Attributes:
+        network: The network.
+        source: The images, for the name of one in a message.
+        stats: Gets the counts.
+    """
 
     network: InferenceNetwork
     source: Source
     stats: ExtractionStats
 
     def __call__(self, batch: Batch, wanted: Mapping[str, Places]) -> dict[str, Rows]:
+        """The features, by stage, of the images at these positions of the batch."""
         if not wanted:
             return {}
         places = np.unique(np.concatenate(list(wanted.values())))

@@ -31,6 +31,7 @@ SCORES = {
 
 STEPS = {
     "data": "reading and splitting the data",
+    "networks": "comparing networks",
     "extract": "extracting features from the frozen backbone",
     "fit": "fitting",
     "evaluate": "evaluation",

@@ -22,6 +22,7 @@ from transferkit.advisor.choose import (
     worth_trying,
 )
 from transferkit.advisor.gains import PROBES
+from transferkit.advisor.network_table import read_networks
 from transferkit.advisor.text import advice_text
 from transferkit.advisor.thresholds import COMPARABLE
 from transferkit.files import write_json
@@ -150,7 +151,9 @@ def _write_page(
 ) -> dict[str, Any]:
     """Write advice.html; return the entries of metrics.json."""
     content: dict[str, Any] = {"advice": to_json(advice), "trials": trials, "choice": dict(said)}
+    networks = read_networks(context.run_dir)
     about = {
+        **({"networks": networks} if networks else {}),
         "dataset": context.data.name,
         "backbone": context.backbone.spec.name,
         "weights": context.backbone.weights_name,
