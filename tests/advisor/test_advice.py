@@ -90,29 +90,18 @@ def test_one_corner_is_marked() -> None:
 
 
 def test_the_page_shows_the_networks_that_were_compared(different: Advice) -> None:
-    row = {
-        "low": 0.7,
-        "high": 0.9,
-        "features": "top",
-        "neighbors_top1": 0.7,
-        "load_seconds": 0.5,
-        "parameters": 5_000_000,
-    }
-    row |= {"memory_bytes": 2e7, "behind": 0.05, "behind_error": 0.02}
+    row: dict[str, Any] = {"low": 0.7, "high": 0.9, "features": "top", "neighbors_top1": 0.7, "behind": 0.05}
+    row |= {"load_seconds": 0.5, "parameters": 5_000_000, "memory_bytes": 2e7, "behind_error": 0.02}
     first = {**row, "network": "one", "top1": 0.85, "seconds": 2.0, "imagenet_top1": 0.8}
     second = {**row, "network": "two", "top1": 0.8, "seconds": 300.0, "imagenet_top1": None}
-    networks = {
-        "networks": [first, second],
-        "left_out": {"three": "no weights"},
-        "notes": ["Used: one."],
-        "used": "one",
-    }
-    networks |= {"images": 100, "judged": 100, "folds": 5}
+    networks: dict[str, Any] = {"networks": [first, second], "left_out": {"three": "no weights"}, "used": "one"}
+    networks |= {"notes": ["Used: one."], "images": 100}
+    networks |= {"selection": {"by": "cv", "images": 100, "folds": 5, "repeats": 2}}
     page = Page(render_advice({**content(different), "networks": networks}, "note"))
     rows = page.tables["Networks"]
     assert [line[0] for line in rows[-2:]] == ["one", "two"]
     assert "5.0 ± 2.0" in rows[-1]
-    assert all(text in page.text for text in ("Left out: three: no weights", "Used: one.", "each decoded once"))
+    assert all(text in page.text for text in ("Left out: three: no weights", "Used: one.", "2 times with 5 folds"))
 
 
 def test_the_page_is_whole_and_loads_nothing(different: Advice) -> None:

@@ -14,7 +14,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import _Arrays
 from transferkit.errors import TransferkitError, WeightsUnavailable
 from transferkit.features.extract import extract_features
-from transferkit.folds import selection_folds
+from transferkit.folds import find_chooser
 
 NAMES = ["narrow_resnet10", "resnet_glyphs", "resnet50"]
 
@@ -64,7 +64,7 @@ def test_the_pretrained_network_beats_the_random_one(comparison):
     assert first.best.top1 > second.best.top1 + 0.05
     assert first.interval[0] < first.best.top1 < first.interval[1]
     assert second.random
-    assert comparison.folds == 5
+    assert len(comparison.chooser.folds) == 5
 
 
 def test_figures_are_those_of_the_network_alone(comparison, digits):
@@ -76,7 +76,7 @@ def test_figures_are_those_of_the_network_alone(comparison, digits):
     features = {stage: np.concatenate([part[stage] for part in parts]) for stage in parts[0]}
     labels = np.concatenate([digits.train.labels, digits.val.labels])
     selection = compose_settings("auto", "selection.repeats=1")["selection"]
-    folds = selection_folds(selection, digits.train.labels, digits.val.labels, digits.fit_contents(), 0)
+    folds = find_chooser(selection, digits.train.labels, digits.val.labels, digits.fit_contents()).folds
     probes, neighbors = score_features(features, labels, folds)
     score = comparison.scores[0]
     assert score.neighbors == pytest.approx(neighbors, abs=0.02)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.conftest import RunCommand, compose_settings
 from transferkit.advisor.network_table import write_networks
+from transferkit.advisor.networks import load_networks
 from transferkit.cli import pick_network as module
 from transferkit.cli.advise import fit_command
 from transferkit.cli.pick_network import backbone_arguments, pick_network
@@ -57,7 +58,7 @@ def test_one_network_and_several_contradict_each_other(digits: ImageData, tmp_pa
 
 def test_the_next_command_names_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["x", "task=advise", "backbones=[resnet18,resnet_glyphs]", "dataset=digits"])
-    network = module.load_networks(["resnet_glyphs"])[0]["resnet_glyphs"]
+    network = load_networks(["resnet_glyphs"])[0]["resnet_glyphs"]
     assert fit_command("auto", backbone_arguments("resnet_glyphs", network)) == (
         "dataset=digits backbone=resnet_glyphs strategy=auto"
     )

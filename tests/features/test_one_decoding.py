@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.features.test_extract import photographs, write_photographs
+from tests.features.extraction import photographs, write_photographs
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.data.imageset import ImageSet, _Files

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import compose_settings
+from transferkit.backbones.imagenet_accuracy import published_accuracy, timm_table
 from transferkit.cli.inspect import main
 from transferkit.errors import TransferkitError
 from transferkit.inspection.compare_networks import Network, Networks, compare_networks, images_per_second
-from transferkit.inspection.imagenet_accuracy import published_accuracy, timm_table
 from transferkit.inspection.networks_page import networks_text, render_networks
 
 

@@ -12,7 +12,9 @@ from transferkit.advisor.network_prior import prior_rank
 from transferkit.arrays import Doubles, Features, Labels
 from transferkit.folds import Fold
 from transferkit.metrics import wilson_interval
-from transferkit.probes.linear import LinearProbe
+from transferkit.probes.fold_scores import score_classifiers
+from transferkit.probes.logistic.basis import Stack
+from transferkit.probes.scaling import ShrunkScaler
 from transferkit.ranking import rank
 
 TOP, ALL = "top", "all"
@@ -32,7 +34,7 @@ class Probed:
         C: The best of the advisor's values, by `ranking.rank`.
         top1: Accuracy.
         nll: Negative log-likelihood, nats.
-        hits: (N,) of each image the share of the repeats in which it was classified correctly; NaN if never evaluated.
+        hits: (M,) of each evaluated image the share of the repeats in which it was classified correctly.
     """
 
     C: float
@@ -76,7 +78,7 @@ class NetworkScore:
     @property
     def judged(self) -> int:
         """Number of images that the accuracies were measured on."""
-        return int((~np.isnan(self.best.hits)).sum())
+        return len(self.best.hits)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -103,29 +105,16 @@ class Difference:
 
 
 def probe_folds(features: Features, labels: Labels, folds: Sequence[Fold]) -> Probed:
-    """Choose C over the folds, and predict each fold with it.
+    """Logistic regression over the folds, with the best C.
 
     Args:
         features: (N, D).
         labels: (N,) from 0; each class is among the fitted rows of every fold.
-        folds: As `folds.selection_folds` returns them.
+        folds: As `folds.find_chooser` returns them.
     """
-    top1, nll, judged = np.zeros(len(CS)), np.zeros(len(CS)), 0
-    for rows, test in folds:
-        probe = LinearProbe(Cs=CS, refit=False, max_iter=200)
-        probe.fit(features[rows], labels[rows], features[test], labels[test])
-        top1 += len(test) * np.array([row["val_top1"] for row in probe.path_])
-        nll += len(test) * np.array([row["val_nll"] for row in probe.path_])
-        judged += len(test)
-    best = max(range(len(CS)), key=lambda i: rank(float(top1[i]) / judged, float(nll[i])))
-    hits, times = np.zeros(len(labels)), np.zeros(len(labels))
-    for rows, test in folds:
-        probe = LinearProbe(C=CS[best], refit=False, max_iter=200)
-        probe.fit(features[rows], labels[rows], features[test], labels[test])
-        hits[test] += probe.classes_[probe.val_probabilities_.argmax(axis=1)] == labels[test]
-        times[test] += 1
-    shares = np.divide(hits, times, out=np.full(len(labels), np.nan), where=times > 0)
-    return Probed(float(CS[best]), float(hits.sum() / judged), float(nll[best] / judged), shares)
+    scores = score_classifiers(Stack([features]), labels, folds, ShrunkScaler(), {"logistic": CS})
+    best = max(scores, key=lambda score: rank(score.top1, score.nll))
+    return Probed(best.C, best.top1, best.nll, best.hits.astype(np.float64))
 
 
 def score_features(
@@ -153,7 +142,6 @@ def ranked(scores: Sequence[NetworkScore]) -> list[NetworkScore]:
 def difference(first: NetworkScore, second: NetworkScore) -> Difference:
     """The accuracy of the first minus that of the second, paired over the images."""
     differences = first.best.hits - second.best.hits
-    differences = differences[~np.isnan(differences)]
     # One more image on which they differ, so that the error is not zero for a few images without a difference.
     error = math.sqrt(float(np.square(differences).sum()) + 1) / len(differences)
     return Difference(float(differences.mean()), error)

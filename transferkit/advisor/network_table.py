@@ -39,8 +39,7 @@ def to_plain(comparison: Comparison, frugal: bool) -> dict[str, Any]:
     used = cheap if frugal else best
     return {
         "images": comparison.images,
-        "judged": best.judged,
-        "folds": comparison.folds,
+        "selection": comparison.chooser.facts(),
         "best": best.name,
         "cheapest_within_error": cheap.name,
         "best_by_prior": prior.name if prior else None,
@@ -74,10 +73,14 @@ def networks_text(plain: Mapping[str, Any]) -> str:
 
 def heading(plain: Mapping[str, Any]) -> str:
     """Say in a sentence how the networks were measured."""
-    how = f"cross-validated in {plain['folds']} fits" if plain["folds"] > 1 else "evaluated on val"
+    chosen = plain["selection"]
+    how = "evaluated on val"
+    if chosen["by"] == "cv":
+        repeats = f" {chosen['repeats']} times" if chosen["repeats"] > 1 else ""
+        how = f"cross-validated{repeats} with {chosen['folds']} folds"
     return (
-        f"{len(plain['networks'])} networks on the same {plain['images']:,} images of train and val, each decoded "
-        f"once; {how}, {plain['judged']:,} images predicted"
+        f"Networks measured on the same {plain['images']:,} images of train and val, each decoded once; {how}, "
+        f"{chosen['images']:,} images predicted"
     )
 
 

@@ -20,7 +20,7 @@ from transferkit.errors import TransferkitError, WeightsUnavailable
 from transferkit.features.extract import Extractor
 from transferkit.features.from_settings import create_extractor
 from transferkit.features.one_decoding import Wanted, extract_together
-from transferkit.folds import Fold, selection_folds
+from transferkit.folds import Chooser, Fold, find_chooser
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,13 @@ class Comparison:
         scores: The best first.
         left_out: Name to the reason, of the networks whose weights cannot be had.
         images: Number of images of train and val that were used.
-        folds: Number of folds in all repeats; 1 if val was evaluated.
+        chooser: The folds that they were measured on.
     """
 
     scores: Sequence[NetworkScore]
     left_out: Mapping[str, str]
     images: int
-    folds: int
+    chooser: Chooser
 
 
 def load_networks(names: Sequence[str]) -> tuple[dict[str, Backbone], dict[str, str]]:
@@ -97,7 +97,7 @@ def compare_networks(
     """
     part = sample(data, most, int(settings["seed"]))
     labels = np.concatenate([part.train.labels, part.val.labels])
-    folds = selection_folds(
+    chooser = find_chooser(
         settings["selection"], part.train.labels, part.val.labels, part.fit_contents(), int(settings["seed"])
     )
     extractor = create_extractor(settings)
@@ -105,9 +105,9 @@ def compare_networks(
     features = _extract(backbones, part, extractor)
     scores = []
     for name, backbone in backbones.items():
-        scores.append(_score(name, backbone, features.pop(name), labels, folds, costs[name]))
-        log.info("%s: top-1 %.1f %% by cross-validation.", name, 100 * scores[-1].best.top1)
-    return Comparison(ranked(scores), left_out, len(labels), len(folds))
+        scores.append(_score(name, backbone, features.pop(name), labels, chooser.folds, costs[name]))
+        log.info("%s: top-1 %.1f %%.", name, 100 * scores[-1].best.top1)
+    return Comparison(ranked(scores), left_out, len(labels), chooser)
 
 
 def _extract(

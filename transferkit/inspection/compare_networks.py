@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from transferkit.backbones.create import create_backbone_from_config
+from transferkit.backbones.imagenet_accuracy import Accuracy, published_accuracy
 from transferkit.backbones.without_memory import backbone_without_memory
 from transferkit.config.choice_files import choices
 from transferkit.config.compose import load_strategy_settings
 from transferkit.device import run_place
 from transferkit.features.inference_network import InferenceNetwork
-from transferkit.inspection.imagenet_accuracy import Accuracy, published_accuracy
 from transferkit.inspection.inspected import inspect_layers
 from transferkit.inspection.layers import add_up
 
