@@ -55,7 +55,7 @@ def trainer(epochs: int, **more: Any) -> pl.Trainer:
 @pytest.fixture(scope="module")
 def fitted(tensors: Any) -> ProbeModule:
     module = tk.ProbeModule(network(), 10, STAGES, Cs=CS)
-    trainer(250).fit(module, *loaders(tensors))
+    trainer(250, check_val_every_n_epoch=250).fit(module, *loaders(tensors))
     return module
 
 
