@@ -17,8 +17,8 @@ Fold = tuple[Ints, Ints]
 
 FOLDS = 5
 
-_PREDICTIONS, _MOST_REPEATS = 600, 5
-"""`repeats="auto"`: as many as give this number of predictions in all, at least one, at most five."""
+_PREDICTIONS, _MOST_REPEATS = 600, 3
+"""`repeats="auto"`: as many as give this number of predictions in all, from one to three."""
 
 _LARGEST_SEED = 2**32
 

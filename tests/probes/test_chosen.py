@@ -40,14 +40,14 @@ def test_the_best_C(wrong: tuple[int, ...], nll: tuple[float, ...], by_val: int,
     assert 10.0**by_folds == best_C(scores, "cv").C
 
 
-def test_the_simpler_of_those_within_the_error() -> None:
-    early = make_candidate("stage1", X, [score(1, 5, 0.1)], "cv")
-    late = make_candidate("stage2", X, [score(1, 6, 0.9), score(1, 5, 0.2, "ridge")], "cv")
-    chosen = choose([early, late], "cv")  # all are within the error: the first classifier, at the deeper stage
+def test_the_likelier_of_those_within_the_error_then_the_simpler() -> None:
+    early = make_candidate("stage1", X, [score(1, 5, 0.3)], "cv")
+    late = make_candidate("stage2", X, [score(1, 6, 0.2), score(1, 5, 0.2, "ridge")], "cv")
+    chosen = choose([early, late], "cv")  # all are within the error
     assert (chosen.candidate.name, chosen.score.classifier) == ("stage2", "logistic")
-    chosen = choose([early, late], "val")
-    assert (chosen.candidate.name, chosen.score.classifier) == ("stage1", "logistic")
-    better = make_candidate("stage1", X, [score(1, 2, 0.1, "ridge")], "cv")
+    chosen = choose([early, late], "val")  # which ranks first
+    assert (chosen.candidate.name, chosen.score.classifier) == ("stage2", "ridge")
+    better = make_candidate("stage1", X, [score(1, 2, 0.9, "ridge")], "cv")
     assert choose([better, late], "cv").candidate.name == "stage1"
 
 

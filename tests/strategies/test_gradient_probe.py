@@ -49,7 +49,8 @@ def whole(data: ImageData, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fi
 
 def test_it_is_near_the_exact_solver(whole: tuple[Fitted, Path], data: ImageData, tmp_path: Path) -> None:
     fitted = whole[0]
-    exact = fit(data, tmp_path, {"solver": "exact", "probe": {"stages": ["stage3", "stage5"], "Cs": CS}})
+    probe = compose_settings("stage_probe")["strategy"]["probe"]
+    exact = fit(data, tmp_path, {"solver": "exact", "probe": {**probe, "stages": ["stage3", "stage5"], "Cs": CS}})
     assert fitted.sweep.keys() == exact.sweep.keys()
     for stage, rows in exact.sweep.items():
         for ours, theirs in zip(fitted.sweep[stage], rows, strict=True):

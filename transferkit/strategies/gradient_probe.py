@@ -7,6 +7,7 @@ from typing import Any
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.device import run_place
+from transferkit.folds import cross_validates
 from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
@@ -29,6 +30,12 @@ def fit_gradient_probe(context: Context) -> Fitted:
     """
     data, strategy, trainer = context.data, context.strategy, context.settings["trainer"]
     gradient = _gradient(strategy)
+    if cross_validates(context.settings["selection"], len(data.val)):
+        log.warning(
+            "The gradient solver chooses stage and C on the %d images of val, which are few; strategy.solver=exact "
+            "cross-validates.",
+            len(data.val),
+        )
     backbone = copy.deepcopy(context.backbone)
     module = _create_module(context, backbone, gradient)
     folder = context.run_dir / "checkpoints"

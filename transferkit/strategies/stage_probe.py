@@ -61,15 +61,17 @@ def fit_exact_probes(context: Context) -> Fitted:
         _tell(choice, candidates, chooser)
         head = linear_head(fit_choice(choice, labels), len(data.class_names))
         out_of_fold = OutOfFold.of(*held_out(choice, labels, chooser), labels)
-    taken = choice.candidate.name.split("+")
+    taken, figures = choice.candidate.name.split("+"), out_of_fold.metrics()
+    stages_figures = {
+        candidate.name: score_row(choose([candidate], chooser.by).score) | {"features": candidate.X.shape[1]}
+        for candidate in candidates
+    }
+    stages_figures[choice.candidate.name] |= {"val_top1": figures["top1"], "val_nll": figures["nll"]}
     return Fitted(
         model=TransferModel(backbone.truncate(taken[-1]), head, data.class_names, taken, pool).eval(),
         val=out_of_fold.rows(len(data.train), len(labels)),
         trainable_parameters=sum(p.numel() for p in head.parameters()),
-        stages={
-            candidate.name: score_row(choose([candidate], chooser.by).score) | {"features": candidate.X.shape[1]}
-            for candidate in candidates
-        },
+        stages=stages_figures,
         sweep=_sweep(candidates, choice, chooser),
         details={
             "stage": choice.candidate.name,
