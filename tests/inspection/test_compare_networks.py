@@ -10,7 +10,7 @@ from transferkit.backbones.imagenet_accuracy import published_accuracy, timm_tab
 from transferkit.cli.inspect import main
 from transferkit.errors import TransferkitError
 from transferkit.inspection.compare_networks import Network, Networks, compare_networks, images_per_second
-from transferkit.inspection.networks_page import networks_text, render_networks
+from transferkit.inspection.networks_page import names_below, networks_text, render_networks
 
 
 def test_published_accuracy() -> None:
@@ -41,6 +41,11 @@ def test_counts_of_several(tmp_path: Path) -> None:
     settings["inspect"] |= {"compare": ["vgg61"]}
     with pytest.raises(TransferkitError, match="vgg61"):
         compare_networks(settings)
+
+
+def test_names_of_close_points_do_not_overlap() -> None:
+    assert names_below([(1.0, 70.0), (10.0, 80.0), (1.1, 70.1), (1.05, 60.0)]) == [False, False, True, False]
+    assert names_below([]) == []
 
 
 def test_speed_is_in_table_and_figure() -> None:

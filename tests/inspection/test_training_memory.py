@@ -16,11 +16,11 @@ def plan(**train: float) -> Plan:
     return Plan("mine", (Phase("only", train, 1),), optimizer={"name": "sgd", "momentum": 0.9})
 
 
-def small_backbone() -> Backbone:
+def small_backbone(groups: int = 1) -> Backbone:
     """Two convolutions of stride 1 with ReLU in place, and a max pool between them."""
     stages = {
         "stage1": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2)),
-        "stage2": nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(True)),
+        "stage2": nn.Sequential(nn.Conv2d(4, 8, 3, padding=1, groups=groups), nn.ReLU(True)),
     }
     infos = {name: StageInfo(name, width, 2, grid=(8, 8)) for name, width in (("stage1", 4), ("stage2", 8))}
     preprocess = Preprocessing().override(input_size=SIDE)
@@ -42,6 +42,12 @@ def test_by_hand() -> None:
     assert (top.frozen_multiply_adds, top.multiply_adds) == (one, one + 2 * two + 3 * head)
     assert top.total_bytes(10, "bf16") == 10 * 2 * (pooled + second + 8) + 2 * 4 * top.parameters
     assert top.trained == ("stage2", "head")
+
+
+def test_grouped_convolutions_cost_their_share() -> None:
+    everything = plan(**{"stage*": 0.1, "head": 0.1})
+    (whole,), (grouped,) = (step_costs(small_backbone(groups), CLASSES, None, everything) for groups in (1, 4))
+    assert whole.multiply_adds - grouped.multiply_adds == 3 * (4 - 1) * 8 * 9 * 8**2
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Networks beside each other: in the terminal, as a table, and as a page with one figure."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,18 @@ def networks_figure(networks: Networks) -> str:
         for i, label in enumerate(panels):
             panel = axes[i, 0]
             panel.set_xscale("log")
-            for j, one in enumerate(rows):
-                assert one.accuracy is not None
-                x, y = (one.speed or 1.0) if i else one.multiply_adds / 1e9, one.accuracy.top1
+            points = [
+                ((one.speed or 1.0) if i else one.multiply_adds / 1e9, one.accuracy.top1)
+                for one in rows
+                if one.accuracy
+            ]
+            for j, (one, (x, y), below) in enumerate(zip(rows, points, names_below(points), strict=True)):
                 area = max(_LARGEST * one.parameters / most, 8)
                 panel.scatter([x], [y], s=area, color=LINES[j % len(LINES)], alpha=0.45, lw=0, clip_on=False)
                 panel.plot([x], [y], ".", color=INK, ms=3)
-                panel.annotate(one.name, (x, y), (0, 4 + (area**0.5) / 2), textcoords="offset points", ha="center")
+                away = 4 + (area**0.5) / 2
+                place = {"xytext": (0, -away if below else away), "va": "top" if below else "bottom"}
+                panel.annotate(one.name, (x, y), textcoords="offset points", ha="center", **place)
             panel.margins(0.12, 0.2)
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             panel.xaxis.set_minor_formatter(lambda value, _: "")
@@ -77,6 +83,21 @@ def networks_figure(networks: Networks) -> str:
                 0.5, 0.5, "no accuracy is published", ha="center", color=MUTED, transform=axes[0, 0].transAxes
             )
         return to_svg(figure, "ImageNet accuracy over operations and speed; the area shows the parameters")
+
+
+def names_below(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether the name of each point (x on a logarithmic axis, y) goes below it: a neighbour's would overlap above."""
+    width = max((math.log(max(x for x, _ in points) / min(x for x, _ in points)), 1e-9)) if points else 1.0
+    height = max(max(y for _, y in points) - min(y for _, y in points), 1e-9) if points else 1.0
+    below = [False] * len(points)
+    for j, (x, y) in enumerate(points):
+        near = [
+            k
+            for k in range(j)
+            if abs(math.log(points[k][0] / x)) < 0.16 * width and abs(points[k][1] - y) < 0.08 * height
+        ]
+        below[j] = any(not below[k] for k in near)
+    return below
 
 
 def _by_accuracy(networks: Networks) -> Sequence[Network]:

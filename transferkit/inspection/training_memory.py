@@ -1,5 +1,6 @@
 """The memory and computation of a training step, by what is trained: counted by autograd itself, on the meta device."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
@@ -91,6 +92,18 @@ def state_per_parameter(settings: Any) -> float:
     return sum(value.numel() for value in kept if value.numel() > 1) / layer.weight.numel()
 
 
+def _convolution_backward(grad: Any, x: Any, weight: Any, *more: Any, **rest: Any) -> int:
+    """Operations of the backward pass: those of the forward pass for each of the gradients that are wanted.
+
+    torch's own formula takes grouped convolutions for full ones.
+    """
+    forward = 2 * math.prod(grad) * math.prod(weight[1:])
+    return forward * sum(more[-1][:2])
+
+
+_CORRECTED = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
 def _cost(name: str, top: Backbone, head: nn.Linear, trained: Collection[str], plan: Plan) -> StepCost:
     modules = {**dict(top.stages.items()), "head": head}
     set_gradients(modules, trained)
@@ -99,7 +112,7 @@ def _cost(name: str, top: Backbone, head: nn.Linear, trained: Collection[str], p
     frozen = list(takewhile(lambda stage: stage not in trained, top.stage_names))
     images = torch.zeros(_IMAGES, 3, *top.preprocess.input_size, device="meta")
     kept = _Kept([*top.parameters(), *top.buffers(), *head.parameters()])
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_CORRECTED) as counter:
         with torch.no_grad():
             state: State = top.forward_stages(images, frozen[-1:])[frozen[-1]] if frozen else images
         before = counter.get_total_flops()
