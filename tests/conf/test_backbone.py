@@ -47,7 +47,7 @@ CHANNELS: dict[str, dict[Any, int]] = {
 """Stage (K: the canonical stage of stride 2**K) to channels, from the papers' tables and the libraries' code."""
 
 SMALLER: dict[str, dict[str, Any]] = {
-    "senet154": {"layers": [1, 1, 1, 1]},
+    "senet154": {"layers": [1, 1, 1, 1], "base_width": 2},
     "nasnetalarge": {"stem_size": 16, "num_features": 192},
     **{name: {"hidden": 8} for name in ("alexnet_lrn", "alexnet_two_tower", "zfnet", "vgg11_lrn", "vgg16_c")},
 }
