@@ -1,5 +1,6 @@
 """Every network of the papers through every strategy: one step of each phase, and the probes, in this process."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.strategies.contexts import make_context
 from tests.strategies.test_registry import STRATEGIES
 from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.create import create_backbone_from_config
+from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel, load_model, save_model
 from transferkit.probes.linear import LinearProbe
 from transferkit.probes.neighbors import NeighborHead
@@ -95,27 +97,33 @@ def step(module: FinetuneModule, images: Tensor) -> None:
     changed = {name for name, version in versions(module).items() if version != before[name]}
     frozen = module.frozen_keys()
     assert not changed & frozen
-    assert changed >= {name for name, _ in module.named_parameters()} - frozen
+    assert changed >= {name for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def take_steps(backbone: Backbone, images: Tensor, auxiliary: bool) -> None:
+def take_steps(backbone: Backbone, images: Tensor, auxiliary: bool, strategies: Iterable[str] = STRATEGIES) -> None:
     """One step of each phase of each finetuning strategy."""
     done = set[tuple[Any, ...]]()
     normed = any(isinstance(module, _BatchNorm) for module in backbone.modules())
-    for settings in SETTINGS.values():
-        if "phases" not in settings["strategy"]:
+    for strategy in strategies:
+        if "phases" not in SETTINGS[strategy]["strategy"]:
             continue
-        plan = plan_of(settings)
+        plan = plan_of(SETTINGS[strategy])
+        if strategy == "norm_tune" and not normed:
+            with pytest.raises(TransferkitError, match="have no such parameters"):
+                FinetuneModule(backbone, len(CLASSES), plan)
+            continue
         module = FinetuneModule(backbone, len(CLASSES), plan)
         assert (module.auxiliary is not None) == auxiliary
         for phase in plan.phases:
             module.begin(phase.name)
-            assert (GROUP in module.rates) == (auxiliary and "stage4" in module.rates)
-            same = (*module.rates, normed and plan.batch_norm)  # many strategies train the same stages, at other rates
+            whole = phase.parameters == "all"
+            assert (GROUP in module.rates) == (auxiliary and whole and "stage4" in module.rates)
+            # Many strategies train the same stages, at other rates.
+            same = (*module.rates, normed and plan.batch_norm, phase.parameters)
             if same not in done:
                 step(module, images)
                 done.add(same)
-    assert len(done) >= 4
+        module.merge()
 
 
 @torch.inference_mode()

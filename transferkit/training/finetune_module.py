@@ -114,7 +114,7 @@ class FinetuneModule(ScheduledModule):
                 {n: self.named_stages[n] for n in narrowed}, self.plan.lora, f"strategy.phases.{phase}", self._seed
             )
         rates = adapted_rates(rates, self.model.backbone, self.plan, self.feature_norm, whole=which == "all")
-        rates = with_rate(self.auxiliary, rates)
+        rates = with_rate(self.auxiliary if which == "all" else None, rates)
         having = set_gradients(self.named_stages, rates, which)
         if narrowed and having.isdisjoint(narrowed):
             raise TransferkitError(
