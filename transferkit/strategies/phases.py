@@ -104,6 +104,7 @@ def run_until(module: FinetuneModule, context: Context, stop: Stop, held_out: bo
         stop: The last epoch.
         held_out: Whether val is not a part of train, so that its figures mean something.
     """
+    module.merge()  # making the module has begun its first phase
     course = [center_probabilities(module.model.eval(), context.data.val, context.extract)]
     history: list[Mapping[str, Any]] = []
     figures: dict[str, dict[str, Any]] = {}
