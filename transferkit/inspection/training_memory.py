@@ -97,8 +97,8 @@ def _convolution_backward(grad: Any, x: Any, weight: Any, *more: Any, **rest: An
 
     torch's own formula takes grouped convolutions for full ones.
     """
-    forward = 2 * math.prod(grad) * math.prod(weight[1:])
-    return forward * sum(more[-1][:2])
+    forward: int = 2 * math.prod(grad) * math.prod(weight[1:])
+    return forward * int(sum(more[-1][:2]))
 
 
 _CORRECTED = {torch.ops.aten.convolution_backward: _convolution_backward}
