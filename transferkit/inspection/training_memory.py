@@ -98,7 +98,8 @@ def _convolution_backward(grad: Any, x: Any, weight: Any, *more: Any, **rest: An
     torch's own formula takes grouped convolutions for full ones.
     """
     forward: int = 2 * math.prod(grad) * math.prod(weight[1:])
-    return forward * int(sum(more[-1][:2]))
+    wanted: int = sum(more[-1][:2])
+    return forward * wanted
 
 
 _CORRECTED = {torch.ops.aten.convolution_backward: _convolution_backward}
