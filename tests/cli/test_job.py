@@ -1,6 +1,7 @@
 """However a job ends, its run directory says so, the message is one, and nothing is left over."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -190,6 +191,29 @@ def test_the_death_of_a_worker_is_the_reason_although_its_report_is_late(
     status = json.loads((tmp_path / "status.json").read_text())
     assert status["status"] == "failed"
     assert ("A process that loads images died" if broken else "KeyError") in status["reason"]
+
+
+def test_a_broken_connection_to_a_worker_is_its_death_although_the_report_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python cannot raise the report in a destructor: it is neither printed nor the only sign."""
+    monkeypatch.setattr("transferkit.cli.failures.REPORT_SECONDS", 0.0)
+
+    class Ending:
+        def __del__(self) -> None:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+
+    def read() -> None:
+        Ending()
+        ours.recv()
+
+    with pytest.raises(RuntimeError, match="worker"), recorded_end(tmp_path):
+        read()
+    assert "Ending" not in capsys.readouterr().err
+    assert "A process that loads images died" in json.loads((tmp_path / "status.json").read_text())["reason"]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_explain_names_the_extra_that_the_joblib_launcher_needs() -> None:
 def test_help_lists_choices_and_keys_without_the_shared_files(transferkit: RunCommand, tmp_path: Path) -> None:
     done = transferkit("--help", "dataset=folder", cwd=tmp_path)
     assert done.returncode == 0
-    assert "strategy: auto, finetune_few" in done.stdout
+    assert "strategy: auto, bitfit, concat_probe, finetune_few" in done.stdout
     assert "val_fraction: 0.2 # fraction of all images" in done.stdout
     assert " base" not in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ def test_advise_and_auto_go_on_with_the_chosen_network(transferkit: RunCommand, 
     assert 'id="networks"' in (tmp_path / "advise/report.html").read_text(encoding="utf-8")
     assert len((tmp_path / "advise/networks.csv").read_text(encoding="utf-8").splitlines()) == 3
 
-    done = transferkit("strategy=auto", *arguments, "hydra.run.dir=auto", cwd=tmp_path)
+    done = transferkit("strategy=auto", "strategy.auto.trials=false", *arguments, "hydra.run.dir=auto", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "auto/metrics.json").read_text(encoding="utf-8"))
     assert metrics["networks"]["used"] == metrics["weights"] == "resnet_glyphs"

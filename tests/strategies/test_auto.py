@@ -207,15 +207,14 @@ SHORT_FITS = """
 from transferkit.strategies import auto
 from transferkit.strategies.trials import shortened
 
-def settle(strategy, advice, whole=auto.settle):
-    settled = whole(strategy, advice)
-    return shortened(settled, 0.2) if "phases" in settled else settled
+def short_strategies(whole=auto.known_strategies):
+    return {name: shortened(one, 0.2) if "phases" in one else one for name, one in whole().items()}
 
-auto.settle = settle
+auto.known_strategies = short_strategies
 from transferkit.__main__ import main
 main()
 """
-"""The command line, with a shorter fit after the trials."""
+"""The command line, with shorter trials and fits."""
 
 
 @pytest.mark.slow

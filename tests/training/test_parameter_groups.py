@@ -49,7 +49,9 @@ def test_rates_decay_by_layer_as_in_timm(name: str, classes: int) -> None:
     backbone = create_backbone(name, None, "timm", kwargs={**kwargs, "num_classes": classes})
     backbone = backbone.truncate(backbone.top)
     phase = {"epochs": 1, "train": {"head": 1e-3, "stage*": 1e-3}, "lr_decay": 0.65}
-    module = FinetuneModule(backbone, 3, Plan.from_mapping({"name": "test", "phases": {"all": phase}}))
+    module = FinetuneModule(
+        backbone, 3, Plan.from_mapping({"name": "test", "phases": {"all": phase}, "layer_norm_scale": 1.0})
+    )
     original = {id(p): key for key, p in backbone.original_state_dict(keep_vars=True).items()}
     head = {id(p) for p in module.model.head.parameters()}
     ours = {original.get(id(p), "head"): g["lr"] for g in module.parameter_groups() for p in g["params"]}

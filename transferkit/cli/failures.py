@@ -5,10 +5,13 @@ Imported at every start, so without heavy imports.
 
 import errno
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from transferkit.errors import worker_died
 
@@ -36,7 +39,26 @@ def death_behind(error: BaseException) -> BaseException:
         if worker_died(reported):
             return reported
         raise
-    return error
+    # The report was made where no error can be raised, in a destructor; only processes that load images are connected.
+    frames = traceback.extract_tb(error.__traceback__)
+    broken = any("multiprocessing" in Path(frame.filename).parts for frame in frames)
+    return RuntimeError("DataLoader worker is killed: its connection broke") if broken else error
+
+
+@contextmanager
+def reports_in_destructors_hidden() -> Iterator[None]:
+    """Within it, torch's report of the death of a process is not printed where Python cannot raise it."""
+    shown = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_value is None or not worker_died(unraisable.exc_value):
+            shown(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = shown
 
 
 @contextmanager

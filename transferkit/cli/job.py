@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason
+from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason, reports_in_destructors_hidden
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.config.schema import check_config
 from transferkit.errors import TransferkitError
@@ -87,7 +87,8 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
 def recorded_end(run_dir: Path) -> Iterator[None]:
     """Write `failed` and the reason into the run directory when the block raises anything."""
     try:
-        yield
+        with reports_in_destructors_hidden():
+            yield
     except BaseException as caught:
         error = death_behind(caught)
         if isinstance(error, Terminated | KeyboardInterrupt):
