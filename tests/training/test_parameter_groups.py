@@ -65,7 +65,7 @@ def test_rates_decay_by_layer_as_in_timm(name: str, classes: int) -> None:
     assert ours.pop("head") == pytest.approx(1e-3)
     assert head
     assert ours == pytest.approx({key: theirs[key] for key in ours})
-    assert len(set(ours.values())) == {"vit_small_patch14_reg4_dinov2": 5}.get(name, len(set(ours.values())))
+    assert len(set(ours.values())) >= 4, "a rate for each layer"
 
 
 def test_other_networks_count_stages() -> None:
