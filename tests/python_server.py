@@ -34,6 +34,8 @@ def main() -> None:
     """Fork for each request until the other end of the socket is closed."""
     atexit.register(leave)  # first, so that it runs last
     requests = socket.socket(fileno=int(sys.argv[1]))
+    # Else older releases of numpy's OpenBLAS and of pyarrow start threads when they are imported.
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
     for name in LIBRARIES:
         importlib.import_module(name)
     gc.freeze()  # else each fork's garbage collector would visit, and so copy, all that is imported
