@@ -17,7 +17,7 @@ def score(C: float, wrong: int, nll: float, classifier: str = "logistic") -> Sco
     """Of 100 rows, the first ones wrong."""
     hits = np.ones(100, dtype=np.float32)
     hits[:wrong] = 0
-    return Score(classifier, C, 1.0, 1 - wrong / 100, nll, hits)
+    return Score(classifier, C, 1.0, 1 - wrong / 100, nll, nll, hits)
 
 
 def test_the_error_of_a_difference_is_that_of_pairs() -> None:
@@ -68,3 +68,33 @@ def test_scores_are_those_of_the_heads_fitted_in_each_fold(classifier: str, clas
     weights, bias = fit_choice(choice, labels)
     assert weights.shape == (classes, 80)
     assert ((features @ weights.T + bias).argmax(axis=1) == labels).mean() >= right.mean()
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "discriminant", "ridge"])
+def test_without_any_mistake_the_confidence_stays_what_so_few_images_allow(classifier: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 20)
+    features = rng.normal(size=(40, 50)) + 6.0 * labels[:, None]
+    chooser = Chooser(make_folds(labels, repeats=2), "cv", 2)
+    grid = {classifier: np.logspace(-6, 5, 23)}
+    scores = score_classifiers(Stack([features]), labels, chooser.folds, ShrunkScaler(), grid)
+    choice = choose([make_candidate("stage5", Stack([features]), scores, "cv")], "cv")
+    assert choice.score.top1 == 1
+    probabilities, images = held_out(choice, labels, chooser)
+    confidence = probabilities[np.arange(len(images)), labels[images]]
+    # Laplace's rule of succession: 41 of 42 for 40 of 40 correct ones.
+    assert 0.93 < np.median(confidence) < 0.995
+
+
+def test_the_risk_is_the_loss_with_one_more_image_taken_for_the_likeliest_other_class() -> None:
+    features, labels = digits_features(60)
+    features, labels = features[:60].astype(np.float64), labels[:60]
+    rows, test = np.arange(40), np.arange(40, 60)
+    (score,) = score_classifiers(Stack([features]), labels, [(rows, test)], ShrunkScaler(), {"logistic": [0.1]})
+    choice = choose([make_candidate("s", Stack([features]), [score], "cv")], "cv")
+    probabilities, images = held_out(choice, labels, Chooser([(rows, test)], "val"))
+    true = probabilities[np.arange(20), labels[images]]
+    others = probabilities.copy()
+    others[np.arange(20), labels[images]] = 0
+    assert score.nll == pytest.approx(-np.log(true).mean(), rel=1e-2)
+    assert score.risk == pytest.approx((-np.log(true).sum() - np.log(others.max(axis=1)).mean()) / 21, rel=1e-2)

@@ -61,23 +61,23 @@ def best_C(scores: Sequence[Score], by: str) -> Score:
     """The best C of one classifier on the same features; scores in ascending order of C.
 
     On val it is the one that ranks first. Over folds of few images most accuracies differ by chance only: of those
-    within half a standard error of the best, the one with the lowest negative log-likelihood; and instead of one at
-    either end of the grid another one within a standard error.
+    within half a standard error of the best, the one with the lowest risk (`Score.risk`); and instead of one at either
+    end of the grid another one within a standard error.
     """
     if by == "val":
         return max(scores, key=lambda score: rank(score.top1, score.nll))
     for errors in (CLOSE, 1.0):
         inner = [score for score in within_error(scores, errors) if scores[0].C < score.C < scores[-1].C]
         if inner:
-            return min(inner, key=lambda score: score.nll)
-    return min(within_error(scores, CLOSE), key=lambda score: score.nll)
+            return min(inner, key=lambda score: score.risk)
+    return min(within_error(scores, CLOSE), key=lambda score: score.risk)
 
 
 def choose(candidates: Sequence[Candidate], by: str) -> Choice:
     """The candidate and classifier that rank first; candidates from the first stage to the deepest.
 
-    Over folds, of those within a standard error of the most accurate one the one with the lowest negative
-    log-likelihood; of equal ones the simplest: the scaler and classifier that stand first, then the deeper stage. To
+    Over folds, of those within a standard error of the most accurate one the one with the lowest risk
+    (`Score.risk`); of equal ones the simplest: the scaler and classifier that stand first, then the deeper stage. To
     take the simplest of those within the error was 0.6 points worse (docs/probes.md).
     """
     tried = [
@@ -90,7 +90,7 @@ def choose(candidates: Sequence[Candidate], by: str) -> Choice:
         return first[3]
     close = within_error([row[3].score for row in tried])
     likeliest = min(
-        (row for row in tried if row[3].score in close), key=lambda row: (row[3].score.nll, row[1], -row[2])
+        (row for row in tried if row[3].score in close), key=lambda row: (row[3].score.risk, row[1], -row[2])
     )
     return likeliest[3]
 

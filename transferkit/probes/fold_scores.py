@@ -42,9 +42,12 @@ class Score:
     Attributes:
         classifier: Its name, one of `GAINS`.
         C: Inverse regularisation strength.
-        gain: The factor of its scores with which, as logits, the loss is lowest.
+        gain: The factor of its scores with which, as logits, the risk is lowest.
         top1: Accuracy, over all repeats.
         nll: Negative log-likelihood, nats.
+        risk: The same with one more image that is as confidently taken for the likeliest other class. Where every image
+            is classified correctly, the loss alone would ask for unlimited confidence, which costs nats at the first
+            mistake on new images.
         hits: (M,) of each evaluated row the share of repeats in which it was classified correctly.
         scaler: Of the features.
     """
@@ -54,6 +57,7 @@ class Score:
     gain: float
     top1: float
     nll: float
+    risk: float
     hits: Hits = field(repr=False, compare=False)
     scaler: ShrunkScaler | None = None
 
@@ -116,21 +120,29 @@ class _Tally:
         self.hits = np.zeros((Cs, rows), dtype=np.float32)
         self.times = np.zeros((Cs, rows), dtype=np.float32)
         self.losses = np.zeros((Cs, len(gains)))
+        self.mistakes = np.zeros((Cs, len(gains)))
 
     def add(self, i: int, logits: Doubles, labels: Ints, places: Ints) -> None:
         """Count logits (n, K) of the i-th C on rows at these places."""
         self.hits[i, places] += logits.argmax(axis=1) == labels
         self.times[i, places] += 1
         logits = logits - logits.max(axis=1, keepdims=True)
-        true = float(logits[np.arange(len(labels)), labels].sum())
+        rows = np.arange(len(labels))
+        true, others = float(logits[rows, labels].sum()), logits.copy()
+        others[rows, labels] = -np.inf
+        likeliest = float(others.max(axis=1).sum())
         for j, gain in enumerate(self.gains):
-            self.losses[i, j] += float(np.log(np.exp(gain * logits).sum(axis=1)).sum()) - gain * true
+            total = float(np.log(np.exp(gain * logits).sum(axis=1)).sum())
+            self.losses[i, j] += total - gain * true
+            self.mistakes[i, j] += total - gain * likeliest
 
     def scores(self, name: str, Cs: Sequence[float] | Doubles, scaler: ShrunkScaler | None) -> Iterator[Score]:
         """The score of every C that was counted."""
         for i, C in enumerate(Cs):
-            count, best = float(self.times[i].sum()), int(self.losses[i].argmin())
+            count = float(self.times[i].sum())
             if count:
-                hits = self.hits[i] / self.times[i]
-                figures = float(self.hits[i].sum()) / count, float(self.losses[i, best]) / count
+                hits, images = self.hits[i] / self.times[i], self.hits.shape[1]
+                losses, risks = self.losses[i] / count, (images * self.losses[i] + self.mistakes[i]) / (images + 1)
+                best = int(risks.argmin())
+                figures = float(self.hits[i].sum()) / count, float(losses[best]), float(risks[best]) / count
                 yield Score(name, float(C), self.gains[best], *figures, hits, scaler)
