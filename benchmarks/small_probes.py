@@ -35,7 +35,7 @@ from transferkit.probes.linear import value_grid
 from transferkit.probes.logistic.basis import Stack
 from transferkit.probes.scaling import ShrunkScaler
 from transferkit.strategies.context import Context
-from transferkit.strategies.frozen_features import find_choosing_folds, fit_labels
+from transferkit.strategies.frozen_features import find_choosing_folds
 from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
 
@@ -78,7 +78,7 @@ def with_shrinkage(context: Context, shrinkage: float) -> float:
     """Test accuracy of the linear probe, C chosen over folds, with the deviations shrunk as for so many images."""
     stage, data = context.backbone.top, context.data
     train, val, test = (context.extract(context.backbone, images, [stage])[stage] for images in data.splits.values())
-    X, labels, folds = Stack([train, val]), fit_labels(data), find_choosing_folds(context)
+    X, labels, folds = Stack([train, val]), data.fit_labels(), find_choosing_folds(context)
     grids = {"logistic": value_grid(45)}
     scores = score_classifiers(X, labels, folds.folds, ShrunkScaler(shrinkage), grids)
     weights, bias = fit_choice(choose([make_candidate(stage, X, scores, folds.by)], folds.by), labels)

@@ -136,6 +136,13 @@ class Gain:
         """Whether the weighted gain exceeds half a point."""
         return self.shrunk > EQUAL
 
+    def sentence(self, changed: str, against: str = "") -> str:
+        """The gain in words: `changed` by so many points, measured, expected and weighted."""
+        return (
+            f"{changed} by {100 * self.measured:+.1f} points{against} (standard error "
+            f"{100 * self.standard_error:.1f}, expected {100 * self.expected:+.1f}), weighted {100 * self.shrunk:+.1f}"
+        )
+
 
 def weigh_gain(
     ours: npt.NDArray[np.floating],

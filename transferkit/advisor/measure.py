@@ -110,7 +110,7 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     knows_source = "head" in backbone.stage_names and backbone.weights_name != "random"
     wanted = [*stages, "head"] if knows_source else stages
     train, val = (extract(backbone, images, wanted) for images in (data.train, data.val))
-    top, labels = backbone.top, np.concatenate([data.train.labels, data.val.labels])
+    top, labels = backbone.top, data.fit_labels()
     contents = number_contents({"train": data.train, "val": data.val})
     folds = judging_folds(labels, len(data.train), np.concatenate([*contents.values()]), seed)
     both = {stage: np.concatenate([train[stage], val[stage]]) for stage in stages}

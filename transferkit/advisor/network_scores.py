@@ -1,11 +1,11 @@
 """Accuracies of several networks on the same images, their paired differences, and the choice among them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from transferkit.advisor.choose import weigh_hits
 from transferkit.advisor.measure import CS, find_neighbors
 from transferkit.advisor.network_costs import NetworkCost
 from transferkit.advisor.network_prior import prior_rank
@@ -141,10 +141,8 @@ def ranked(scores: Sequence[NetworkScore]) -> list[NetworkScore]:
 
 def difference(first: NetworkScore, second: NetworkScore) -> Difference:
     """The accuracy of the first minus that of the second, paired over the images."""
-    differences = first.best.hits - second.best.hits
-    # One more image on which they differ, so that the error is not zero for a few images without a difference.
-    error = math.sqrt(float(np.square(differences).sum()) + 1) / len(differences)
-    return Difference(float(differences.mean()), error)
+    gain = weigh_hits(first.best.hits, second.best.hits)
+    return Difference(gain.measured, gain.standard_error)
 
 
 def cheapest_within_error(scores: Sequence[NetworkScore]) -> NetworkScore:

@@ -96,7 +96,7 @@ def compare_networks(
         most: Maximum number of train images, and of val images, that are measured.
     """
     part = sample(data, most, int(settings["seed"]))
-    labels = np.concatenate([part.train.labels, part.val.labels])
+    labels = part.fit_labels()
     chooser = find_chooser(
         settings["selection"], part.train.labels, part.val.labels, part.fit_contents(), int(settings["seed"])
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferkit.arrays import Labels
 from transferkit.data.identical import Identical, number_contents
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import shown_text
@@ -61,6 +62,10 @@ class ImageData:
     def splits(self) -> dict[str, ImageSet]:
         """The three splits by name."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    def fit_labels(self) -> Labels:
+        """(N,) of train and val, train first."""
+        return np.concatenate([self.train.labels, self.val.labels])
 
     def fit_contents(self) -> npt.NDArray[np.int64]:
         """(N,) of train and val, train first: images with the same content have the same number."""

@@ -14,8 +14,7 @@ import torch
 from transferkit.backbones.create import create_backbone_from_config
 from transferkit.backbones.imagenet_accuracy import Accuracy, published_accuracy
 from transferkit.backbones.without_memory import backbone_without_memory
-from transferkit.config.choice_files import choices
-from transferkit.config.compose import load_strategy_settings
+from transferkit.config.compose import load_backbone_settings
 from transferkit.device import run_place
 from transferkit.features.inference_network import InferenceNetwork
 from transferkit.inspection.inspected import inspect_layers
@@ -76,7 +75,7 @@ def compare_networks(settings: Mapping[str, Any]) -> Networks:
     """
     rows, timed = [], settings["inspect"]["speed"]
     for name in settings["inspect"]["compare"]:
-        config = {**_config(name), "weights": None}
+        config = {**load_backbone_settings(name), "weights": None}
         backbone = backbone_without_memory(config)
         total = add_up(inspect_layers(backbone))
         size = backbone.preprocess.input_size
@@ -101,11 +100,3 @@ def images_per_second(config: Mapping[str, Any], settings: Mapping[str, Any]) ->
         network(images, [backbone.top])  # ends when the features are in memory
         batches += 1
     return batches * _BATCH / (time.perf_counter() - start)
-
-
-def _config(name: str) -> dict[str, Any]:
-    """The `backbone` group of a choice, or that of a network by its library's name."""
-    if name not in choices("backbone"):
-        return {"name": name}
-    backbone: dict[str, Any] = load_strategy_settings("linear_probe", [f"backbone={name}"])["backbone"]
-    return backbone

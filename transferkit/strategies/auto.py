@@ -29,7 +29,7 @@ from transferkit.files import write_json
 from transferkit.folds import cross_validates
 from transferkit.report.facts import duration
 from transferkit.strategies.auto_folds import account_of, choose_by_folds
-from transferkit.strategies.context import Context
+from transferkit.strategies.context import UNAUGMENTED, Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.trials import Fit, Trial, run_trials, winner
 
@@ -94,9 +94,7 @@ def _final(
     """Fit the probe, and the finetuning strategy if there is one; return the selected name and model, and the gain."""
 
     def fit_named(name: str) -> Fitted:
-        # Probes are exact on one view of each image; augmentation applies to training by gradient only.
-        groups: dict[str, Any] = {"augment": {"name": "none", "transforms": {}}} if name in PROBES else {}
-        return fit(context.with_strategy(strategies[name], **groups))
+        return fit(context.with_strategy(strategies[name], **(UNAUGMENTED if name in PROBES else {})))
 
     probe_name = best_probe(advice.verdict)
     probe = fit_named(probe_name)
@@ -128,11 +126,7 @@ def _account(
             else "finetuning would cost more than the budget allows"
         )
     else:
-        why = (
-            f"finetuning changed val top-1 by {100 * gain.measured:+.1f} points (standard error "
-            f"{100 * gain.standard_error:.1f}, expected {100 * gain.expected:+.1f}), weighted "
-            f"{100 * gain.shrunk:+.1f}"
-        )
+        why = gain.sentence("finetuning changed val top-1")
     everything = sum(budget.costs.values())
     spent = f"estimated budget {duration(budget.limit)}, of {duration(everything)} for every strategy"
     tried = f"{len(trials)} trials" if trials else "no trials"

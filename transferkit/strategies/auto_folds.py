@@ -16,7 +16,7 @@ from transferkit.arrays import Doubles
 from transferkit.files import write_json
 from transferkit.ranking import rank
 from transferkit.report.facts import duration
-from transferkit.strategies.context import Context
+from transferkit.strategies.context import UNAUGMENTED, Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
 from transferkit.strategies.trials import Fit, Trial
 
@@ -51,6 +51,7 @@ class Outcome:
     Attributes:
         chosen: Selected.
         probe: The best probe.
+        best: The finetuning strategy with the largest weighted gain; None if none was fitted.
         entries: Everything that was fitted, in that order.
         skipped: Finetuning strategies for which there was no time.
         spending: The seconds of finetuning.
@@ -58,15 +59,10 @@ class Outcome:
 
     chosen: Entry
     probe: Entry
+    best: Entry | None
     entries: Sequence[Entry]
     skipped: Sequence[str]
     spending: Spending
-
-    @property
-    def best(self) -> Entry | None:
-        """The finetuning strategy with the largest gain; None if none was fitted."""
-        tuned = [entry for entry in self.entries if entry.gain is not None]
-        return max(tuned, key=lambda entry: entry.gain.shrunk if entry.gain else 0.0, default=None)
 
 
 def choose_by_folds(context: Context, advice: Advice, strategies: Mapping[str, Mapping[str, Any]], fit: Fit) -> Outcome:
@@ -101,22 +97,22 @@ def choose_by_folds(context: Context, advice: Advice, strategies: Mapping[str, M
         expected = expected_gain(advice.evidence, advice.verdict, name, "linear_probe")
         entries.append(_entry(name, fitted, compare(_predictions(fitted), reference, *expected)))
         _tell(entries[-1])
-    outcome = Outcome(probe, probe, entries, skipped, Spending(advice.costs, options["budget"], measured))
-    best = outcome.best
+    best = best_finetuning(entries)
     chosen = best if best is not None and best.gain is not None and best.gain.worth_it else probe
-    return Outcome(chosen, probe, entries, skipped, outcome.spending)
+    return Outcome(chosen, probe, best, entries, skipped, Spending(advice.costs, options["budget"], measured))
+
+
+def best_finetuning(entries: Sequence[Entry]) -> Entry | None:
+    """The finetuning strategy with the largest weighted gain; None if none was fitted."""
+    tuned = [(entry.gain.shrunk, entry) for entry in entries if entry.gain is not None]
+    return max(tuned, key=lambda pair: pair[0])[1] if tuned else None
 
 
 def account_of(outcome: Outcome) -> dict[str, Any]:
     """The decision and its reason, in numbers and in a sentence."""
     best, spending = outcome.best, outcome.spending
     if best is not None and best.gain is not None:
-        gain = best.gain
-        why = (
-            f"{best.strategy} changed out-of-fold top-1 by {100 * gain.measured:+.1f} points against "
-            f"{outcome.probe.strategy} (standard error {100 * gain.standard_error:.1f}, expected "
-            f"{100 * gain.expected:+.1f}), weighted {100 * gain.shrunk:+.1f}"
-        )
+        why = best.gain.sentence(f"{best.strategy} changed out-of-fold top-1", f" against {outcome.probe.strategy}")
     elif outcome.skipped:
         why = "finetuning would cost more than the budget allows"
     else:
@@ -177,17 +173,14 @@ def _entry(name: str, fitted: Fitted, gain: Gain | None = None) -> Entry:
 
 
 def _fit_probe(context: Context, strategy: Mapping[str, Any], fit: Fit) -> Entry:
-    """Probes are exact, on one view of each image; augmentation is for what trains a stage."""
-    plain = {"name": "none", "transforms": {}}
-    return _entry(str(strategy["name"]), fit(context.with_strategy(strategy, augment=plain)))
+    return _entry(str(strategy["name"]), fit(context.with_strategy(strategy, **UNAUGMENTED)))
 
 
 def _reference(context: Context, strategy: Mapping[str, Any], fit: Fit) -> OutOfFold:
     """The predictions of the best probe on the folds on which finetuning is compared: fewer, and smaller parts."""
     selection = context.settings["selection"]
     selection = {**selection, "name": "cv", "folds": selection["finetune_folds"], "repeats": 1}
-    plain = {"name": "none", "transforms": {}}
-    return _predictions(fit(context.with_strategy(strategy, augment=plain, selection=selection)))
+    return _predictions(fit(context.with_strategy(strategy, selection=selection, **UNAUGMENTED)))
 
 
 def _kept_seconds(folder: Path, seconds: float) -> float:

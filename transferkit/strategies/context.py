@@ -12,6 +12,9 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
 from transferkit.training.plan import Plan, plan_of
 
+UNAUGMENTED: Mapping[str, Any] = {"augment": {"name": "none", "transforms": {}}}
+"""The group for probes, which are exact on one view of each image; augmentation is for training by gradient."""
+
 
 @dataclass(frozen=True)
 class Context:

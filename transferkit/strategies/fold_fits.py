@@ -50,8 +50,7 @@ def finetune_folds(context: Context) -> list[Fold]:
     selection, data = context.settings["selection"], context.data
     if selection["name"] == "last" or not cross_validates(selection, len(data.val)):
         return []
-    labels = np.concatenate([data.train.labels, data.val.labels])
-    return make_folds(labels, data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
+    return make_folds(data.fit_labels(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
 
 
 def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> FoldChoice:

@@ -4,14 +4,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from transferkit.arrays import Features, Labels
+from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.stages import match_stages
 from transferkit.choices import TOP
 from transferkit.config.augment_use import used_augment
-from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.folds import Chooser, cross_validates, find_chooser
 from transferkit.strategies.context import Context
@@ -81,11 +78,6 @@ def refuse_augment(settings: Mapping[str, Any], way_out: str) -> None:
             f"augment={augment.get('name')} changes the training images at random ({', '.join(changes)}), but "
             f"strategy={settings['strategy']['name']} computes the features of each image once: {way_out}."
         )
-
-
-def fit_labels(data: ImageData) -> Labels:
-    """Return the labels (N,) of train and val, train first."""
-    return np.concatenate([data.train.labels, data.val.labels])
 
 
 def find_choosing_folds(context: Context) -> Chooser:

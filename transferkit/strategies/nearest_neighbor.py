@@ -20,7 +20,6 @@ from transferkit.strategies.frozen_features import (
     chosen_pool,
     extract_train_val,
     find_choosing_folds,
-    fit_labels,
     named_stages,
     refuse_augment,
 )
@@ -42,7 +41,7 @@ def fit_neighbors(context: Context) -> Fitted:
     wanted, pool = strategy["neighbors"], chosen_pool(backbone, strategy)
     refuse_augment(context.settings, "use augment=none")
     stages = named_stages(backbone, wanted["stages"], "strategy.neighbors.stages")
-    chooser, labels = find_choosing_folds(context), fit_labels(data)
+    chooser, labels = find_choosing_folds(context), data.fit_labels()
     fewest = min(len(rows) for rows, _ in chooser.folds)
     ks = [k for k in sorted(set(wanted["ks"])) if k <= fewest]
     if not ks:

@@ -16,7 +16,6 @@ from transferkit.strategies.frozen_features import (
     chosen_pool,
     extract_train_val,
     find_choosing_folds,
-    fit_labels,
     probe_stages,
     refuse_augment,
 )
@@ -53,7 +52,7 @@ def fit_exact_probes(context: Context) -> Fitted:
     refuse_augment(context.settings, "use strategy.solver=gradient, which trains on augmented images, or augment=none")
     stages, pool = probe_stages(backbone, strategy), chosen_pool(backbone, strategy)
     choices = [stages] if strategy.get("combine") == "concat" else [[stage] for stage in stages]
-    splits, labels = extract_train_val(context, stages, pool), fit_labels(data)
+    splits, labels = extract_train_val(context, stages, pool), data.fit_labels()
     with context.timer.step("fit"):
         chooser = find_choosing_folds(context)
         candidates = [_try(context, taken, splits, chooser) for taken in choices]
@@ -92,7 +91,7 @@ def _try(
     X = Stack([[split[stage] for stage in taken] for split in splits])
     widths, labels, grids = (
         [splits[0][stage].shape[1] for stage in taken],
-        fit_labels(context.data),
+        context.data.fit_labels(),
         make_grids(settings),
     )
     balances = [False] if len(taken) == 1 else {"auto": [False, True]}.get(settings["balance"], [settings["balance"]])
