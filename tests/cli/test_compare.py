@@ -11,7 +11,7 @@ from transferkit.errors import TransferkitError
 
 def test_a_real_run_is_compared(default_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    main({"runs": str(default_run.folder.parents[2])}, tmp_path)
+    main({"runs": str(default_run.folder.parents[2]), "task": {"confidence": 0.95}}, tmp_path)
     metrics = default_run.json("metrics.json")
     (row,) = csv.DictReader((tmp_path / "compare.csv").read_text().splitlines())
     (part,) = json.loads((tmp_path / "compare.json").read_text())["test_sets"]

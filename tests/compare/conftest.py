@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,13 @@ def write_run(tmp_path: Path) -> WriteRun:
         time: float = 1000.0,
         test: tuple[str, ...] = ("a", "b", "c", "d"),
         labelled: int = 6,
+        right: Sequence[bool] = (),
+        uncached: float | None = None,
         **more: Any,
     ) -> Path:
         run = tmp_path / folder
+        if len(right):
+            test, top1 = tuple(f"{i:06}" for i in range(len(right))), sum(map(int, right)) / len(right)
         (run / ".hydra").mkdir(parents=True)
         settings = settings_of(strategy, seed, **more)
         OmegaConf.save(OmegaConf.create(settings), run / ".hydra/config.yaml")
@@ -52,6 +56,11 @@ def write_run(tmp_path: Path) -> WriteRun:
         rows = [f"photos/{i}.jpg,cat,{'val' if i % 3 == 0 else 'train'}" for i in range(labelled)]
         rows += [f"photos/{name}.jpg,cat,test" for name in test]
         (run / "split.csv").write_bytes("\r\n".join(["path,label,split", *rows, ""]).encode())
+        if len(right):
+            told = [
+                f"{name}.jpg,cat,{'cat' if hit else 'dog'},0.9,cat|dog" for name, hit in zip(test, right, strict=True)
+            ]
+            (run / "predictions.csv").write_text("\n".join(["image,label,predicted,confidence,top5", *told, ""]))
         if status == "done":
             metrics = {
                 "test": {"top1": top1, "balanced_accuracy": top1 - 0.1, "n": len(test)},
@@ -64,6 +73,7 @@ def write_run(tmp_path: Path) -> WriteRun:
                 "num_classes": 2,
                 "trainable_parameters": 1026,
                 "seconds": {"total": seconds},
+                **({} if uncached is None else {"cached": {"images": 5, "seconds": uncached - seconds}}),
             }
             (run / "metrics.json").write_text(json.dumps(metrics))
         return run

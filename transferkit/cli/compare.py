@@ -22,7 +22,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """
     if not settings["runs"]:
         raise TransferkitError("task=compare needs runs=DIR, a folder with run directories, such as multirun.")
-    comparison = compare(*find_runs(folders(settings["runs"])))
+    comparison = compare(*find_runs(folders(settings["runs"])), settings["task"]["confidence"])
     write_csv(run_dir / "compare.csv", COLUMNS, csv_rows(comparison))
     write_json(run_dir / "compare.json", as_json(comparison))
     write_page(run_dir / "report.html", comparison, settings["runs"])

@@ -9,6 +9,7 @@ from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
+from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
@@ -33,7 +34,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
-    timer = StepTimer()
+    timer, reuse = StepTimer(), count_reuse()
     plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])
     data, backbone = prepare(settings, run_dir, timer)
     if settings["extract"]["shard"]:
@@ -57,6 +58,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         **compared_networks(settings, run_dir),
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
         **({"imagenet_names": names} if names else {}),
+        "cached": reuse.facts(),
         "seconds": timer.seconds(),
     }
     result = RunResult(

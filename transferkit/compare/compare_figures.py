@@ -11,7 +11,7 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600
 
 
 def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
-    """Draw test top-1 over the seconds of a run, one labelled point per group.
+    """Draw test top-1 over the cost of a run (`Group.cost`), one labelled point per group.
 
     A vertical line shows the range over its runs. Points of the Pareto front are filled.
     """
@@ -20,15 +20,15 @@ def cost_figure(groups: Sequence[Group], names: Mapping[Group, str]) -> str:
     height = max(2.8, 0.2 * len(groups) + 0.8)
     with new_figure(7.2, height) as (figure, axes):
         axes.set_xscale("log")
-        _seconds(axes, [group.seconds for group in groups])  # first, since all points may coincide
-        axes.plot([g.seconds for g in front], [100 * g.top1.mean for g in front], "-", color=MUTED, lw=1)
+        _seconds(axes, [group.cost for group in groups])  # first, since all points may coincide
+        axes.plot([g.cost for g in front], [100 * g.top1.mean for g in front], "-", color=MUTED, lw=1)
         for group in groups:
             colour = colours[group.network]
             fill = colour if group in front else "none"
-            axes.vlines(group.seconds, 100 * group.top1.low, 100 * group.top1.high, color=colour, alpha=0.3)
-            axes.plot(group.seconds, 100 * group.top1.mean, "o", color=colour, mfc=fill, ms=7, clip_on=False)
-        axes.set(xlabel="time of a run", ylabel="test top-1, %", ylim=_around(groups))
-        _label(axes, [(g.seconds, 100 * g.top1.mean, names[g], g in front) for g in groups], 0.17 / (height - 0.7))
+            axes.vlines(group.cost, 100 * group.top1.low, 100 * group.top1.high, color=colour, alpha=0.3)
+            axes.plot(group.cost, 100 * group.top1.mean, "o", color=colour, mfc=fill, ms=7, clip_on=False)
+        axes.set(xlabel="time of a run that finds nothing in the cache", ylabel="test top-1, %", ylim=_around(groups))
+        _label(axes, [(g.cost, 100 * g.top1.mean, names[g], g in front) for g in groups], 0.17 / (height - 0.7))
         return to_svg(figure, "Test top-1 accuracy over the time of a run")
 
 

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from transferkit import __version__
 from transferkit.compare.compare_figures import cost_figure, learning_figure, seeds_figure
-from transferkit.compare.comparison import Comparison, Part, show_images, show_spread
-from transferkit.compare.groups import Group, by_images
+from transferkit.compare.comparison import Comparison, Part, show_difference, show_spread, show_uncached
+from transferkit.compare.groups import Group, by_images, short_names, show_images
 from transferkit.compare.variants import show_variant
 from transferkit.files import write_text
 from transferkit.report.render import render
@@ -32,7 +32,8 @@ def render_page(comparison: Comparison, runs: Any) -> str:
         "command": f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
         "version": __version__,
     }
-    return render("compare.html.j2", content, "compare", spread=show_spread, images=show_images, variant=show_variant)
+    filters = {"spread": show_spread, "images": show_images, "variant": show_variant, "uncached": show_uncached}
+    return render("compare.html.j2", content, "compare", **filters)
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -42,6 +43,8 @@ def _part(part: Part) -> dict[str, Any]:
     return {
         "title": part.title,
         "groups": part.groups,
+        "against": {group: show_difference(part.contest(group), group) for group in part.groups},
+        "sentences": part.sentences(),
         "networks": sorted({group.network for group in part.groups}),
         "levels": len(levels),
         "most": show_images(most[0]),
@@ -49,19 +52,6 @@ def _part(part: Part) -> dict[str, Any]:
         "cost": Markup(cost_figure(most, short_names(most))),
         "seeds": Markup(seeds_figure(part.groups, short_names(part.groups))),
         "learning": Markup(learning_figure(curves(part.groups))) if len(levels) > 1 else None,
-    }
-
-
-def short_names(groups: Sequence[Group]) -> dict[Group, str]:
-    """Name groups for a figure: the label, with network and images per class if these vary."""
-    networks, levels = {group.network for group in groups}, by_images(groups)
-    return {
-        group: ", ".join(
-            [group.label]
-            + ([group.network] if len(networks) > 1 else [])
-            + ([f"{show_images(group)} images"] if len(levels) > 1 else [])
-        )
-        for group in groups
     }
 
 

@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.compare.collect import FinishedRun, UnfinishedRun
-from transferkit.compare.groups import Group, Spread, by_images, make_groups, pareto_front
+from transferkit.compare.groups import (
+    Group,
+    Spread,
+    by_images,
+    make_groups,
+    pareto_front,
+    short_names,
+    show_images,
+    uncached_seconds,
+)
 from transferkit.compare.testsets import part_by_test_set
 from transferkit.compare.variants import show_value
+from transferkit.compare.winner import Contest, hold_contests
 from transferkit.errors import shown_text
 from transferkit.report.facts import duration
 
@@ -16,7 +26,9 @@ COLUMNS = (
     *("dataset", "test_images", "test_set", "strategy", "backbone", "weights", "settings", "images_per_class"),
     *("seeds", "test_top1", "test_top1_sd", "test_top1_min", "test_top1_max"),
     *("test_balanced", "test_balanced_sd", "test_balanced_min", "test_balanced_max"),
-    *("val_top1", "seconds", "trainable_parameters"),
+    *("val_top1", "seconds", "seconds_uncached", "trainable_parameters"),
+    *("verdict", "against_best", "against_best_low", "against_best_high", "only_this_right", "only_best_right"),
+    *("p", "p_adjusted"),
 )
 
 
@@ -29,12 +41,14 @@ class Part:
         images: Number of test images.
         number: 1, 2, ... among the parts of the same data set; 0 if there is only one.
         groups: Its rows, in order.
+        contests: Who won, for each number of images per class.
     """
 
     dataset: str
     images: int
     number: int
     groups: Sequence[Group]
+    contests: Sequence[Contest] = ()
 
     @property
     def title(self) -> str:
@@ -46,6 +60,19 @@ class Part:
     def front(self) -> list[Group]:
         """Pareto-optimal groups: no other with the same number of images is both faster and more accurate."""
         return [group for level in by_images(self.groups).values() for group in pareto_front(level)]
+
+    def contest(self, group: Group) -> Contest:
+        """The contest that a group took part in."""
+        return next(contest for contest in self.contests if group is contest.best or group in contest.others)
+
+    def sentences(self) -> list[str]:
+        """The winner, or that there is none, for each number of images per class with several groups."""
+        names, several = short_names(self.groups), len(self.contests) > 1
+        return [
+            (f"{show_images(contest.best)} images per class: " if several else "") + said
+            for contest in self.contests
+            if (said := contest.sentence(names))
+        ]
 
 
 @dataclass(frozen=True)
@@ -61,19 +88,18 @@ class Comparison:
         return sum(len(group.runs) for part in self.parts for group in part.groups)
 
 
-def compare(finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun]) -> Comparison:
-    """Sort runs into tables, one per test set."""
+def compare(
+    finished: Sequence[FinishedRun], unfinished: Sequence[UnfinishedRun], confidence: float = 0.95
+) -> Comparison:
+    """Sort runs into tables, one per test set, and test the differences with this confidence."""
     comparables = part_by_test_set(finished)
     names = [comparable.dataset for comparable in comparables]
-    parts = [
-        Part(
-            comparable.dataset,
-            comparable.images,
-            names[: i + 1].count(comparable.dataset) if names.count(comparable.dataset) > 1 else 0,
-            make_groups(comparable),
-        )
-        for i, comparable in enumerate(comparables)
-    ]
+    parts = []
+    for i, comparable in enumerate(comparables):
+        number = names[: i + 1].count(comparable.dataset) if names.count(comparable.dataset) > 1 else 0
+        groups = make_groups(comparable)
+        contests = hold_contests(groups, comparable.images, confidence)
+        parts.append(Part(comparable.dataset, comparable.images, number, groups, contests))
     return Comparison(parts, unfinished)
 
 
@@ -85,14 +111,24 @@ def show_spread(spread: Spread) -> str:
     return mean if spread.n == 1 else f"{mean} ({100 * spread.low:.1f} – {100 * spread.high:.1f})"
 
 
-def show_images(group: Group) -> str:
-    """Write the labelled images per class."""
-    return "?" if group.per_class is None else f"{group.per_class:.0f}"
+def show_difference(contest: Contest, group: Group) -> str:
+    """Write the difference from the best in points, with its interval: `-1.4 (-2.9 – 0.1)`."""
+    found = contest.others.get(group)
+    if found is None:
+        return {"winner": "winner", "best": "best"}.get(contest.verdict(group), "")
+    worse = " worse" if contest.verdict(group) == "worse" else ""
+    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} – {100 * found.high:+.1f}){worse}"
+
+
+def show_uncached(group: Group) -> str:
+    """Write the duration without a cache."""
+    return "?" if group.uncached_seconds is None else duration(group.uncached_seconds)
 
 
 def screen(comparison: Comparison) -> str:
     """Return aligned tables, one per test set, and the unfinished runs."""
-    header = ["strategy", "backbone", "images/class", "seeds", "test top-1, %", "balanced, %", "val top-1, %", "time"]
+    header = ["strategy", "backbone", "images/class", "seeds", "test top-1, %", "against the best", "balanced, %"]
+    header += ["val top-1, %", "time", "uncached"]
     lines = []
     for part in comparison.parts:
         front = part.front
@@ -103,15 +139,19 @@ def screen(comparison: Comparison) -> str:
                 show_images(group),
                 str(len(group.runs)),
                 show_spread(group.top1),
+                show_difference(part.contest(group), group),
                 show_spread(group.balanced),
                 f"{100 * group.val_top1:.1f}",
                 duration(group.seconds),
+                show_uncached(group),
             ]
             for group in part.groups
         ]
         lines += ["", part.title, *_aligned([["  " + header[0], *header[1:]], *rows])]
         lines += [f"  {group.label}: {group.not_finetuned}" for group in part.groups if group.not_finetuned]
+        lines += [f"  {sentence}" for sentence in part.sentences()]
     lines.append("* Pareto-optimal: no group with the same number of images is both faster and more accurate")
+    lines.append("uncached: the time of a run that finds no features in the cache; it decides what is faster")
     if comparison.unfinished:
         lines += ["", f"Unfinished runs, not included ({len(comparison.unfinished)}):"]
         lines += [f"  {shown_text(run.folder.name)}: {run.status}, {run.reason}" for run in comparison.unfinished]
@@ -130,7 +170,9 @@ def csv_rows(comparison: Comparison) -> list[list[object]]:
             *_figures(group.balanced),
             group.val_top1,
             group.seconds,
+            _cell(group.uncached_seconds),
             group.trainable_parameters,
+            *_contest_cells(part.contest(group), group),
         ]
         for part in comparison.parts
         for group in part.groups
@@ -145,7 +187,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "dataset": part.dataset,
                 "test_images": part.images,
                 "test_set": part.number or 1,
-                "groups": [_group_as_json(group) for group in part.groups],
+                "groups": [_group_as_json(part.contest(group), group) for group in part.groups],
+                "result": part.sentences(),
                 "pareto_front": [i for i, group in enumerate(part.groups) if group in part.front],
             }
             for part in comparison.parts
@@ -157,7 +200,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _group_as_json(group: Group) -> dict[str, Any]:
+def _group_as_json(contest: Contest, group: Group) -> dict[str, Any]:
+    found = contest.others.get(group)
     return {
         "strategy": group.strategy,
         "backbone": group.backbone,
@@ -168,6 +212,9 @@ def _group_as_json(group: Group) -> dict[str, Any]:
         "test_balanced_accuracy": asdict(group.balanced),
         "val_top1": group.val_top1,
         "seconds": group.seconds,
+        "seconds_uncached": group.uncached_seconds,
+        "verdict": contest.verdict(group) or None,
+        "against_best": None if found is None else {**asdict(found), "p_adjusted": contest.adjusted[group]},
         "trainable_parameters": group.trainable_parameters,
         "not_finetuned": group.not_finetuned or None,
         "repeated_runs": group.repeated,
@@ -178,14 +225,27 @@ def _group_as_json(group: Group) -> dict[str, Any]:
                 "test_top1": run.metrics["test"]["top1"],
                 "val_top1": run.metrics["val"]["top1"],
                 "seconds": run.metrics["seconds"]["total"],
+                "seconds_uncached": uncached_seconds(run),
             }
             for run in group.runs
         ],
     }
 
 
+def _contest_cells(contest: Contest, group: Group) -> list[object]:
+    found = contest.others.get(group)
+    if found is None:
+        return [contest.verdict(group), *[""] * 7]
+    figures = found.mean, found.low, found.high, found.only_first, found.only_second, found.p
+    return [contest.verdict(group), *figures, contest.adjusted[group]]
+
+
 def _figures(spread: Spread) -> list[object]:
-    return [spread.mean, "" if spread.deviation is None else spread.deviation, spread.low, spread.high]
+    return [spread.mean, _cell(spread.deviation), spread.low, spread.high]
+
+
+def _cell(value: float | None) -> object:
+    return "" if value is None else value
 
 
 def _aligned(rows: Sequence[Sequence[str]], left: int = 2) -> list[str]:

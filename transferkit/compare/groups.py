@@ -98,6 +98,21 @@ class Group:
         return fmean(run.metrics["seconds"]["total"] for run in self.runs)
 
     @property
+    def uncached_seconds(self) -> float | None:
+        """The same as if the cache had been empty: with the time that the features found there took to compute.
+
+        None where a run does not say.
+        """
+        found = [uncached_seconds(run) for run in self.runs]
+        known = [seconds for seconds in found if seconds is not None]
+        return fmean(known) if len(known) == len(found) else None
+
+    @property
+    def cost(self) -> float:
+        """The seconds without a cache where they are known, else as measured."""
+        return self.seconds if self.uncached_seconds is None else self.uncached_seconds
+
+    @property
     def trainable_parameters(self) -> float:
         """Mean over the runs: the stage selected on val may differ between seeds."""
         return fmean(run.metrics["trainable_parameters"] for run in self.runs)
@@ -108,6 +123,14 @@ class Group:
         counts = [run.per_class for run in self.runs]
         known = [count for count in counts if count is not None]
         return fmean(known) if known else None
+
+
+def uncached_seconds(run: FinishedRun) -> float | None:
+    """Return the duration of a run if it had found nothing in the cache; None where it does not say."""
+    cached = run.metrics.get("cached")
+    if cached is None or cached["seconds"] is None:
+        return None
+    return float(run.metrics["seconds"]["total"] + cached["seconds"])
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -142,7 +165,7 @@ def _make_group(runs: Sequence[FinishedRun], variant: Variant) -> Group:
 def pareto_front(groups: Sequence[Group]) -> list[Group]:
     """Return the Pareto-optimal groups (no other is both faster and more accurate), the fastest first."""
     front: list[Group] = []
-    for group in sorted(groups, key=lambda group: (group.seconds, -group.top1.mean)):
+    for group in sorted(groups, key=lambda group: (group.cost, -group.top1.mean)):
         if not front or group.top1.mean > front[-1].top1.mean:
             front.append(group)
     return front
@@ -157,3 +180,21 @@ def by_images(groups: Sequence[Group]) -> Mapping[float, list[Group]]:
     for group in groups:
         found.setdefault(round(group.per_class or 0, 1), []).append(group)
     return dict(sorted(found.items(), reverse=True))
+
+
+def show_images(group: Group) -> str:
+    """Write the labelled images per class."""
+    return "?" if group.per_class is None else f"{group.per_class:.0f}"
+
+
+def short_names(groups: Sequence[Group]) -> dict[Group, str]:
+    """Name groups for a figure or a sentence: the label, with network and images per class if these vary."""
+    networks, levels = {group.network for group in groups}, by_images(groups)
+    return {
+        group: ", ".join(
+            [group.label]
+            + ([group.network] if len(networks) > 1 else [])
+            + ([f"{show_images(group)} images"] if len(levels) > 1 else [])
+        )
+        for group in groups
+    }

@@ -30,6 +30,11 @@ class _Seconds(_Part):
     total: float = Field(ge=0)
 
 
+class _Cached(_Part):
+    images: int = Field(ge=0)
+    seconds: float | None = Field(ge=0)
+
+
 class _Figures(_Part):
     test: _Test
     val: _Val
@@ -41,9 +46,10 @@ class _Figures(_Part):
     num_classes: int = Field(ge=1)
     trainable_parameters: int = Field(ge=0)
     seconds: _Seconds
+    cached: _Cached | None = None
 
 
-NEEDED = tuple(_Figures.model_fields)
+NEEDED = tuple(name for name, field in _Figures.model_fields.items() if field.is_required())
 NAMES = ("strategy", "backbone", "weights", "dataset")
 
 

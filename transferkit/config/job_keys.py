@@ -69,7 +69,14 @@ class CacheToClear(Cache):
 class Task(Node):
     """The group `task`, where a task has no keys of its own."""
 
-    name: Literal["fit", "evaluate", "predict", "compare", "cache", "inspect"]
+    name: Literal["fit", "evaluate", "predict", "cache", "inspect"]
+
+
+class Compare(Node):
+    """The group `task` of task=compare."""
+
+    name: Literal["compare"]
+    confidence: float = Field(0.95, ge=0.5, lt=1)
 
 
 class Advise(Node):
@@ -98,8 +105,9 @@ class Pretrain(Node):
 
 
 TASKS: dict[str, type[Node]] = {
-    **dict.fromkeys(("fit", "evaluate", "predict", "compare", "cache", "inspect"), Task),
+    **dict.fromkeys(("fit", "evaluate", "predict", "cache", "inspect"), Task),
     "advise": Advise,
+    "compare": Compare,
     "embed": Embed,
     "pretrain": Pretrain,
 }

@@ -25,6 +25,7 @@ from transferkit.errors import TransferkitError
 from transferkit.features.claims import Claims
 from transferkit.features.identities import Ids, shards_of, to_ids
 from transferkit.features.memory_rows import MemoryRows
+from transferkit.features.reuse import current_reuse, write_pace
 from transferkit.features.store import CacheEntry
 from transferkit.features.waiting_rows import Pace, WaitingRows
 from transferkit.progress import Advance
@@ -55,6 +56,7 @@ class Job:
         extra: An entry that gets the inputs of all decoded images.
         share: The shards that this job computes; None for all.
         show: Shows the progress; None for none.
+        timed: Whether the time is that of the last kind of rows, so that its entry may note it.
     """
 
     rows: Mapping[str, CacheEntry | MemoryRows]
@@ -65,6 +67,12 @@ class Job:
     extra: CacheEntry | None = None
     share: range | None = None
     show: Callable[[str, int], AbstractContextManager[Advance]] | None = None
+    timed: bool = True
+
+    @property
+    def deepest(self) -> CacheEntry | MemoryRows:
+        """The most expensive kind of rows."""
+        return list(self.rows.values())[-1]
 
 
 @dataclass
@@ -102,14 +110,29 @@ def fill(job: Job, counts: Counts) -> Ids:
     if job.source.ids is None:
         return _fill_unnamed(job, counts)
     ids = to_ids(job.source.ids).copy()
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         todo = _missing(job, ids)
+        if number == 0:
+            _count_reuse(job, ids)
         if not todo:
             return ids
+        start, before = time.perf_counter(), counts.loaded
         filling = _Shards(job, counts, ids)
         with filling:
             filling.run(todo)
+        if job.timed and isinstance(job.deepest, CacheEntry):
+            write_pace(job.deepest.folder, time.perf_counter() - start, counts.loaded - before)
     raise TransferkitError("Image files change while they are read, again and again: wait until they are complete.")
+
+
+def _count_reuse(job: Job, ids: Ids) -> None:
+    """Count the images whose most expensive rows other jobs have computed."""
+    reuse, deepest = current_reuse(), job.deepest
+    if reuse is not None and isinstance(deepest, CacheEntry):
+        distinct = np.unique(ids)
+        there = deepest.find(distinct) >= 0
+        reuse.found(deepest.folder, distinct[there])
+        reuse.computed(deepest.folder, distinct[~there])
 
 
 def _missing(job: Job, ids: Ids) -> dict[int, Places]:

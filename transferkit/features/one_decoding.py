@@ -78,6 +78,7 @@ def extract_together(
         extractor.batch_size,
         f"Extracting features of {len(networks)} networks",
         show=progress if extractor.progress else None,
+        timed=False,
     )
     counts = counts or Counts()
     for share in _shares(job):

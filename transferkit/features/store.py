@@ -4,6 +4,7 @@
     <root>/<kind>/<key[:2]>/<key>/        one entry: rows computed in one way
         entry.json                        describes that way; its SHA-256 is the key, its time stamp the last use
         NN.rows, NN.index                 the rows of one of 32 shards, see `shard_file`
+        pace.json                         the seconds that an image took, for the cost of jobs that find it here
         NN.lock                           held by the job that fills the shard
         use.lock                          shared by all jobs that use the entry, which therefore stays
 

@@ -35,7 +35,7 @@ _KEY = re.compile("[0-9a-f]{64}")
 _OLD = r"[0-9a-f]{32}\.(npy|json)"
 """Rows and their index, up to format 2."""
 
-_NAMES = rf"(entry\.json|\d\d\.(rows|index|lock)|use\.lock|{_OLD})"
+_NAMES = rf"(entry\.json|pace\.json|\d\d\.(rows|index|lock)|use\.lock|{_OLD})"
 # The last two: what a killed writer left, as `files.new_file` names it, and as it did before.
 _OURS = re.compile(rf"{_NAMES}|\.{_NAMES}\.[0-9a-f]{{32}}\.transferkit-tmp|{_NAMES}\.tmp")
 """The files that a cache writes into an entry."""
