@@ -12,8 +12,8 @@ import transferkit as tk
 from tests.advisor.conftest import embedded
 from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
-from transferkit.advisor.advice import Advice, advise, known_strategies
-from transferkit.advisor.choose import Spending
+from transferkit.advisor.advice import advise, known_strategies
+from transferkit.advisor.choose import Outlook, Spending, expected_gain
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.transfer_model import TransferModel
@@ -30,9 +30,10 @@ def data() -> ImageData:
 
 
 @pytest.fixture(scope="module")
-def advice(data: ImageData) -> Advice:
+def outlook(data: ImageData) -> Outlook:
     settings = compose_settings("auto")
-    return advise(embedded("resnet_fractals"), data, settings, make_extractor(settings), 1000)
+    advice = advise(embedded("resnet_fractals"), data, settings, make_extractor(settings), 1000)
+    return Outlook(advice.evidence, advice.verdict, advice.costs)
 
 
 def context(data: ImageData, run_dir: Path, **options: Any) -> Context:
@@ -69,9 +70,11 @@ class Fake:
 TUNED = ("finetune_few", "finetune_many", "lp_ft", "retrain")
 
 
-def test_finetuning_is_selected_for_what_it_gains_out_of_fold(data: ImageData, advice: Advice, tmp_path: Path) -> None:
+def test_finetuning_is_selected_for_what_it_gains_out_of_fold(
+    data: ImageData, outlook: Outlook, tmp_path: Path
+) -> None:
     fake = Fake(**{**dict.fromkeys(TUNED, 0.85), "finetune_many": 0.95})
-    outcome = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
+    outcome = choose_by_folds(context(data, tmp_path), outlook, known_strategies(), fake)
     assert outcome.chosen.strategy == "finetune_many"
     assert outcome.chosen.gain is not None
     assert outcome.chosen.gain.measured == pytest.approx(0.15)
@@ -80,8 +83,8 @@ def test_finetuning_is_selected_for_what_it_gains_out_of_fold(data: ImageData, a
     assert "finetune_many changed out-of-fold top-1 by +15.0 points" in account_of(outcome)["why"]
 
 
-def test_the_probe_stays_where_finetuning_loses(data: ImageData, advice: Advice, tmp_path: Path) -> None:
-    outcome = choose_by_folds(context(data, tmp_path), advice, known_strategies(), Fake(**dict.fromkeys(TUNED, 0.7)))
+def test_the_probe_stays_where_finetuning_loses(data: ImageData, outlook: Outlook, tmp_path: Path) -> None:
+    outcome = choose_by_folds(context(data, tmp_path), outlook, known_strategies(), Fake(**dict.fromkeys(TUNED, 0.7)))
     assert outcome.chosen is outcome.probe
     assert outcome.best is not None
     assert outcome.best.gain is not None
@@ -89,31 +92,60 @@ def test_the_probe_stays_where_finetuning_loses(data: ImageData, advice: Advice,
 
 
 def test_all_stages_together_are_preferred_unless_another_probe_is_clearly_better(
-    data: ImageData, advice: Advice, tmp_path: Path
+    data: ImageData, outlook: Outlook, tmp_path: Path
 ) -> None:
     def probe(**right: float) -> str:
         fake = Fake(**right)
-        return choose_by_folds(context(data, tmp_path, trials=False), advice, known_strategies(), fake).chosen.strategy
+        return choose_by_folds(context(data, tmp_path, trials=False), outlook, known_strategies(), fake).chosen.strategy
 
     assert probe(linear_probe=0.805) == "concat_probe"
     assert probe(linear_probe=0.9, stage_probe=0.88) == "linear_probe"
     assert probe(concat_probe=0.9) == "concat_probe"
 
 
-def test_no_budget_leaves_the_probe(data: ImageData, advice: Advice, tmp_path: Path) -> None:
+def test_a_measured_gain_is_weighed_against_what_is_expected_over_the_same_probe(
+    data: ImageData, outlook: Outlook, tmp_path: Path
+) -> None:
+    """Earlier cases tell the gain over the linear probe: a better probe has less to gain."""
+    fake = Fake(**{**dict.fromkeys(TUNED, 0.9), "linear_probe": 0.7, "concat_probe": 0.8})
+    gains = {
+        entry.strategy: entry.gain.expected
+        for entry in choose_by_folds(context(data, tmp_path), outlook, known_strategies(), fake).entries
+        if entry.gain is not None
+    }
+    assert gains
+    for name, expected in gains.items():
+        over_linear, _ = expected_gain(outlook.evidence, outlook.verdict, name, "linear_probe")
+        assert expected == pytest.approx(over_linear - 0.1)
+
+
+def test_finetuning_that_earlier_cases_speak_against_is_tried_all_the_same(
+    data: ImageData, outlook: Outlook, tmp_path: Path
+) -> None:
+    probe = outlook.evidence.top
+    doubtful = {name: probe - 0.01 if name in TUNED else probe for name in outlook.verdict.contenders}
+    verdict = dataclasses.replace(outlook.verdict, contenders=doubtful)
+    fake = Fake(**dict.fromkeys(TUNED, 0.95))
+    outcome = choose_by_folds(
+        context(data, tmp_path), dataclasses.replace(outlook, verdict=verdict), known_strategies(), fake
+    )
+    assert outcome.chosen.strategy in TUNED
+
+
+def test_no_budget_leaves_the_probe(data: ImageData, outlook: Outlook, tmp_path: Path) -> None:
     fake = Fake()
-    outcome = choose_by_folds(context(data, tmp_path, budget=0.0), advice, known_strategies(), fake)
+    outcome = choose_by_folds(context(data, tmp_path, budget=0.0), outlook, known_strategies(), fake)
     assert set(fake.names) == set(PROBES)
     assert outcome.skipped
     assert "budget" in account_of(outcome)["why"]
 
 
 def test_an_interrupted_run_decides_by_the_seconds_of_the_first_time(
-    data: ImageData, advice: Advice, tmp_path: Path
+    data: ImageData, outlook: Outlook, tmp_path: Path
 ) -> None:
     fake = Fake(**dict.fromkeys(TUNED, 0.7))
-    first = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
-    again = choose_by_folds(context(data, tmp_path), advice, known_strategies(), fake)
+    first = choose_by_folds(context(data, tmp_path), outlook, known_strategies(), fake)
+    again = choose_by_folds(context(data, tmp_path), outlook, known_strategies(), fake)
     assert dict(first.spending.measured) == dict(again.spending.measured) != {}
 
 

@@ -21,6 +21,21 @@ ABOUT = 0.9
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """The part of the advice on which the choice among strategies depends.
+
+    Attributes:
+        evidence: The measurements.
+        verdict: The place in the quadrant, with the expected accuracies.
+        costs: Expected seconds by strategy.
+    """
+
+    evidence: Evidence
+    verdict: Verdict
+    costs: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Budget:
     """The time limit of strategy=auto, in estimated seconds, so that a resumed run decides as before.
 
@@ -53,19 +68,19 @@ def can_decide(val: int) -> bool:
     return val >= COMPARABLE
 
 
-def worth_trying(evidence: Evidence, verdict: Verdict, val: int) -> list[str]:
+def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool) -> list[str]:
     """Finetuning strategies in order of expected accuracy, if the best of them may be better than the best probe.
 
-    If val is large enough to compare models, a plausible gain of a point is enough; otherwise it has to be expected.
+    If they are tried on images held out, a plausible gain of a point is enough; otherwise it has to be expected.
 
     Args:
         evidence: The measurements.
         verdict: The place in the quadrant, with the expected accuracies.
-        val: Number of val images.
+        tried: Whether there are enough such images.
     """
     tuned = [name for name in verdict.contenders if name not in PROBES]
     gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
-    plausible = gain + GAIN_SPREAD * evidence.error if can_decide(val) else gain
+    plausible = gain + GAIN_SPREAD * evidence.error if tried else gain
     return tuned if plausible >= OPEN_POINTS else []
 
 

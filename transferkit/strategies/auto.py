@@ -13,6 +13,7 @@ from transferkit.advisor.advice_page import write_advice_page
 from transferkit.advisor.choose import (
     Budget,
     Gain,
+    Outlook,
     affordable,
     best_probe,
     can_decide,
@@ -55,7 +56,7 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
     log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
     costs, strategies = _kept_costs(context.run_dir, advice), known_strategies()
     if cross_validates(context.settings["selection"], len(context.data.val)):
-        outcome = choose_by_folds(context, dataclasses.replace(advice, costs=costs), strategies, fit)
+        outcome = choose_by_folds(context, Outlook(advice.evidence, advice.verdict, costs), strategies, fit)
         tried = [entry.trial for entry in outcome.entries]
         return _finish(context, advice, outcome.chosen.fitted, account_of(outcome), tried)
     budget = make_budget(costs, options["budget"])
@@ -81,7 +82,7 @@ def _finish(
 def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:
     """The finetuning strategies to try; none if the probe is selected without trials, one if it needs no trial."""
     most = options["contenders"] if options["trials"] and can_decide(val) else 1
-    return affordable(worth_trying(advice.evidence, advice.verdict, val), budget, options["share"], most)
+    return affordable(worth_trying(advice.evidence, advice.verdict, can_decide(val)), budget, options["share"], most)
 
 
 def _final(
@@ -122,7 +123,7 @@ def _account(
     if gain is None:
         why = (
             "finetuning is not expected to gain a point"
-            if not worth_trying(advice.evidence, advice.verdict, val)
+            if not worth_trying(advice.evidence, advice.verdict, can_decide(val))
             else "finetuning would cost more than the budget allows"
         )
     else:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.advisor.advice import Advice
-from transferkit.advisor.choose import Gain, Spending, expected_gain, weigh_hits, worth_trying
+from transferkit.advisor.choose import Gain, Outlook, Spending, expected_gain, weigh_hits, worth_trying
 from transferkit.arrays import Doubles
 from transferkit.files import write_json
 from transferkit.ranking import rank
@@ -65,28 +64,32 @@ class Outcome:
     spending: Spending
 
 
-def choose_by_folds(context: Context, advice: Advice, strategies: Mapping[str, Mapping[str, Any]], fit: Fit) -> Outcome:
-    """Fit every probe and the finetuning strategies worth a fit, and select one.
+def choose_by_folds(
+    context: Context, outlook: Outlook, strategies: Mapping[str, Mapping[str, Any]], fit: Fit
+) -> Outcome:
+    """Fit every probe and the finetuning strategies that may be better, and select one.
 
     The finetuning strategies come in the order of their expected accuracy, as many as the budget in measured seconds
     allows. Each is fitted by folds and then in full, so that the selected one needs no further fit. It is compared with
     the best probe on the same folds; its gain and the gain in earlier cases are averaged, weighted by their precision.
+    Earlier cases alone decide nothing, unless finetuning could not plausibly gain a point.
 
     Args:
         context: Of strategy=auto. What is fitted is kept in `run_dir/trials`, from where an interrupted run goes on.
-        advice: The measurements.
+        outlook: Measurements, expectations and costs.
         strategies: The content of each strategy's YAML.
         fit: Fits a strategy.
     """
     options = context.strategy["auto"]
     probes = [_fit_probe(context, strategies[name], fit) for name in PROBES]
     probe = best_probe(probes)
-    judged = len(context.data.train) + len(context.data.val)
-    names = worth_trying(advice.evidence, advice.verdict, judged)[: options["contenders"]] if options["trials"] else []
+    names = worth_trying(outlook.evidence, outlook.verdict, tried=True)[: options["contenders"]]
+    names = names if options["trials"] else []
     entries, skipped, measured = list(probes), list[str](), dict[str, float]()
-    reference = _reference(context, strategies[probe.strategy], fit) if names else None
+    reference = probe_on_finetuning_folds(context, strategies[probe.strategy], fit) if names else None
+    lead = _lead(probe, next(entry for entry in probes if entry.strategy == "linear_probe"))
     for name in names:
-        spending = Spending(advice.costs, options["budget"], measured)
+        spending = Spending(outlook.costs, options["budget"], measured)
         if reference is None or not spending.allows(name):
             skipped.append(name)
             continue
@@ -94,12 +97,13 @@ def choose_by_folds(context: Context, advice: Advice, strategies: Mapping[str, M
         start = time.monotonic()
         fitted = fit(context.with_strategy(strategies[name], folder))
         measured[name] = _kept_seconds(folder, time.monotonic() - start)
-        expected = expected_gain(advice.evidence, advice.verdict, name, "linear_probe")
-        entries.append(_entry(name, fitted, compare(_predictions(fitted), reference, *expected)))
+        expected, spread = expected_gain(outlook.evidence, outlook.verdict, name, "linear_probe")
+        gain = compare(_predictions(fitted), reference, expected - lead, spread)
+        entries.append(_entry(name, fitted, gain))
         _tell(entries[-1])
     best = best_finetuning(entries)
     chosen = best if best is not None and best.gain is not None and best.gain.worth_it else probe
-    return Outcome(chosen, probe, best, entries, skipped, Spending(advice.costs, options["budget"], measured))
+    return Outcome(chosen, probe, best, entries, skipped, Spending(outlook.costs, options["budget"], measured))
 
 
 def best_finetuning(entries: Sequence[Entry]) -> Entry | None:
@@ -143,13 +147,20 @@ def compare(ours: OutOfFold, theirs: OutOfFold, expected: float, spread: float) 
     return weigh_hits(*_both(ours, theirs), expected, spread)
 
 
+def _lead(probe: Entry, linear: Entry) -> float:
+    """The lead of a probe over the linear probe, by which a gain over the linear probe is smaller."""
+    if probe is linear:
+        return 0.0
+    return compare(_predictions(probe.fitted), _predictions(linear.fitted), 0.0, float("inf")).measured
+
+
 def _both(ours: OutOfFold, theirs: OutOfFold) -> tuple[Doubles, Doubles]:
     shared = np.intersect1d(ours.images, theirs.images)
-    first, second = (_hits(found)[shared] for found in (ours, theirs))
+    first, second = (hits(found)[shared] for found in (ours, theirs))
     return first, second
 
 
-def _hits(found: OutOfFold) -> Doubles:
+def hits(found: OutOfFold) -> Doubles:
     """The share of an image's predictions that are correct, by its position in train and val; nan without any."""
     correct = (found.probabilities.argmax(axis=1) == found.labels).astype(np.float64)
     times = np.bincount(found.images)
@@ -176,8 +187,8 @@ def _fit_probe(context: Context, strategy: Mapping[str, Any], fit: Fit) -> Entry
     return _entry(str(strategy["name"]), fit(context.with_strategy(strategy, **UNAUGMENTED)))
 
 
-def _reference(context: Context, strategy: Mapping[str, Any], fit: Fit) -> OutOfFold:
-    """The predictions of the best probe on the folds on which finetuning is compared: fewer, and smaller parts."""
+def probe_on_finetuning_folds(context: Context, strategy: Mapping[str, Any], fit: Fit) -> OutOfFold:
+    """The predictions of a probe on the folds on which finetuning is compared: fewer, of smaller training parts."""
     selection = context.settings["selection"]
     selection = {**selection, "name": "cv", "folds": selection["finetune_folds"], "repeats": 1}
     return _predictions(fit(context.with_strategy(strategy, selection=selection, **UNAUGMENTED)))
