@@ -121,10 +121,10 @@ def decide(record: Record, rules: Rules) -> Decision:
     settings = load_strategy_settings("auto", [])
 
     def fit(context: Context) -> Fitted:
-        recorded = fits[str(context.strategy["name"])]
+        fitted = fits[str(context.strategy["name"])]
         few = context.settings["selection"]["name"] == "cv"
-        shares = recorded["few_folds" if few else "hits"]
-        return Fitted(cast(TransferModel, None), np.zeros((0, 2), np.float32), 0, out_of_fold=_recorded(shares))
+        shares = fitted["few_folds" if few else "hits"]
+        return Fitted(cast(TransferModel, None), np.zeros((0, 2), np.float32), 0, out_of_fold=recorded(shares))
 
     with tempfile.TemporaryDirectory() as folder:
         for name in FINETUNING:
@@ -143,7 +143,7 @@ def _best(record: Record) -> float:
     return float(max(fitted["top1"] for fitted in record["fits"].values()))
 
 
-def _recorded(shares: Sequence[float | None]) -> OutOfFold:
+def recorded(shares: Sequence[float | None]) -> OutOfFold:
     """Predictions of two classes with these shares of correct ones, each image as often as tenths of a share need."""
     times = 6  # repeats of folds are 1, 2 or 3
     known = [(image, round(share * times)) for image, share in enumerate(shares) if share is not None]

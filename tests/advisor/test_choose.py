@@ -52,8 +52,8 @@ def test_what_is_chosen_never_costs_more_than_the_budget(share: float) -> None:
 def test_finetuning_is_not_tried_where_a_point_cannot_be_gained() -> None:
     good = Evidence(500, 10, 512, 300, {"stage4": 0.95, "stage5": 0.99}, neighbors=0.99, distance=0.01)
     poor = Evidence(500, 10, 512, 300, {"stage4": 0.55, "stage5": 0.5}, neighbors=0.4, distance=0.4)
-    assert worth_trying(good, judge(good), 100) == []
-    assert worth_trying(poor, judge(poor), 100)[0] in ("finetune_many", "lp_ft", "retrain")
+    assert worth_trying(good, judge(good), tried=True) == []
+    assert worth_trying(poor, judge(poor), tried=True)[0] in ("finetune_many", "lp_ft", "retrain")
 
 
 def test_a_val_that_decides_nothing_needs_an_expected_gain() -> None:
@@ -61,17 +61,17 @@ def test_a_val_that_decides_nothing_needs_an_expected_gain() -> None:
     open_case = Evidence(160, 10, 192, 200, {"stage4": 0.93, "stage5": 0.9}, neighbors=0.85, distance=0.3)
     verdict = judge(open_case)
     assert verdict.contenders["finetune_many"] - verdict.contenders[best_probe(verdict)] < 0.01
-    assert worth_trying(open_case, verdict, 30), "val will say"
-    assert worth_trying(open_case, verdict, 29) == []
+    assert worth_trying(open_case, verdict, tried=True), "images held out will say"
+    assert worth_trying(open_case, verdict, tried=False) == []
     poor = Evidence(80, 10, 1280, 100, {"stage5": 0.42}, distance=0.3)
-    assert worth_trying(poor, judge(poor), 2)
+    assert worth_trying(poor, judge(poor), tried=False)
     assert [can_decide(val) for val in (2, 29, 30, 400)] == [False, False, True, True]
 
 
 def test_the_best_probe_may_be_neighbours() -> None:
     evidence = Evidence(8, 2, 1280, 10, {"stage4": 1.0, "stage5": 0.8}, neighbors=1.0, distance=0.04)
     assert best_probe(judge(evidence)) == "nearest_neighbor"
-    assert worth_trying(evidence, judge(evidence), 2) == []
+    assert worth_trying(evidence, judge(evidence), tried=False) == []
 
 
 def test_what_is_too_dear_by_itself_makes_room_for_the_next() -> None:

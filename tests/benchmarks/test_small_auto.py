@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.small_auto import FINETUNING, PROBES, _recorded, case_of, decide, rules_of
+from benchmarks.small_auto import case_of, decide, recorded, rules_of
+from transferkit.advisor.gains import FINETUNING
 from transferkit.advisor.quadrant_cases import CASES
 from transferkit.advisor.rules import RULES
-from transferkit.strategies.auto_folds import hits
+from transferkit.strategies.auto_folds import PROBES, hits
 
 
 def record(**right: float) -> dict[str, Any]:
@@ -25,9 +26,9 @@ def record(**right: float) -> dict[str, Any]:
     return {**about, "evidence": asdict(case.evidence), "costs": costs, "fits": fits}
 
 
-def test_predictions_are_right_as_often_as_recorded() -> None:
+def test_predictions_are_right_as_often_asrecorded() -> None:
     shares = [1.0, 0.0, None, 0.333, 0.5, 0.667]
-    assert hits(_recorded(shares)) == pytest.approx([1, 0, np.nan, 1 / 3, 1 / 2, 2 / 3], nan_ok=True)
+    assert hits(recorded(shares)) == pytest.approx([1, 0, np.nan, 1 / 3, 1 / 2, 2 / 3], nan_ok=True)
 
 
 def test_the_decision_is_that_of_auto() -> None:
