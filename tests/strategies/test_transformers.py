@@ -10,10 +10,13 @@ import transferkit as tk
 from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
 from tests.strategies.test_registry import STRATEGIES
-from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.backbone import Backbone, feature
 from transferkit.data.imagedata import ImageData
+from transferkit.features.extract import ExtractionStats, extract_features
+from transferkit.features.store import FeatureCache
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.strategies.registry import fit_strategy
+from transferkit.training.probe_module import ProbeModule
 
 TINY = {"patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 10}
 
@@ -75,3 +78,26 @@ def test_pools_reach_the_model(pool: str, data: ImageData, tmp_path: Path) -> No
     fitted = fit_strategy(make_context(tiny(), data, settings, tmp_path))
     assert fitted.model.head.in_features == {"cls+avg": 96, "grid2": 192, "avg": 48}[pool]
     check_saved(fitted.model, tmp_path / "artifact")
+
+
+def test_a_probe_of_the_last_blocks(data: ImageData, tmp_path: Path) -> None:
+    """The linear evaluation of DINOv2, cached like any feature, saved and loaded."""
+    overrides = ["strategy.probe.stages=[last3,last1]", "strategy.pool=cls+avg", f"cache.dir={tmp_path / 'cache'}"]
+    settings = settings_of("stage_probe", *overrides, "cache.enabled=true")
+    fitted = fit_strategy(make_context(tiny(), data, settings, tmp_path))
+    assert {name: row["features"] for name, row in fitted.stages.items()} == {"last1": 96, "last3": 192}
+    assert fitted.model.stages == [fitted.details["stage"]]
+    check_saved(fitted.model, tmp_path / "artifact")
+    loaded, stats = load_model(tmp_path / "artifact").backbone, ExtractionStats()
+    cache = FeatureCache(tmp_path / "cache")
+    stages = ["last1", "last3"]
+    features = extract_features(loaded, data.train, stages, pool="cls+avg", cache=cache, stats=stats)
+    assert stats.forwarded == {}
+    assert features["last3"].shape == (len(data.train), 192)
+
+
+def test_probes_trained_by_gradient_take_the_last_blocks_too() -> None:
+    module, x = ProbeModule(tiny(), 10, ["last3", "stage2", "last1"]), torch.randn(2, 3, 32, 32)
+    assert list(module.probes) == ["stage2", "last1", "last3"]
+    states = tiny().forward_stages(x, ["last3"])
+    assert torch.allclose(module.features(x)["last3"], tiny().pooled("last3", feature(states["last3"])), atol=1e-6)

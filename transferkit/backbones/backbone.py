@@ -7,6 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferkit.backbones.last_blocks import (
+    check_last,
+    count_blocks,
+    count_in_name,
+    describe_last,
+    give_out_blocks,
+    part_names,
+)
 from transferkit.backbones.native_pool import PooledStage
 from transferkit.backbones.original_weights import load_original, original_name
 from transferkit.backbones.pooling import check_pool, pool_features
@@ -43,6 +51,7 @@ class Backbone(nn.Module):
         depths: Original name of a parameter to the number of layers above it (0 for the classifier's), as timm counts
             them for layer-wise rates; empty for networks that do not say.
         changed_stages: Stages whose weights are no longer those that were loaded; shared with truncated backbones.
+        carried: Blocks of a transformer whose outputs the top stage gives out too, see `last_blocks`; 0 for most.
         classes: Names of the outputs of `head` where they are known to be ImageNet-1k's classes; else empty.
     """
 
@@ -62,6 +71,7 @@ class Backbone(nn.Module):
         self.weights_name = weights_name
         self.depths: Mapping[str, int] = {}
         self.changed_stages: set[str] = set()
+        self.carried = 0
         self.classes: tuple[str, ...] = ()
 
     @property
@@ -79,6 +89,31 @@ class Backbone(nn.Module):
         """The last stage before the head."""
         return self.feature_stages[-1]
 
+    def match(self, patterns: Iterable[str], where: str = "stages", head: bool = True) -> list[str]:
+        """The stages that match any of the patterns, in order, and after them the features "lastN" among these.
+
+        Args:
+            patterns: Names, or shell patterns of stages ("stage[45]", "fc*").
+            where: The configuration key named in an error.
+            head: Whether the original's classifier counts.
+
+        Raises:
+            TransferkitError: If a plain name is no stage, or there are not so many blocks.
+        """
+        others, last = part_names(patterns)
+        stages = match_stages(others, self.stage_names if head else self.feature_stages, where)
+        if last:
+            check_last(last, where, count_blocks(self.stages.values()), self.spec.name, stages)
+        return stages + last
+
+    def info(self, name: str) -> StageInfo:
+        """The description of the output of a stage, or of the feature "lastN"."""
+        return describe_last(name, self.infos[self.top]) if count_in_name(name) else self.infos[name]
+
+    def stage_of(self, name: str) -> str:
+        """The stage that a feature leaves: itself, or the top one for "lastN"."""
+        return self.top if count_in_name(name) else match_stages([name], self.stage_names, "stage")[-1]
+
     def forward(self, x: Tensor) -> State:
         """Run all stages on images (N, 3, H, W).
 
@@ -92,19 +127,27 @@ class Backbone(nn.Module):
 
         Args:
             x: Images (N, 3, H, W).
-            stages: Names or patterns; all stages if None.
+            stages: Names or patterns, also "lastN"; all stages if None.
         """
-        wanted = list(self.stage_names) if stages is None else match_stages(stages, self.stage_names)
-        return self.states(x, wanted)
+        wanted = list(self.stage_names) if stages is None else self.match(stages)
+        carries = not wanted or count_in_name(wanted[-1]) <= max(self.carried, 1)
+        return (self if carries else self.truncate(wanted[-1])).states(x, wanted)
 
     def states(self, x: Tensor, names: Sequence[str]) -> dict[str, State]:
-        """Like `forward_stages`, for names in order only: pure tensor operations, which can be compiled."""
+        """Like `forward_stages`, for names in order only: pure tensor operations, which can be compiled.
+
+        For "lastN" the backbone must be that of `truncate`.
+        """
         states: dict[str, State] = {}
         state: State = x
-        for name in self.stage_names[: self.stage_names.index(names[-1]) + 1] if names else ():
+        last = [self.top if count_in_name(name) else name for name in names[-1:]]
+        for name in self.stage_names[: self.stage_names.index(last[0]) + 1] if last else ():
             state = self._run(state, (name,))
             if name in names:
                 states[name] = state
+        for name in names:
+            if count := count_in_name(name):
+                states[name] = torch.cat(state[-count:], dim=2) if isinstance(state, tuple) else state
         return states
 
     def forward_from(self, stage: str, h: State) -> State:
@@ -122,20 +165,21 @@ class Backbone(nn.Module):
         Raises:
             TransferkitError: If this stage has no such pooling.
         """
-        info, module = self.infos[stage], self.stages[stage]
+        info, module = self.info(stage), self.stages[self.stage_of(stage)]
         if pool == "auto" or (pool == "native" and info.native):
             pool = info.pool
-        if pool == "native" and h.ndim > 2 and isinstance(module, PooledStage):
+        if pool == "native" and h.ndim > 2 and isinstance(module, PooledStage) and stage in self.stages:
             vector: Tensor = module.native_pool(h)
             return vector
         return pool_features(h, pool, info)
 
     def width(self, stage: str, pool: str = "auto") -> int:
         """D, the length of the vectors (N, D) that `pooled` gives."""
-        info = self.infos[stage]
+        info = self.info(stage)
         if info.grid is None:
             return info.channels
-        example = next(self.stages[stage].parameters(), torch.zeros(())).new_zeros((1, *info.shape))
+        module = self.stages[self.stage_of(stage)]
+        example = next(module.parameters(), torch.zeros(())).new_zeros((1, *info.shape))
         with torch.no_grad():
             return self.pooled(stage, example, pool).shape[1]
 
@@ -150,13 +194,20 @@ class Backbone(nn.Module):
         return automatic.pop() if pool == "auto" and len(automatic) == 1 else pool
 
     def truncate(self, stage: str) -> "Backbone":
-        """A backbone that ends with `stage` and shares its modules with this one."""
-        kept = self.stage_names[: self._after(stage)]
+        """A backbone that ends with `stage` and shares its modules with this one.
+
+        For "lastN" it ends with the top stage, which then gives out the outputs of the last N blocks.
+        """
+        kept, blocks = self.stage_names[: self._after(stage)], count_in_name(stage)
         stages = {name: self.stages[name] for name in kept}
+        if blocks > max(self.carried, 1):
+            self.match([stage], "stage")  # whether there are so many
+            stages = give_out_blocks(stages, blocks)
         infos = {name: self.infos[name] for name in kept}
         shorter = Backbone(stages, infos, self.preprocess, self.spec, self.weights_name)
         shorter.training, shorter.depths = self.training, self.depths
         shorter.changed_stages = self.changed_stages
+        shorter.carried = max(self.carried, blocks)
         return shorter
 
     def as_loaded(self, stage: str) -> bool:
@@ -193,7 +244,7 @@ class Backbone(nn.Module):
 
     def _after(self, stage: str) -> int:
         """The position after a stage."""
-        return self.stage_names.index(match_stages([stage], self.stage_names, "stage")[-1]) + 1
+        return self.stage_names.index(self.stage_of(stage)) + 1
 
     def _run(self, state: State, names: Iterable[str]) -> State:
         for name in names:

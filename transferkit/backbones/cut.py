@@ -11,12 +11,21 @@ from dataclasses import replace
 from torch import fx, nn
 
 from transferkit.backbones.boundaries import cut_table
+from transferkit.backbones.last_blocks import mark_blocks
 from transferkit.backbones.local_values import data_nodes, local_values
 from transferkit.backbones.map_cuts import map_ends, map_level
 from transferkit.backbones.native_pool import PooledStage, top_pool
 from transferkit.backbones.stages import StageInfo
 from transferkit.backbones.subgraphs import crossing, split
-from transferkit.backbones.token_cuts import Cut, Rule, blocks_in_groups, by_stride, channels_first, is_flat
+from transferkit.backbones.token_cuts import (
+    Cut,
+    Rule,
+    blocks_in_groups,
+    by_stride,
+    channels_first,
+    find_blocks,
+    is_flat,
+)
 from transferkit.backbones.trace import Step, run, trace
 from transferkit.errors import TransferkitError
 
@@ -126,6 +135,7 @@ def _of_tokens(
     cuts = next((found for rule in rules if (found := rule(model, steps, alone, size))), None)
     if not cuts:
         return None
+    mark_blocks(model, steps, find_blocks(model, steps, alone), cuts)
     local = local_values(steps, data, lambda: run(model, graph, size, images=2))
     steps, alone, cuts = channels_first(graph, steps, alone, cuts)
     ends = {name: place.end for name, place in cuts.items()}

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.native_pool import PooledStage
+from transferkit.backbones.native_pool import PooledStage, graph_of
 
 
 def fold_batch_norm(backbone: Backbone) -> Backbone:
@@ -22,7 +22,7 @@ def fold_batch_norm(backbone: Backbone) -> Backbone:
     """
     folded = copy.deepcopy(backbone).eval().requires_grad_(False)
     for name, stage in folded.stages.items():
-        graph = cast(fx.GraphModule, stage.body if isinstance(stage, PooledStage) else stage)
+        graph = graph_of(stage)
         _part_activations(graph)
         calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
         twice = [graph.get_submodule(str(target)) for target, count in calls.items() if count > 1]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -32,6 +33,11 @@ class PooledStage(nn.Module):
         """The output of the stage."""
         left: Tensor = self.body(*state)
         return left
+
+
+def graph_of(stage: nn.Module) -> fx.GraphModule:
+    """The graph of a stage, without its native pooling."""
+    return cast(fx.GraphModule, stage.body if isinstance(stage, PooledStage) else stage)
 
 
 def own_pooling(stage: nn.Module) -> Iterator[nn.Module]:

@@ -80,7 +80,11 @@ def _with_class_token(h: Tensor, pool: str, info: StageInfo | None) -> Tensor:
     if h.ndim != 3 or info is None or not info.prefix_tokens:
         raise TransferkitError(f"pool={pool}: {_named(info)} has no class token; auto, avg or max will do.")
     token = h[:, 0]
-    return token if pool == "cls" else torch.cat([token, h[:, info.prefix_tokens :].mean(dim=1)], dim=1)
+    if pool == "cls":
+        return token
+    # Of several blocks DINOv2's linear evaluation takes all class tokens, and the patches of the last.
+    patches = h[:, info.prefix_tokens :, -(h.shape[2] // info.blocks) :]
+    return torch.cat([token, patches.mean(dim=1)], dim=1)
 
 
 def _named(info: StageInfo | None) -> str:

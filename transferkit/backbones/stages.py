@@ -16,7 +16,7 @@ class StageInfo:
     """The output of a stage.
 
     Attributes:
-        name: One of `CANONICAL`.
+        name: One of `CANONICAL`, or "lastN", see `transferkit.backbones.last_blocks`.
         channels: Channels of the feature (for `head`: the number of outputs).
         stride: Input pixels per feature pixel; for `fc6`, `fc7` and `head` that of the last feature map.
         kind: "map" (N, C, H, W), "tokens" (N, L, C) or "vector" (N, C). `fc6`, `fc7` and `head` give vectors; timm's
@@ -25,6 +25,7 @@ class StageInfo:
         grid: Rows and columns of the patch tokens, or of the map, at the network's own input size; None for vectors.
         pool: The pooling that "auto" stands for, see `transferkit.backbones.pooling`.
         native: Whether the network's own pooling of this feature can be had.
+        blocks: The blocks of a transformer whose outputs stand side by side in the channels: n for "lastN", else 1.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StageInfo:
     grid: tuple[int, int] | None = None
     pool: str = "avg"
     native: bool = False
+    blocks: int = 1
 
     @property
     def spatial(self) -> bool:

@@ -111,13 +111,18 @@ def stage_graph(
     result = tuple(copies[node] for node in outputs)
     part.output(result if len(result) > 1 else result[0])
     part.lint()
-    stage = fx.GraphModule(model, part, class_name=name.capitalize())
-    saved = model.state_dict().keys()
-    for path, buffer in list(stage.named_buffers()):
+    return share_modules(model, part, name.capitalize())
+
+
+def share_modules(owner: nn.Module, graph: fx.Graph, class_name: str) -> fx.GraphModule:
+    """The module that runs a graph with the modules, parameters and buffers of `owner` that it names."""
+    module = fx.GraphModule(owner, graph, class_name=class_name)
+    saved = owner.state_dict().keys()
+    for path, buffer in list(module.named_buffers()):
         if path not in saved:  # fx makes every tensor it reads a buffer that is saved
-            owner, _, attribute = path.rpartition(".")
-            stage.get_submodule(owner).register_buffer(attribute, buffer, persistent=False)
-    return stage
+            place, _, attribute = path.rpartition(".")
+            module.get_submodule(place).register_buffer(attribute, buffer, persistent=False)
+    return module
 
 
 def _overwrites(model: nn.Module, node: fx.Node) -> bool:

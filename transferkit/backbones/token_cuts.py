@@ -70,7 +70,7 @@ def blocks_in_groups(
     model: nn.Module, steps: Sequence[Step], alone: Sequence[bool], size: tuple[int, int]
 ) -> dict[str, Cut]:
     """The patch embedding, and four groups of blocks of equal depth; the final norm belongs to the last."""
-    blocks = _blocks(model, steps, alone)
+    blocks = find_blocks(model, steps, alone)
     groups = min(_GROUPS, len(blocks))
     if len(blocks) < _FEWEST:
         return {}
@@ -94,7 +94,7 @@ def _rounded(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator)
 
 
-def _blocks(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool]) -> list[int]:
+def find_blocks(model: nn.Module, steps: Sequence[Step], alone: Sequence[bool]) -> list[int]:
     """The steps that are a network's blocks: the members of the list or sequence with the most parameters."""
     members: dict[str, list[int]] = {}
     for i, step in enumerate(steps):

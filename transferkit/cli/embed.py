@@ -9,7 +9,6 @@ import numpy as np
 
 from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.stages import match_stages
 from transferkit.cli.predict import images_at, tell_unreadable
 from transferkit.cli.prepare import load_backbone
 from transferkit.data.imageset import ImageSet
@@ -82,7 +81,7 @@ def network(settings: Mapping[str, Any]) -> tuple[Backbone, list[str], str]:
             "task=embed needs run=RUN_DIR, or a backbone: backbone=efficientnet_lite0, which works without a network."
         )
     if task["stage"] is not None:
-        stages = match_stages([task["stage"]], backbone.feature_stages, "task.stage")
+        stages = backbone.match([task["stage"]], "task.stage", head=False)
     if not stages:
         raise TransferkitError(f"task.stage={task['stage']} matches none of {', '.join(backbone.feature_stages)}.")
     return backbone, stages, pool

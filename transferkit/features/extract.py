@@ -11,7 +11,6 @@ import torch
 
 from transferkit.arrays import Features, Rows
 from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.stages import match_stages
 from transferkit.data.batch_loading import Batch, Source, open_source
 from transferkit.device import find_device, find_precision
 from transferkit.errors import TransferkitError
@@ -199,7 +198,7 @@ def extract_features(
         dataset: An `ImageSet`; or any map-style data set of PIL images or preprocessed floating-point tensors
             (3, H, W), alone or with labels; or a `DataLoader` of batches of such tensors that does not shuffle. Other
             data than an `ImageSet` must be decoded to be found in the cache. Random augmentation prevents caching.
-        stages: Names or patterns; by default the top feature stage.
+        stages: Names or patterns, of a transformer also "last4"; by default the top feature stage.
         pool: How maps and tokens become vectors: "auto" as the network's classifier has it ("avg" for maps), or
             another of `choices.POOLS`.
         cache: A `FeatureCache`, "default" for that in the user's cache folder, or None to keep features in memory only.
@@ -220,7 +219,7 @@ def extract_features(
             others are cached), features that are not finite, or a cache that cannot be written.
     """
     pool = backbone.pool_name(pool)
-    names = [backbone.top] if stages is None else match_stages(stages, backbone.stage_names)
+    names = [backbone.top] if stages is None else backbone.match(stages)
     store = FeatureCache(default_cache_dir()) if isinstance(cache, str) else cache
     extractor = Extractor(store, pixels, batch_size, num_workers, device, precision, compile, progress)
     return extractor.extract(backbone, dataset, names, pool, ExtractionStats() if stats is None else stats)
@@ -265,8 +264,7 @@ class Forward:
         places = np.unique(np.concatenate(list(wanted.values())))
         inputs = batch.inputs if len(places) == len(batch.inputs) else batch.inputs[places]
         features = self.network(inputs, list(wanted))
-        names = self.network.names
-        for name in names[: names.index(list(wanted)[-1]) + 1]:
+        for name in self.network.run_for(list(wanted)[-1]):
             self.stats.forwarded[name] = self.stats.forwarded.get(name, 0) + len(places)
         rows = {}
         for name, mine in wanted.items():

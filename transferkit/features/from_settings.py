@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.stages import match_stages
 from transferkit.data.imageset import ImageSet
 from transferkit.features.extract import ExtractionStats, Extractor
 from transferkit.features.store import FeatureCache, default_cache_dir
@@ -52,7 +51,7 @@ def make_extractor(settings: Mapping[str, Any]) -> Extract:
         backbone: Backbone, images: ImageSet, stages: list[str], pool: str = "auto"
     ) -> Mapping[str, npt.NDArray[np.float32]]:
         pool = backbone.pool_name(pool)
-        names = match_stages(stages, backbone.stage_names)
+        names = backbone.match(stages)
         kept = extractor if all(map(backbone.as_loaded, names)) else replace(extractor, store=None)
         return kept.extract(backbone, images, names, pool, ExtractionStats())
 

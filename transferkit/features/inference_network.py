@@ -60,6 +60,10 @@ class InferenceNetwork:
         if self.compile:
             log.info("Compiling the network, which pays for %d images.", images)
 
+    def run_for(self, name: str) -> tuple[str, ...]:
+        """The stages that run for a feature."""
+        return self.names[: self.names.index(self._stages.backbone.stage_of(name)) + 1]
+
     def operations(self, size: Sequence[int]) -> float:
         """Additions and multiplications of matrix products and convolutions for one image (3, H, W)."""
         with FlopCounterMode(display=False) as counter:

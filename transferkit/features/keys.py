@@ -39,17 +39,18 @@ def describe(
         "precision": f"{parameter_type(backbone)}, {precision}",
         "versions": {name: version(name) for name in ("torch", "torchvision", "timm", "pillow")},
     }
-    wanted = set(stages)
+    leaves = {name: backbone.stage_of(name) for name in stages}
+    count = max(map(backbone.stage_names.index, leaves.values()), default=-1) + 1
+    digests = dict(_weights(backbone, count))
     return {
-        name: {**common, "pool": _pool(backbone, name, pool), "stage": name, "weights": digest}
-        for name, digest in _weights(backbone, max(map(list(backbone.stages).index, wanted), default=-1) + 1)
-        if name in wanted
+        name: {**common, "pool": _pool(backbone, name, pool), "stage": name, "weights": digests[stage]}
+        for name, stage in leaves.items()
     }
 
 
 def _pool(backbone: Backbone, stage: str, pool: str) -> str:
     """The pooling of a stage, so that "auto" and the pooling that it stands for have one key."""
-    info = backbone.infos[stage]
+    info = backbone.info(stage)
     automatic = "avg" if info.kind == "vector" else info.pool
     return automatic if pool == "auto" else pool
 

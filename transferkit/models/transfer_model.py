@@ -18,7 +18,7 @@ from transferkit.artifact import METADATA_FILE, Artifact, open_artifact, write_a
 from transferkit.artifact_schema import NeighborsPart
 from transferkit.backbones.backbone import Backbone, feature
 from transferkit.backbones.create import create_backbone
-from transferkit.backbones.stages import match_stages
+from transferkit.backbones.last_blocks import count_in_name
 from transferkit.data.images import decode
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, shown_text
@@ -65,10 +65,11 @@ class TransferModel(nn.Module):
         super().__init__()
         if head.out_features != len(class_names):
             raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
-        self.backbone = backbone
+        self.stages = backbone.match(stages or backbone.stage_names[-1:])
+        # Only then does it give out the outputs of the last blocks.
+        self.backbone = backbone.truncate(self.stages[-1]) if count_in_name(self.stages[-1]) else backbone
         self.head = head
         self.class_names = list(class_names)
-        self.stages = match_stages(stages or backbone.stage_names[-1:], backbone.stage_names)
         self.pool = backbone.pool_name(pool)
 
     @property

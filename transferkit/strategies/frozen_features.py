@@ -6,7 +6,6 @@ from typing import Any
 
 from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.stages import match_stages
 from transferkit.choices import TOP
 from transferkit.config.augment_use import used_augment
 from transferkit.errors import TransferkitError
@@ -21,14 +20,15 @@ def named_stages(backbone: Backbone, patterns: Sequence[str], key: str) -> list[
 
     Args:
         backbone: The network.
-        patterns: Names, `top`, or shell patterns; `fc*` may match none as long as another one does.
+        patterns: Names, `top`, or shell patterns; `fc*` may match none as long as another one does. Of a transformer
+            also `last4`, the outputs of the last four blocks side by side.
         key: The configuration key, for messages.
 
     Raises:
         TransferkitError: A name is unknown, or nothing matches.
     """
     names = [backbone.top if pattern == TOP else pattern for pattern in patterns]
-    stages = match_stages(names, backbone.feature_stages, key)
+    stages = backbone.match(names, key, head=False)
     if not stages:
         raise TransferkitError(
             f"{key}: {', '.join(patterns)} matches no stage; there are {', '.join(backbone.feature_stages)}."

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from transferkit.backbones.backbone import Backbone, feature
-from transferkit.backbones.stages import match_stages
 from transferkit.errors import TransferkitError
 from transferkit.features.frozen_network import FrozenStages
 
@@ -27,7 +26,7 @@ def name_probes(backbone: Backbone, stages: Sequence[str] | None, combine: str) 
     Raises:
         TransferkitError: A stage is unknown.
     """
-    found = match_stages(stages or [backbone.top], backbone.stage_names)
+    found = backbone.match(stages or [backbone.top])
     if not found:
         raise TransferkitError(f"stages={stages} names none of {', '.join(backbone.stage_names)}.")
     choices = [found] if combine == "concat" else [[stage] for stage in found]
@@ -62,7 +61,7 @@ def stage_features(
     backbone: Backbone, probes: Mapping[str, list[str]], pool: str, images: Tensor, fast: FrozenStages | None
 ) -> dict[str, Tensor]:
     """Return the features (N, D) of each stage that a probe takes; arguments as for `probe_features`."""
-    stages = [name for name in backbone.stage_names if any(name in taken for taken in probes.values())]
+    stages = backbone.match({name for taken in probes.values() for name in taken})
     if fast is not None:
         states = fast(images, stages)
     else:
