@@ -4,12 +4,14 @@ import copy
 import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from filelock import FileLock
 
 from tests.processes import PythonStarter, python_starter
 from transferkit.config.compose import load_strategy_settings
@@ -79,6 +81,7 @@ class Run(NamedTuple):
 
     folder: Path
     output: str
+    imported: frozenset[str]
 
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -86,9 +89,16 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="session")
 def default_run(transferkit: RunCommand, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The bare command in an interpreter of its own, once for each process of the suite."""
-    cwd = tmp_path_factory.mktemp("default")
-    done = transferkit(cwd=cwd, fresh=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """The bare command in an interpreter of its own, once for all processes of the suite; and what it imported."""
+    base = tmp_path_factory.getbasetemp()
+    cwd = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "default_run"
+    with FileLock(cwd.with_suffix(".lock")):
+        if not (cwd / "done.json").is_file():
+            cwd.mkdir(exist_ok=True)
+            done = transferkit(cwd=cwd, env={"PYTHONPROFILEIMPORTTIME": "1"}, fresh=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+            imported = sorted(set(re.findall(r"^import time: .*\| +([\w.]+)$", done.stderr, re.MULTILINE)))
+            (cwd / "done.json").write_text(json.dumps({"output": done.stdout, "imported": imported}))
+    told = json.loads((cwd / "done.json").read_text())
     (status,) = cwd.glob("runs/digits/*/linear_probe/*/status.json")
-    return Run(status.parent, done.stdout)
+    return Run(status.parent, told["output"], frozenset(told["imported"]))

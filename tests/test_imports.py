@@ -1,6 +1,7 @@
 """The order of imports between packages, and which imports are deferred."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import transferkit
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Run
 
 PACKAGE = REPOSITORY / "transferkit"
 
@@ -41,16 +42,23 @@ ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Dotted name below `transferkit` to file, without the package's own `__init__`, which names all public homes."""
     paths = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
     return {".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def imported(path: Path) -> set[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
     """The modules below `transferkit` that a file imports: at any level, by any form, or by name in a string."""
     found = set[str]()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
             found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
@@ -58,7 +66,8 @@ def imported(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found |= {node.value} if re.fullmatch(r"transferkit(\.\w+)+", node.value) else set()
-    return {name.removeprefix("transferkit.") for name in found if name.startswith("transferkit.")} & set(modules())
+    named = {name.removeprefix("transferkit.") for name in found if name.startswith("transferkit.")}
+    return frozenset(named & set(modules()))
 
 
 def top(module: str) -> str:
@@ -85,7 +94,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_every_package_says_what_is_in_it_and_what_it_may_import() -> None:
     for name in PACKAGES:
-        text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8")))
+        text = ast.get_docstring(parsed(PACKAGE / name / "__init__.py"))
         assert text is not None, name
         assert "May import:" in text, name
 
@@ -127,16 +136,11 @@ def test_looking_around_loads_nothing_heavy(flags: list[str]) -> None:
     assert not loaded_after(code) & HEAVY
 
 
-@pytest.mark.slow
-def test_the_default_fit_loads_only_what_it_needs(tmp_path: Path) -> None:
+def test_the_default_fit_loads_only_what_it_needs(default_run: Run) -> None:
     """Lightning, timm and the advisor take as long to import as the whole fit does."""
-    code = (
-        f"import sys; sys.argv = ['transferkit', 'hydra.run.dir={tmp_path}', 'cache.enabled=false']\n"
-        "from transferkit.__main__ import main\n"
-        "main()"
-    )
-    loaded = loaded_after(code)
+    loaded = {name.split(".")[0] for name in default_run.imported}
     assert not loaded & {"pytorch_lightning", "lightning_fabric", "torchmetrics", "timm"}
+    assert not {name for name in default_run.imported if name.startswith("transferkit.advisor")}
     assert {"torch", "sklearn"} <= loaded
 
 

@@ -11,14 +11,19 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tests.backbones.networks import assert_same_as_original, original_of, randomise_statistics
+from tests.backbones.networks import (
+    assert_same_as_original,
+    original_of,
+    quick_initialisation,
+    randomise_statistics,
+)
 from transferkit.backbones.backbone import feature
 from transferkit.backbones.classic import CLASSIC
 from transferkit.backbones.create import create_backbone_from_config
 
 CONF = Path(__file__).parents[2] / "conf"
 
-VGG = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512, "fc6": 4096, "fc7": 4096}
+VGG = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512, "fc6": 32, "fc7": 32}  # narrow; AlexNet's fully connected layers are not
 BASIC = {1: 64, 2: 64, 3: 128, 4: 256, 5: 512}
 BOTTLENECK = {1: 64, 2: 256, 3: 512, 4: 1024, 5: 2048}
 CHANNELS: dict[str, dict[Any, int]] = {
@@ -29,10 +34,10 @@ CHANNELS: dict[str, dict[Any, int]] = {
     "senet154": BOTTLENECK | {1: 128},
     "lenet5": {1: 6, 2: 16, "fc6": 120, "fc7": 84},
     "alexnet": {2: 64, 3: 192, 4: 384, 5: 256, "fc6": 4096, "fc7": 4096},
-    "alexnet_lrn": {2: 96, 3: 256, 4: 384, 5: 256, "fc6": 8, "fc7": 8},
-    "alexnet_two_tower": {2: 96, 3: 256, 4: 384, 5: 256, "fc6": 8, "fc7": 8},
-    "zfnet": {1: 96, 3: 256, 4: 512, 5: 512, "fc6": 8, "fc7": 8},
-    **dict.fromkeys(["vgg11_lrn", "vgg16_c"], VGG | {"fc6": 8, "fc7": 8}),
+    "alexnet_lrn": {2: 96, 3: 256, 4: 384, 5: 256, "fc6": 32, "fc7": 32},
+    "alexnet_two_tower": {2: 96, 3: 256, 4: 384, 5: 256, "fc6": 32, "fc7": 32},
+    "zfnet": {1: 96, 3: 256, 4: 512, 5: 512, "fc6": 32, "fc7": 32},
+    **dict.fromkeys(["vgg11_lrn", "vgg16_c"], VGG),
     "googlenet": {1: 64, 2: 192, 3: 480, 4: 832, 5: 1024},
     "inception_v4": {1: 64, 2: 160, 3: 384, 4: 1024, 5: 1536},
     "densenet121": {1: 64, 2: 256, 3: 512, 4: 1024, 5: 1024},
@@ -49,7 +54,7 @@ CHANNELS: dict[str, dict[Any, int]] = {
 SMALLER: dict[str, dict[str, Any]] = {
     "senet154": {"layers": [1, 1, 1, 1], "base_width": 2},
     "nasnetalarge": {"stem_size": 16, "num_features": 192},
-    **{name: {"hidden": 8} for name in ("alexnet_lrn", "alexnet_two_tower", "zfnet", "vgg11_lrn", "vgg16_c")},
+    **{name: {"hidden": 32} for name in ("alexnet_lrn", "alexnet_two_tower", "zfnet", "vgg11_lrn", "vgg16_c")},
 }
 """Keyword arguments that make a large network quick: fewer blocks of the same kind, or fewer channels."""
 
@@ -81,10 +86,11 @@ def test_every_file_is_tested():
 def test_the_stages_are_the_original_network(name):
     config = load(name, "backbone.weights=null")
     config["kwargs"] |= SMALLER.get(name, {})
-    backbone = create_backbone_from_config(config)
-    randomise_statistics(backbone)
     kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else config["kwargs"]
-    original = original_of(partial(BUILDERS[config["source"]], name), backbone, **kwargs)
+    with quick_initialisation(narrow=name.startswith("vgg")):
+        backbone = create_backbone_from_config(config)
+        randomise_statistics(backbone)
+        original = original_of(partial(BUILDERS[config["source"]], name), backbone, **kwargs)
     size = 96 if name in UNPADDED else 64
     x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     assert_same_as_original(backbone, original, x)

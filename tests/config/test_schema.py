@@ -64,6 +64,8 @@ def told(settings: dict[str, Any]) -> str:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_passes_and_loses_nothing(choice: str) -> None:
     settings = composed(choice, *NEEDED.get(choice, []))
+    group = choice.partition("=")[0]
+    assert group == "trainer" or "name" in settings[group]
     checked = check_config(settings)
     after = dict(leaves(checked))
     for key, before in leaves(settings):

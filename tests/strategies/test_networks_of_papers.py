@@ -1,4 +1,4 @@
-"""Every network of the papers through every strategy: one step of each phase, and the probes, in this process."""
+"""The networks of the papers through every strategy: one step of each phase, and the probes, in this process."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import transferkit as tk
+from tests.backbones.networks import quick_initialisation
 from tests.conf.test_backbone import CHANNELS, SMALLER, UNPADDED, load
 from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
@@ -30,21 +31,12 @@ from transferkit.training.plan import plan_of
 
 CLASSES = ["a", "b"]
 LABELS = torch.tensor([0, 1, 0, 1])
-NETWORKS = [*(name for name in CHANNELS if not name.endswith("_bn")), "googlenet_aux"]
-SETTINGS = {strategy: compose_settings(strategy) for strategy in STRATEGIES}
-NARROW = SMALLER | {name: {"width_per_group": 16} for name in ("resnet50", "resnet101", "resnet152")}
+DEEPER = ("vgg13", "vgg16", "vgg19", "resnet34", "resnet101", "resnet152", "plain34")
+"""Networks that only repeat the blocks of one that is tested: vgg11, resnet18, resnet50, plain18."""
+NETWORKS = [*(name for name in CHANNELS if not name.endswith("_bn") and name not in DEEPER), "googlenet_aux"]
+NARROW = SMALLER | {"resnet50": {"width_per_group": 16}, "seresnet50": {"layers": [1, 1, 1, 1]}}
 SHALLOW = ("wide_resnet50_2", "resnext50_32x4d")  # one block a stage: torchvision takes no width for them
-SLOW = ("inception_v4", "nasnetalarge", "resnet152", "vgg19")
-
-
-_Linear = nn.Linear
-
-
-class Narrow(_Linear):
-    """A fully connected layer with 8 features where VGG and AlexNet have 4,096: 120 million parameters fewer."""
-
-    def __init__(self, n: int, m: int, *more: Any, **named: Any) -> None:
-        super().__init__(8 if n == 4096 else n, 8 if m == 4096 else m, *more, **named)
+SLOW = ("inception_v4", "nasnetalarge", "senet154")
 
 
 def small(name: str) -> tuple[Backbone, Tensor]:
@@ -52,16 +44,14 @@ def small(name: str) -> tuple[Backbone, Tensor]:
     config = load(name, "backbone.weights=null")
     config["kwargs"] |= {**NARROW.get(name, {}), "num_classes": 2}
     torch.manual_seed(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn, "Linear", Narrow)
-        patch.setattr(nn.init, "trunc_normal_", lambda values, *_, **__: values.data.normal_(0, 0.05))
+    with quick_initialisation(narrow=True), pytest.MonkeyPatch.context() as patch:
         if name in SHALLOW:
             build = torchvision.models.resnet._resnet
             patch.setattr(
                 torchvision.models.resnet, "_resnet", lambda block, _, *a, **k: build(block, [1] * 4, *a, **k)
             )
         backbone = create_backbone_from_config(config)
-    size = 96 if name in UNPADDED - {"lenet5"} else 32
+    size = 80 if name in UNPADDED - {"lenet5"} else 32
     images = torch.randn(4, 3, size, size)
     norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm)]
     if norms:
@@ -105,9 +95,10 @@ def take_steps(backbone: Backbone, images: Tensor, auxiliary: bool, strategies: 
     done = set[tuple[Any, ...]]()
     normed = any(isinstance(module, _BatchNorm) for module in backbone.modules())
     for strategy in strategies:
-        if "phases" not in SETTINGS[strategy]["strategy"]:
+        settings = compose_settings(strategy)
+        if "phases" not in settings["strategy"]:
             continue
-        plan = plan_of(SETTINGS[strategy])
+        plan = plan_of(settings)
         if strategy == "norm_tune" and not normed:
             with pytest.raises(TransferkitError, match="have no such parameters"):
                 FinetuneModule(backbone, len(CLASSES), plan)
@@ -132,7 +123,7 @@ def probe(backbone: Backbone, images: Tensor) -> None:
     states = backbone.forward_stages(images, backbone.feature_stages)
     vectors = {stage: backbone.pooled(stage, feature(state)) for stage, state in states.items()}
     for strategy in ("linear_probe", "stage_probe"):
-        wanted = SETTINGS[strategy]["strategy"]["probe"]["stages"]
+        wanted = compose_settings(strategy)["strategy"]["probe"]["stages"]
         for stage in named_stages(backbone, wanted, "stages"):
             fitted = LinearProbe(Cs=[1.0], refit=False).fit(vectors[stage], LABELS, vectors[stage], LABELS)
             head = probe_head(fitted, len(CLASSES))
