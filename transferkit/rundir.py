@@ -1,12 +1,13 @@
 """A run directory: used by one job at a time, with the status of that job."""
 
 import json
+import math
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ from transferkit.files import remove_temporary_files, write_json
 STATUS_FILE = "status.json"
 LOCK_FILE = ".lock"
 ORPHANS_SECONDS = 30.0
+SIGTERM_AGAIN_SECONDS = 3.0
 _BLOCK = 4096
 """Bytes that even a small file takes on a disk, so that it can grow to so many when the disk is full."""
 
@@ -145,25 +147,42 @@ def _is_gone(job: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that files are closed and the status is written.
+    """Within the block SIGTERM raises `Terminated`, so that files are closed and the status is written."""
 
+    def terminate() -> None:
+        raise Terminated
+
+    with sigterm_calls(terminate):
+        yield
+
+
+@contextmanager
+def sigterm_calls(end: Callable[[], None]) -> Iterator[None]:
+    """Within the block SIGTERM calls a function; further ones within some seconds do nothing.
+
+    Later ones call it again, since what it raises may have been lost: in a destructor Python cannot pass it on.
     Processes that are forked meanwhile (those of a DataLoader) end at SIGTERM as they would without it. In a thread
     other than the main one nothing changes: signals do not arrive there.
+
+    Args:
+        end: Runs in the main thread; what it raises is raised there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner = os.getpid()
+    owner, called = os.getpid(), -math.inf
 
-    def terminate(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if os.getpid() != owner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the end
-        raise Terminated
+        nonlocal called
+        if time.monotonic() > called + SIGTERM_AGAIN_SECONDS:
+            called = time.monotonic()
+            end()
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:

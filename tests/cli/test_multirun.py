@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from tests.cli.test_job import wait_until
 from tests.conftest import REPOSITORY, RunCommand
+from tests.processes import PythonStarter
 from transferkit.choices import SHARDS
 from transferkit.cli.multirun import fit_beside_others, label_lines, refuse_several_devices
 from transferkit.errors import TransferkitError
 from transferkit.features.shard_file import read_shard
 from transferkit.features.store_entries import list_entries
+from transferkit.rundir import read_status
 
 
 @pytest.mark.parametrize("devices", [1, "1", [3]])
@@ -110,6 +116,38 @@ def test_jobs_side_by_side_compute_each_feature_once_and_failed_ones_do_not_stop
     for job in ("2", "3"):
         assert f"#{job} | Backbone" in done.stdout
     assert "task=compare runs=sweep" in done.stdout
+
+
+@needs_joblib
+def test_sigterm_of_a_sweep_ends_every_job(python: PythonStarter, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    sweep = python.start(
+        *("-m", "transferkit", "-m", "seed=0,1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        *("hydra.sweep.dir=sweep", "cache.dir=cache"),
+        cwd=tmp_path,
+        merged=True,
+    )
+    wait_until(lambda: list(states(folder).values()).count("running") == 2, sweep)
+    sweep.send_signal(signal.SIGTERM)
+    printed, _ = sweep.communicate(timeout=60)
+    assert sweep.returncode == 143, printed
+    assert "Traceback" not in printed
+    assert "hydra.sweep.dir=sweep resumes the jobs" in printed
+    assert states(folder) == {"0": "failed", "1": "failed"}
+    reasons = {read_status(path.parent)["reason"] for path in folder.glob("*/status.json")}
+    assert reasons == {"terminated by SIGTERM"}
+    deadline = time.monotonic() + 20
+    while group_exists(sweep.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not group_exists(sweep.pid), "a process is left over"
+
+
+def group_exists(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.slow

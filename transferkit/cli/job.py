@@ -1,6 +1,8 @@
 """One job of the command line: runs the task, and records its status in the run directory."""
 
 import logging
+import multiprocessing
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason, reports_in_destructors_hidden
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
+from transferkit.cli.sweep import TERMINATION_SECONDS
 from transferkit.config.schema import check_config
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
@@ -50,18 +53,17 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
     multirun = hydra_config.mode == RunMode.MULTIRUN
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
-        with sigterm_raises(), one_job(run_dir):
+        with sigterm_raises(), one_job(run_dir), recorded_end(run_dir):
             write_status(run_dir, Status.RUNNING)
-            with recorded_end(run_dir):
-                write_configuration(cfg, run_dir)
-                settings = check_config(resolve(cfg))
-                if multirun:
-                    refuse_several_devices(settings)
-                    fit_beside_others(settings, hydra_config)
-                settings["overrides"] = list(hydra_config.overrides.task)
-                settings["choices"] = named_choices(list(hydra_config.overrides.task))
-                run_task(settings, run_dir)
-                write_status(run_dir, Status.DONE)
+            write_configuration(cfg, run_dir)
+            settings = check_config(resolve(cfg))
+            if multirun:
+                refuse_several_devices(settings)
+                fit_beside_others(settings, hydra_config)
+            settings["overrides"] = list(hydra_config.overrides.task)
+            settings["choices"] = named_choices(list(hydra_config.overrides.task))
+            run_task(settings, run_dir)
+            write_status(run_dir, Status.DONE)
     except (KeyboardInterrupt, Terminated) as end:
         log.error(
             "%s. The same command resumes from the features already computed, and with %s=%s in the middle of a "
@@ -69,6 +71,10 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             "Terminated by SIGTERM" if isinstance(end, Terminated) else "Interrupted",
             *(("hydra.sweep.dir", hydra_config.sweep.dir) if multirun else ("hydra.run.dir", run_dir)),
         )
+        if multiprocessing.parent_process() is not None:
+            # The sweep ends this process of joblib when all its jobs have their status. An exception that reached
+            # the sweep before that would end them without.
+            time.sleep(TERMINATION_SECONDS)
         raise
     except BaseException as error:
         told = str(error) if isinstance(error, TransferkitError) else plain_reason(error)

@@ -1,4 +1,4 @@
-"""The end of a multirun: failed jobs, the exit status, and the command that compares the runs.
+"""The end of a multirun: failed jobs, the exit status, the command that compares the runs, and SIGTERM.
 
 Hydra ends a multirun at the end of the batch in which a job raised, and then reports only the first such job. So in a
 multirun our jobs never raise: they write `status.json`, which is read here. Imported at every start, so without heavy
@@ -6,18 +6,25 @@ imports.
 """
 
 import logging
+import multiprocessing
+import os
 import shlex
+import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from transferkit.rundir import Status, read_status
+from transferkit.rundir import SIGTERM_AGAIN_SECONDS, Status, Terminated, read_status, sigterm_calls
 
 log = logging.getLogger(__name__)
+
+TERMINATION_SECONDS = 30.0
+"""Time for jobs that run side by side to write their status after SIGTERM."""
 
 
 class SweepEnd(Callback):
@@ -25,10 +32,17 @@ class SweepEnd(Callback):
 
     def __init__(self) -> None:
         self._start = 0.0
+        self._handling = ExitStack()
+
+    def __reduce__(self) -> tuple[type["SweepEnd"], tuple[()]]:
+        """Give the processes of joblib one of their own, since only the process of the sweep handles its SIGTERM."""
+        return SweepEnd, ()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Record the start, since the folder may contain jobs of an earlier sweep."""
+        """Record the start, since the folder may hold jobs of an earlier sweep; from now on SIGTERM ends all jobs."""
         self._start = time.time()
+        folder = Path(str(config.hydra.sweep.dir))
+        self._handling.enter_context(sigterm_calls(lambda: end_jobs(folder, self._start)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Log the command that compares the runs, and exit with status 1 if a job failed.
@@ -36,6 +50,7 @@ class SweepEnd(Callback):
         Raises:
             SystemExit: A job failed, or ended without a status.
         """
+        self._handling.close()
         folder = Path(str(config.hydra.sweep.dir))
         jobs = read_jobs(folder, self._start)
         if config.task.name == "fit" and any(status == Status.DONE for _, status, _ in jobs):
@@ -43,6 +58,41 @@ class SweepEnd(Callback):
         message = failures(jobs)
         if message:
             raise SystemExit(message)
+
+
+def end_jobs(folder: Path, since: float) -> None:
+    """Pass SIGTERM on to the jobs of a sweep that processes of this one run, and wait until each has its status.
+
+    Their processes are left to joblib, which ends them when an exception reaches it.
+
+    Args:
+        folder: Of the sweep.
+        since: When it was started, seconds since 1970.
+
+    Raises:
+        Terminated: Always.
+    """
+    deadline, again = time.monotonic() + TERMINATION_SECONDS, dict[Path, float]()
+    while (running := _running_beside(folder, since)) and (now := time.monotonic()) < deadline:
+        for run_dir, pid in running.items():
+            if now >= again.get(run_dir, 0.0):
+                os.kill(pid, signal.SIGTERM)
+                again[run_dir] = now + SIGTERM_AGAIN_SECONDS + 0.5
+        time.sleep(0.05)
+    log.error("Terminated by SIGTERM. The same command with hydra.sweep.dir=%s resumes the jobs.", folder)
+    raise Terminated
+
+
+def _running_beside(folder: Path, since: float) -> dict[Path, int]:
+    """The run directories of the jobs that run in processes started by this one, with their process ids."""
+    children = {process.pid for process in multiprocessing.active_children()}
+    found: dict[Path, int] = {}
+    for path in folder.rglob("status.json"):
+        content = read_status(path.parent)
+        begun, pid = content.get("time"), content.get("pid")
+        if content.get("status") == Status.RUNNING and isinstance(begun, int | float) and begun >= since:
+            found |= {path.parent: pid} if isinstance(pid, int) and pid in children else {}
+    return found
 
 
 def read_jobs(folder: Path, since: float) -> list[tuple[str, str, str]]:
