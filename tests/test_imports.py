@@ -36,7 +36,7 @@ MODULES = [
 ]
 PACKAGES = [
     *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
-    *("inspection", "strategies", "cli"),
+    *("inspection", "strategies", "quality", "cli"),
 ]
 ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""

@@ -74,6 +74,21 @@ SHARDS = 32
 """Shards of an entry of the cache, each written by one job at a time: the maximum number of parallel jobs. An entry has
 three files per shard at any size. A power of two, at most 256; part of the layout on disk."""
 
+ProblemKind = Literal[
+    "duplicate",
+    "near_duplicate",
+    "label",
+    "outlier",
+    "tiny",
+    "elongated",
+    "constant",
+    "colour",
+    "confused_classes",
+    "few_images",
+    "imbalance",
+]
+"""Kinds of problems of a data set that task=check looks for."""
+
 Protocol = Literal["center"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """Test protocols."""

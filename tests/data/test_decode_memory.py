@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from transferkit.data import decode_memory
-from transferkit.data.check import check_content
+from transferkit.data.check_files import check_content
 from transferkit.data.decode_memory import bytes_needed
 from transferkit.data.images import UnreadableImage, decode
 
@@ -102,7 +102,7 @@ def test_claims_are_refused_before_decoding(name, tmp_path):
     # In a process that may have 2 GiB at all: decoding would take more.
     code = (
         PEAK + "import resource, sys\n"
-        "from transferkit.data.check import check_file\n"
+        "from transferkit.data.check_files import check_file\n"
         "from transferkit.data.images import UnreadableImage, decode\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2 * 1024**3, 2 * 1024**3))\n"
         "print(check_file(sys.argv[1]).reason)\n"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from transferkit.data.check import check_file
+from transferkit.data.check_files import check_file
 from transferkit.data.image_files import IMAGE_EXTENSIONS, UNSUPPORTED_EXTENSIONS, read_file
 from transferkit.data.images import UnreadableImage, decode
 

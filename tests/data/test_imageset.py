@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from transferkit.data.check import content_id
+from transferkit.data.check_files import content_id
 from transferkit.data.images import UnreadableImage, decode
 from transferkit.data.imageset import ImageSet
 

@@ -17,6 +17,7 @@ transferkit: which pretrained network, how much of it to train, and how well wil
   transferkit dataset=folder dataset.root=photos backbone=efficientnet_lite0     the same without a network
   transferkit dataset=flowers backbone=vgg16             a torchvision data set, another network
   transferkit -m backbone=resnet18,resnet50 seed=range(3)
+  transferkit task=check dataset=folder dataset.root=photos      duplicates, suspected label errors, outliers
   transferkit task=compare runs=multirun
   transferkit task=evaluate run=RUN_DIR
   transferkit task=predict run=RUN_DIR images=DIR"""

@@ -32,6 +32,7 @@ TASKS = {
     "pretrain": "transferkit.cli.pretrain",
     "compare": "transferkit.cli.compare",
     "advise": "transferkit.cli.advise",
+    "check": "transferkit.cli.check",
     "cache": "transferkit.cli.cache",
     "inspect": "transferkit.cli.inspect",
 }

@@ -1,9 +1,10 @@
 """The keys of the group `dataset`: those of every data set, and those of each kind."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from transferkit import choices
 from transferkit.config.node import Images, Node, Path, Seed, Text
 from transferkit.errors import TransferkitError
 
@@ -27,6 +28,8 @@ class Dataset(Node):
     on_error: Literal["error", "skip"] = "error"
     on_leak: Literal["warn", "drop", "error"] = "warn"
     cache: Literal["pixels"] | None = None
+    exclude: Path | None = None
+    exclude_kinds: Annotated[list[choices.ProblemKind], Field(min_length=1, max_length=100)] | None = None
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -39,6 +42,8 @@ class Dataset(Node):
             raise TransferkitError(
                 f"dataset.fraction={self.fraction} must be null when dataset.per_class is set ({self.per_class})."
             )
+        if self.exclude_kinds is not None and self.exclude is None:
+            raise TransferkitError("dataset.exclude_kinds needs dataset.exclude=FILE, the table whose rows have kinds.")
         return self
 
 

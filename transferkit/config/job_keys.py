@@ -86,6 +86,17 @@ class Advise(Node):
     max_images: Images = 20000
 
 
+class Check(Node):
+    """The group `task` of task=check."""
+
+    name: Literal["check"]
+    labels: bool = True
+    neighbors: int = Field(10, ge=1, le=1000)
+    outlier: float = Field(3.5, gt=0, le=1000)
+    confused: float = Field(0.2, gt=0, lt=1)
+    pictures: int = Field(24, ge=0, le=1000)
+
+
 class Embed(Node):
     """The group `task` of task=embed."""
 
@@ -108,6 +119,7 @@ TASKS: dict[str, type[Node]] = {
     **dict.fromkeys(("fit", "evaluate", "predict", "cache", "inspect"), Task),
     "advise": Advise,
     "compare": Compare,
+    "check": Check,
     "embed": Embed,
     "pretrain": Pretrain,
 }

@@ -14,6 +14,25 @@ from transferkit.errors import shown_text
 
 
 @dataclass(frozen=True)
+class Excluded:
+    """Images that `dataset.exclude` left out.
+
+    Attributes:
+        file: The list, absolute.
+        images: Number of images by the split that the data set comes with.
+        unmatched: Entries of the list that match no image.
+    """
+
+    file: str
+    images: Mapping[str, int]
+    unmatched: int
+
+    def facts(self) -> dict[str, Any]:
+        """The entry of metrics.json."""
+        return {"file": shown_text(self.file), "images": dict(self.images), "unmatched": self.unmatched}
+
+
+@dataclass(frozen=True)
 class RawData:
     """A data set with the splits that it comes with.
 
@@ -23,6 +42,7 @@ class RawData:
         note: What else is to be said of the set, in half a sentence.
         ignored: Files that are no images that can be read here, counted by extension.
         skipped: (path, reason) of what could not be looked into and was left out.
+        excluded: Images left out by `dataset.exclude`; None if it is not set.
     """
 
     class_names: list[str]
@@ -30,6 +50,7 @@ class RawData:
     note: str = ""
     ignored: Mapping[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    excluded: Excluded | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class ImageData:
         skipped: (name, reason) of each unreadable image, or folder, left out.
         ignored: Files that are no images that can be read here, counted by extension.
         identical: Images of the same content in two splits, or under two labels.
+        excluded: Images left out by `dataset.exclude`; None if it is not set.
     """
 
     name: str
@@ -57,6 +79,7 @@ class ImageData:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     ignored: Mapping[str, int] = field(default_factory=dict)
     identical: Identical = field(default_factory=Identical)
+    excluded: Excluded | None = None
 
     @property
     def splits(self) -> dict[str, ImageSet]:
@@ -78,9 +101,10 @@ class ImageData:
         return {name: np.bincount(images.labels, minlength=classes) for name, images in self.splits.items()}
 
     def facts(self) -> dict[str, Any]:
-        """The entries of metrics.json: files that were not read or skipped, and images with the same content."""
+        """The entries of metrics.json: files not read, skipped or excluded, and images with the same content."""
         ignored = {shown_text(kind): count for kind, count in self.ignored.items()}
-        return {"ignored_files": ignored, "left_out": len(self.skipped), "identical": self.identical.facts()}
+        facts = {"ignored_files": ignored, "left_out": len(self.skipped), "identical": self.identical.facts()}
+        return facts if self.excluded is None else {**facts, "excluded": self.excluded.facts()}
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferkit.arrays import Labels
-from transferkit.data.check import check_file, content_id
+from transferkit.data.check_files import check_file, content_id
 from transferkit.data.image_files import read_file
 from transferkit.data.images import UnreadableImage, decode, explain
 from transferkit.progress import Advance, map_threads

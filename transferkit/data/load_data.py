@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.config.schema import check_group
+from transferkit.data.exclude import exclude
 from transferkit.data.folder_walk import ignored_files, ignored_level
 from transferkit.data.identical import (
     Contents,
@@ -43,8 +44,8 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
 
     Args:
         cfg: The `dataset` group as a plain mapping: ``kind``, the kind's own keys, and optionally ``name``,
-            ``val_fraction``, ``test_fraction``, ``per_class``, ``fraction``, ``max_test``, ``on_error`` and
-            ``on_leak``.
+            ``val_fraction``, ``test_fraction``, ``per_class``, ``fraction``, ``max_test``, ``on_error``,
+            ``on_leak``, ``exclude`` and ``exclude_kinds``.
         seed: Decides cuts and samples.
 
     Raises:
@@ -55,6 +56,7 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     raw = import_module(KINDS[cfg["kind"]]).load(cfg, seed)
     if raw.ignored:
         log.log(ignored_level(raw.ignored), "%s", ignored_files(raw.ignored))
+    raw = exclude(raw, cfg)
     raw, skipped = _check_images(raw, cfg["on_error"])
     raw, contents = _without_leaks(raw, number_contents(raw.splits), cfg["on_leak"], options)
     _check_classes(raw, cfg["name"])
@@ -68,9 +70,8 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     _tell_identical(identical, cfg["on_leak"])
     notes = (splits.note, raw.note, *_left_out(raw.skipped, skipped))
     note = "; ".join(part for part in notes if part)
-    return ImageData(
-        cfg["name"], raw.class_names, **used, split_note=note, skipped=skipped, ignored=raw.ignored, identical=identical
-    )
+    origin = {"skipped": skipped, "ignored": raw.ignored, "excluded": raw.excluded}
+    return ImageData(cfg["name"], raw.class_names, **used, split_note=note, identical=identical, **origin)
 
 
 def _left_out(folders: list[tuple[str, str]], skipped: list[tuple[str, str]]) -> list[str]:

@@ -68,8 +68,12 @@ def write_history(run_dir: Path, settings: Mapping[str, Any], history: Sequence[
 
 
 def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `dataset` settings with `root` and `file` absolute, so that they hold in any directory."""
-    paths = {key: os.path.abspath(os.path.expanduser(dataset[key])) for key in ("root", "file") if dataset.get(key)}
+    """Return the `dataset` settings with `root`, `file` and `exclude` absolute, so that they hold in any directory."""
+    paths = {
+        key: os.path.abspath(os.path.expanduser(dataset[key]))
+        for key in ("root", "file", "exclude")
+        if dataset.get(key)
+    }
     return {**dataset, **paths}
 
 

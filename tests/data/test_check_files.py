@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data.check import check_content, check_file, content_id
+from transferkit.data.check_files import check_content, check_file, content_id
 from transferkit.data.images import UnreadableImage, decode
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

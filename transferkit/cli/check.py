@@ -1,0 +1,76 @@
+"""task=check: duplicates, suspected label errors, outliers, odd images and classes of a data set."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.cli.prepare import prepare
+from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_json
+from transferkit.quality.check_page import write_check_page
+from transferkit.quality.check_text import count_lines, weak_probe
+from transferkit.quality.find_problems import find_problems
+from transferkit.quality.label_errors import require_cleanlab
+from transferkit.quality.problems import write_problems
+from transferkit.report.run_files import command_line, shown_path
+from transferkit.timing import StepTimer
+
+log = logging.getLogger(__name__)
+
+
+def main(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Look for problems; nothing is removed.
+
+    Args:
+        settings: The resolved configuration.
+        run_dir: Gets `problems.csv`, `check.html` and `check.json`.
+
+    Raises:
+        TransferkitError: Label errors are to be looked for, and cleanlab is not installed.
+    """
+    task = settings["task"]
+    if task["labels"]:
+        require_cleanlab()
+    timer = StepTimer()
+    data, backbone = prepare(settings, run_dir, timer)
+    with timer.step("check"):
+        checked = find_problems(backbone, data, settings, make_extractor(settings))
+    counts = {kind: row for kind, row in checked.counts().items() if task["labels"] or kind != "label"}
+    content = {
+        "dataset": data.name,
+        "num_classes": len(data.class_names),
+        "images": {name: len(images) for name, images in data.splits.items()},
+        "backbone": backbone.spec.name,
+        "weights": backbone.weights_name,
+        "stage": backbone.top,
+        "seed": settings["seed"],
+        "command": command_line(),
+        "labels_checked": task["labels"],
+        "counts": counts,
+        **checked.facts,
+        "data": data.facts(),
+        "split_note": data.split_note,
+        "seconds": timer.seconds(),
+    }
+    write_problems(run_dir / "problems.csv", checked.problems, checked.images)
+    write_json(run_dir / "check.json", content)
+    write_check_page(run_dir / "check.html", checked, content, task["pictures"])
+    title = f"{data.name}: {len(checked.images):,} images, {len(data.class_names)} classes, through "
+    title += f"{backbone.spec.name} ({backbone.weights_name})"
+    shown = shown_path(run_dir)
+    weak = weak_probe(checked.facts["probe"]["out_of_fold_top1"], counts)
+    log.info(
+        "\n%s\n  Candidates for a closer look; nothing was removed.\n\n%s\n\n  time              %.1f s\n"
+        "  page              %s\n  table             %s\n  leave them out    python -m transferkit %s",
+        *(title, "\n".join([*count_lines(counts), *([f"\n  {weak}"] if weak else [])]), timer.seconds()["total"]),
+        *(shown / "check.html", shown / "problems.csv", fit_command(shown / "problems.csv")),
+    )
+
+
+def fit_command(table: Path) -> str:
+    """The command line that fits the same data without the images of the table, but for the kinds that it names."""
+    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "hydra."))]
+    return shlex.join([*kept, f"dataset.exclude={table}", "dataset.exclude_kinds=[duplicate,near_duplicate]"])
