@@ -21,6 +21,11 @@ def test_it_prints_and_writes(transferkit: RunCommand, tmp_path: Path) -> None:
     advice = json.loads((tmp_path / "out" / "advice.json").read_text(encoding="utf-8"))
     assert advice["quadrant"]["strategy"] == "linear_probe"
     assert advice["dataset"] == "digits"
+    problems = advice["problems"]
+    assert (problems["duplicates"], problems["predicted"]) == (0, 80)
+    assert 0 <= problems["labels"] <= 8
+    assert f"{problems['labels']} of 80 labels are suspected to be wrong" in done.stdout
+    assert "look closer: python -m transferkit dataset.per_class=8 dataset.max_test=20" in done.stdout
     assert {"quadrant", "evidence", "stages", "distance", "scores", "learning_curve", "costs", "seconds"} <= set(advice)
     assert (tmp_path / "out" / "report.html").stat().st_size > 20_000
     assert json.loads((tmp_path / "out" / "status.json").read_text(encoding="utf-8"))["status"] == "done"

@@ -1,6 +1,7 @@
 """The digits with features of the embedded network, and what is needed to check them."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ class Digits:
     def relabelled(self, labels: Labels, class_names: list[str] | None = None) -> AllImages:
         """All images with other labels (N,)."""
         parts = np.split(labels, np.cumsum([len(images) for images in self.data.splits.values()])[:-1])
-        sets = {
+        sets: dict[str, Any] = {
             name: images.subset(np.arange(len(images))).relabel(part)
             for (name, images), part in zip(self.data.splits.items(), parts, strict=True)
         }

@@ -29,7 +29,7 @@ def planted(digits: Digits) -> tuple[AllImages, np.ndarray, HeldOut]:
 def test_planted_label_errors_are_found_and_few_others(planted):
     images, wrong, held_out = planted
     found = np.zeros(len(images), dtype=bool)
-    found[[problem.row for problem in label_problems(images, held_out)]] = True
+    found[[problem.row for problem in label_problems(images, held_out) if problem.row is not None]] = True
     assert (found & wrong).sum() / wrong.sum() > 0.6  # 0.70; of all digits 0.84 with precision 0.94 (docs/check.md)
     assert (found & wrong).sum() / found.sum() > 0.9
 
@@ -37,8 +37,8 @@ def test_planted_label_errors_are_found_and_few_others(planted):
 def test_suggestions_are_the_right_labels(planted, digits):
     images, wrong, held_out = planted
     before = AllImages(digits.data)
-    problems = [problem for problem in label_problems(images, held_out) if wrong[problem.row]]
-    right = [problem.suggested == before.label(problem.row) for problem in problems]
+    problems = [(problem.row or 0, problem.suggested) for problem in label_problems(images, held_out)]
+    right = [suggested == before.label(row) for row, suggested in problems if wrong[row]]
     assert np.mean(right) > 0.95
     scores = [problem.score for problem in label_problems(images, held_out)]
     assert scores == sorted(scores)

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from transferkit.advisor.evidence import standard_error
 from transferkit.advisor.scores import h_score, leep, logme
-from transferkit.arrays import Labels
+from transferkit.arrays import Labels, Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.choices import METRICS, NEIGHBORS
 from transferkit.data.identical import Contents, number_contents
@@ -85,6 +85,8 @@ class Measured:
         scores: `logme` and, where they apply, `h_score` and `leep`.
         train: Features of train at the top stage.
         val: Of val.
+        held_out: (J, K) probabilities of images of train and val by the top stage's probes, fitted without them.
+        held_out_rows: (J,) those images, as rows of train and val together.
     """
 
     probes: Mapping[str, StageProbe]
@@ -93,6 +95,8 @@ class Measured:
     scores: Mapping[str, float]
     train: npt.NDArray[np.float32]
     val: npt.NDArray[np.float32]
+    held_out: Probabilities
+    held_out_rows: npt.NDArray[np.int64]
 
 
 def sample(data: ImageData, most: int, seed: int) -> ImageData:
@@ -114,13 +118,18 @@ def measure(backbone: Backbone, data: ImageData, extract: Extract, seed: int) ->
     contents = number_contents({"train": data.train, "val": data.val})
     folds = judging_folds(labels, len(data.train), np.concatenate([*contents.values()]), seed)
     both = {stage: np.concatenate([train[stage], val[stage]]) for stage in stages}
+    held_out: list[Probabilities] = []
     return Measured(
-        probes={stage: fit_probe(both[stage], labels, folds) for stage in stages},
+        probes={
+            stage: fit_probe(both[stage], labels, folds, kept=held_out if stage == top else None) for stage in stages
+        },
         neighbors=find_neighbors(both[top], labels, folds),
         judged=sum(len(test) for _, test in folds),
         scores=transfer_scores(train[top], data.train.labels, train["head"] if knows_source else None),
         train=train[top],
         val=val[top],
+        held_out=np.concatenate(held_out),
+        held_out_rows=np.concatenate([test for _, test in folds]),
     )
 
 
@@ -142,8 +151,14 @@ def judging_folds(labels: Labels, train: int, contents: Contents, seed: int) -> 
     return make_folds(labels, contents, seed=seed, splits=splits)
 
 
-def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, Cs: Sequence[float] = CS) -> StageProbe:
-    """Linear probes with few values of C, evaluated over the folds."""
+def fit_probe(
+    features: npt.NDArray[np.float32],
+    labels: Labels,
+    folds: Folds,
+    Cs: Sequence[float] = CS,
+    kept: list[Probabilities] | None = None,
+) -> StageProbe:
+    """Linear probes with few values of C, evaluated over the folds; `kept` gets the probabilities of each fold."""
     start = time.perf_counter(), time.process_time()
     top1, nll, judged = np.zeros(len(Cs)), np.zeros(len(Cs)), 0
     for rows, test in folds:
@@ -152,6 +167,8 @@ def fit_probe(features: npt.NDArray[np.float32], labels: Labels, folds: Folds, C
         top1 += len(test) * np.array([row["val_top1"] for row in probe.path_])
         nll += len(test) * np.array([row["val_nll"] for row in probe.path_])
         judged += len(test)
+        if kept is not None:
+            kept.append(probe.val_probabilities_.astype(np.float32))
     best = max(range(len(Cs)), key=lambda i: rank(float(top1[i]) / judged, float(nll[i])))
     equal = top1 >= top1[best] - judged * standard_error(float(top1[best] / judged), judged) / 2
     return StageProbe(

@@ -14,6 +14,7 @@ from transferkit.cli.pick_network import backbone_arguments
 from transferkit.cli.prepare import compared_networks, prepare
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
+from transferkit.quality.first_look import first_look, first_look_lines
 from transferkit.report.run_files import command_line, shown_path
 from transferkit.timing import StepTimer
 
@@ -44,18 +45,26 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "command": command_line(),
     }
     compared = compared_networks(settings, run_dir)
-    content = {**about, **to_json(advice), **compared, "seconds": timer.seconds()}
+    problems = first_look(data, advice)
+    network = backbone_arguments(compared["networks"]["used"], backbone) if compared else []
+    seen = first_look_lines(problems, shlex.split(same_data(["task=check", *network])))
+    content = {
+        **about,
+        **to_json(advice),
+        **compared,
+        "problems": {**problems, "lines": seen},
+        "seconds": timer.seconds(),
+    }
     write_json(run_dir / "advice.json", content)
     write_advice_page(run_dir / "report.html", content, data.split_note)
     log.info(
-        "%s\n\n  time              %.1f s\n  report            %s\n  next command      python -m transferkit %s",
+        "%s\n\nProblems of the data\n%s\n\n"
+        "  time              %.1f s\n  report            %s\n  next command      python -m transferkit %s",
         advice_text(advice, title),
+        "\n".join(f"  - {line}" for line in seen),
         timer.seconds()["total"],
         shown_path(run_dir) / "report.html",
-        fit_command(
-            advice.verdict.recommended,
-            backbone_arguments(compared["networks"]["used"], backbone) if compared else [],
-        ),
+        fit_command(advice.verdict.recommended, network),
     )
 
 
@@ -66,6 +75,11 @@ def fit_command(strategy: str, backbone: Sequence[str] = ()) -> str:
         strategy: Its name.
         backbone: The arguments for the network that was chosen, if several were compared.
     """
+    return same_data([*backbone, f"strategy={strategy}"])
+
+
+def same_data(more: Sequence[str]) -> str:
+    """The arguments of this command for data and network, and more."""
     dropped = ("task=", "task.", "strategy", "hydra.", "backbones=")
     kept = [argument for argument in sys.argv[1:] if not argument.startswith(dropped)]
-    return shlex.join([*kept, *backbone, f"strategy={strategy}"])
+    return shlex.join([*kept, *more])

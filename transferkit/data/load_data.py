@@ -70,8 +70,16 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     _tell_identical(identical, cfg["on_leak"])
     notes = (splits.note, raw.note, *_left_out(raw.skipped, skipped))
     note = "; ".join(part for part in notes if part)
-    origin = {"skipped": skipped, "ignored": raw.ignored, "excluded": raw.excluded}
-    return ImageData(cfg["name"], raw.class_names, **used, split_note=note, identical=identical, **origin)
+    return ImageData(
+        cfg["name"],
+        raw.class_names,
+        **used,
+        split_note=note,
+        skipped=skipped,
+        ignored=raw.ignored,
+        identical=identical,
+        excluded=raw.excluded,
+    )
 
 
 def _left_out(folders: list[tuple[str, str]], skipped: list[tuple[str, str]]) -> list[str]:

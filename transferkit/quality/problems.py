@@ -138,11 +138,11 @@ class AllImages:
 
     def split(self, row: int) -> str:
         """Name of the split of a row."""
-        return self.NAMES[self.splits[row]]
+        return self.NAMES[int(self.splits[row])]
 
     def label(self, row: int) -> str:
         """Name of the class of a row."""
-        return self.data.class_names[self.labels[row]]
+        return self.data.class_names[int(self.labels[row])]
 
     def keep_first(self, rows: Sequence[int] | Ints) -> Ints:
         """The rows in the order in which they are worth keeping: test before val before train, then as given."""
