@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,16 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     log.info(
         "\n%s\n  Candidates for a closer look; nothing was removed.\n\n%s\n\n  time              %.1f s\n"
         "  page              %s\n  table             %s\n  leave them out    python -m transferkit %s",
-        *(title, "\n".join([*count_lines(counts), *([f"\n  {weak}"] if weak else [])]), timer.seconds()["total"]),
+        *(
+            title,
+            "\n".join(
+                [
+                    *count_lines(counts),
+                    *([f"\n{textwrap.fill(weak, 98, initial_indent='  ', subsequent_indent='  ')}"] if weak else []),
+                ]
+            ),
+            timer.seconds()["total"],
+        ),
         *(shown / "check.html", shown / "problems.csv", fit_command(shown / "problems.csv")),
     )
 
