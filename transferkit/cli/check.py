@@ -59,7 +59,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     write_problems(run_dir / "problems.csv", checked.problems, checked.images)
     write_json(run_dir / "check.json", content)
     write_check_page(run_dir / "check.html", checked, content, task["pictures"])
-    title = f"{data.name}: {len(checked.images):,} images, {len(data.class_names)} classes, through "
+    title = f"{data.name}: {len(checked.images):,} images, {len(data.class_names)} classes; "
     title += f"{backbone.spec.name} ({backbone.weights_name})"
     shown = shown_path(run_dir)
     weak = weak_probe(checked.facts["probe"]["out_of_fold_top1"], counts)

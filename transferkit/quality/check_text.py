@@ -9,7 +9,7 @@ WEAK = 0.9
 """Accuracy of the probe below which most suspected label errors can be its own mistakes."""
 
 UNITS = {"confused_classes": "pair", "few_images": "class", "imbalance": "class"}
-"""What is counted, where it is not images."""
+"""The unit of the counts, where it is not images."""
 
 
 def count_words(kind: str, counts: Mapping[str, Any]) -> str:

@@ -145,7 +145,7 @@ class AllImages:
         return self.data.class_names[int(self.labels[row])]
 
     def keep_first(self, rows: Sequence[int] | Ints) -> Ints:
-        """The rows in the order in which they are worth keeping: test before val before train, then as given."""
+        """The rows by which is to be kept: test before val before train, then as given."""
         rows = np.sort(np.asarray(rows, dtype=np.int64))
         return rows[np.argsort(-self.splits[rows], kind="stable")]
 
