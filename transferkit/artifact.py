@@ -139,20 +139,28 @@ def _checked(path: Path, metadata: Mapping[str, Any]) -> ModelDescription:
 
 
 def _check_shapes(path: Path, description: ModelDescription, shapes: Mapping[str, TensorInfo]) -> None:
-    """Compare the head's tensors with their description."""
+    """Compare the tensors of the head, and those from held-out images, with their description."""
     head = description.head
     if isinstance(head, NeighborsPart):
         wanted = {"gallery": (head.rows, head.in_features), "labels": (head.rows,)}
     else:
         wanted = {"weight": (head.num_classes, head.in_features), "bias": (head.num_classes,)}
-    found = {name.removeprefix("head."): info.shape for name, info in shapes.items() if name.startswith("head.")}
+    _compare_shapes(path, "head", wanted, shapes)
+    known, scores = description.known, description.held_out_scores
+    _compare_shapes(path, "known", {"rows": (known.rows, known.in_features)} if known else {}, shapes)
+    _compare_shapes(path, "held_out", {"scores": (scores,)} if scores else {}, shapes)
+
+
+def _compare_shapes(
+    path: Path, part: str, wanted: Mapping[str, tuple[int, ...]], shapes: Mapping[str, TensorInfo]
+) -> None:
+    found = {name.removeprefix(f"{part}."): s.shape for name, s in shapes.items() if name.startswith(f"{part}.")}
     if found != wanted:
         listed = [
-            ", ".join(f"{name} {list(shape)}" for name, shape in sorted(part.items())) for part in (found, wanted)
+            ", ".join(f"{name} {list(shape)}" for name, shape in sorted(tensors.items())) or "no tensors"
+            for tensors in (found, wanted)
         ]
-        raise UnreadableFile(
-            path, f"does not go with {METADATA_FILE}: its head has {listed[0] or 'no tensors'}, not {listed[1]}"
-        )
+        raise UnreadableFile(path, f"does not go with {METADATA_FILE}: its {part} has {listed[0]}, not {listed[1]}")
 
 
 def _check_hashes(folder: Path, description: ModelDescription, metadata: Mapping[str, Any]) -> None:

@@ -61,12 +61,21 @@ class NeighborsPart(_Part):
     rows: int = Field(ge=1, le=1 << 31)
     k: int = Field(ge=1, le=1 << 31)
     metric: Name
+    temperature: float = Field(1.0, gt=0, le=1000)
 
     @model_validator(mode="after")
     def _enough_rows(self) -> "NeighborsPart":
         if self.k > self.rows:
             raise ValueError(f"k={self.k} is more than the {self.rows} rows")
         return self
+
+
+class KnownPart(_Part):
+    """Distance of known images: features (rows, D) of training images, and the largest distance."""
+
+    rows: int = Field(ge=1, le=100_000)
+    in_features: Width
+    threshold: float = Field(ge=0, le=2.01)
 
 
 class PreprocessingPart(_Part):
@@ -93,6 +102,8 @@ class ModelDescription(BaseModel):
         head: Its kind and sizes.
         class_names: In the order of the logits.
         preprocessing: From an image to the input.
+        known: How far the features of known images lie; None where the artifact does not say.
+        held_out_scores: Number of conformal scores; None where there are none.
         weights_sha256: Of `model.safetensors`.
         metadata_sha256: Of everything else in this file.
     """
@@ -107,6 +118,8 @@ class ModelDescription(BaseModel):
     head: Annotated[LinearPart | NeighborsPart, Field(discriminator="type")]
     class_names: Annotated[list[ClassName], Field(min_length=1, max_length=MAX_CLASSES)]
     preprocessing: PreprocessingPart
+    known: KnownPart | None = None
+    held_out_scores: int | None = Field(None, ge=1, le=1_000_000)
     weights_sha256: Digest | None = None
     metadata_sha256: Digest | None = None
 

@@ -59,7 +59,8 @@ def test_val_is_predicted_by_folds_and_the_model_is_fitted_to_all(
     top1 = (expected.argmax(1) == whole.train.labels).mean()
     assert fitted.history[-1]["val_top1"] == pytest.approx(top1)
     about = {"by": "cv", "images": 60, "folds": 2, "chosen": "epoch 2 of 2 of phase tail"}
-    assert fitted.details["selection"] == {**about, "temperature": pytest.approx(temperature, abs=1e-3)}
+    assert fitted.details["selection"] == about
+    assert fitted.details["calibration"]["temperature"] == pytest.approx(temperature, abs=1e-3)
     assert fitted.details["finetuned"] is True
 
 

@@ -1,5 +1,6 @@
 """strategy.solver=gradient: near the exact solver's result, in the same form; resumed, and from the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.strategies.contexts import make_context
 from tests.training.killing import forked_processes, killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
+from transferkit.folds import make_folds
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.registry import fit_strategy
 from transferkit.training.probe_module import ProbeModule
@@ -121,6 +123,30 @@ def test_stages_together_on_augmented_images(data: ImageData, tmp_path: Path) ->
 def test_a_list_of_Cs_is_for_both_solvers(data: ImageData, tmp_path: Path) -> None:
     fitted = fit(data, tmp_path, {"gradient": {**SHORT, "epochs": 1}, "probe": {"stages": ["top"], "Cs": [0.5]}})
     assert [row["C"] for row in fitted.sweep["stage5"]] == [0.5]
+
+
+def test_few_images_are_chosen_by_folds_and_all_fitted(data: ImageData, tmp_path: Path) -> None:
+    selection = {**compose_settings("stage_probe")["selection"], "name": "cv", "finetune_folds": 2}
+    fitted = fit(data, tmp_path, {"gradient": SHORT}, selection=selection)
+    assert fitted.details["selection"] == {"by": "cv", "images": 200, "folds": 2, "repeats": 1}
+    assert fitted.out_of_fold is not None
+    assert sorted(fitted.out_of_fold.images) == list(range(200))
+    best = fitted.stages[fitted.details["stage"]]
+    assert fitted.out_of_fold.metrics()["top1"] == pytest.approx(best["val_top1"])
+    assert fitted.out_of_fold.metrics()["nll"] == pytest.approx(best["val_nll"], abs=1e-4)
+    modules = [fit(part, tmp_path / name, {"gradient": SHORT}) for name, part in halves(data).items()]
+    expected = [np.mean([module.sweep["stage5"][i]["val_nll"] for module in modules]) for i in range(len(CS))]
+    assert [row["val_nll"] for row in fitted.sweep["stage5"]] == pytest.approx(expected, abs=1e-4)
+
+
+def halves(data: ImageData) -> dict[str, ImageData]:
+    """The folds, as data sets whose val is held out."""
+    whole = data.train.joined(data.val)
+    folds = make_folds(data.fit_labels(), data.fit_contents(), splits=2)
+    return {
+        str(i): dataclasses.replace(data, train=whole.subset(rows), val=whole.subset(held))
+        for i, (rows, held) in enumerate(folds)
+    }
 
 
 def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

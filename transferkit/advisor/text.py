@@ -1,7 +1,5 @@
 """The advice as plain text for the screen."""
 
-from collections.abc import Mapping
-
 from transferkit.advisor.advice import Advice
 from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.quadrant import TABLE
@@ -36,7 +34,6 @@ def advice_text(advice: Advice, title: str) -> str:
         *_strategies(advice),
         "",
         f"More images       {advice.curve.verdict}",
-        f"Transferability   {scores_text(advice.measured.scores)}",
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -52,12 +49,6 @@ def quadrant_lines(size: str, similarity: str) -> list[str]:
             cells.append(f"[{name}]" if (kind, other) == (size, similarity) else f" {name} ")
         rows.append(f"  {kind:<12}" + "".join(f"{cell:<{WIDTH + 4}}" for cell in cells))
     return [header, *rows]
-
-
-def scores_text(scores: Mapping[str, float]) -> str:
-    """The transferability scores in a line."""
-    listed = ", ".join(f"{SCORE_NAMES[name]} {value:.3f}" for name, value in scores.items())
-    return f"{listed} (for comparing backbones on the same data; higher is better)"
 
 
 def _bars(evidence: Evidence) -> list[str]:

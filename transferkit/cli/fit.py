@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transferkit.arrays import Labels, Probabilities
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
@@ -19,8 +20,10 @@ from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.run_files import absolute_paths, command_line, summary, write_history, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
+from transferkit.strategies.calibrate import KEY, with_test
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.held_out import add_held_out_parts
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
 
@@ -41,7 +44,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         extract_share(settings, data, backbone)
         return
     extract = make_extractor(settings)
-    fitted = fit_strategy(Context(backbone, data, settings, extract, timer, run_dir, plan))
+    context = Context(backbone, data, settings, extract, timer, run_dir, plan)
+    fitted = add_held_out_parts(context, fit_strategy(context))
     with timer.step("evaluate"):
         probabilities = protocol(fitted.model, data.test, extract)
         check_finite(probabilities, data.test.names)
@@ -54,7 +58,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         **describe(settings, data, backbone, fitted.model),
         "trainable_parameters": fitted.trainable_parameters,
         "selection": {"by": "val", "images": len(data.val)},
-        **fitted.details,
+        **_with_test(fitted.details, probabilities, data.test.labels),
         **compared_networks(settings, run_dir),
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
         **({"imagenet_names": names} if names else {}),
@@ -77,6 +81,12 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir))
+
+
+def _with_test(details: Mapping[str, Any], probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
+    """Return the details of a fit with the calibration on test, where the model was calibrated."""
+    calibrated = {KEY: with_test(details[KEY], probabilities, labels)} if KEY in details else {}
+    return {**details, **calibrated}
 
 
 def write_run(run_dir: Path, settings: Mapping[str, Any], data: ImageData, fitted: Fitted, result: RunResult) -> None:

@@ -13,12 +13,15 @@ from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
 from transferkit.models.transfer_model import Prediction, TransferModel, load_model
 from transferkit.progress import progress
+from transferkit.report.top5 import join_names
 
 log = logging.getLogger(__name__)
 
 UNREADABLE_SHOWN = 10
 
 FIRST_COLUMNS = ("image", "predicted", "confidence")
+KNOWN_COLUMNS = ("known", "distance")
+SET_COLUMN = "set"
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
@@ -29,9 +32,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     paths = images_at(settings["images"])
     model = load_model(run)
     unreadable: list[tuple[str, str]] = []
-    rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable))
+    coverage = settings["task"]["coverage"]
+    rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable, coverage))
     tell_unreadable(unreadable, len(paths), run_dir)
-    header = [*FIRST_COLUMNS, *class_columns(model.class_names)]
+    more = [*(KNOWN_COLUMNS if model.known else ()), *([SET_COLUMN] if coverage else [])]
+    header = [*FIRST_COLUMNS, *more, *class_columns(model.class_names, (*FIRST_COLUMNS, *more))]
     write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
     log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
 
@@ -91,7 +96,11 @@ def _matches(pattern: Path) -> Iterable[Path]:
 
 
 def predict_files(
-    model: TransferModel, paths: Sequence[Path], batch_size: int, unreadable: list[tuple[str, str]]
+    model: TransferModel,
+    paths: Sequence[Path],
+    batch_size: int,
+    unreadable: list[tuple[str, str]],
+    coverage: float | None = None,
 ) -> Iterator[tuple[str, Prediction]]:
     """Yield (path, prediction) of the files that can be read; append (path, reason) of the others to `unreadable`."""
     with progress("Predicting", len(paths)) as advance:
@@ -104,30 +113,37 @@ def predict_files(
                 except UnreadableImage as error:
                     unreadable.append((str(path), error.reason))
             names = [path for path, _ in readable]
-            predictions = model.predict([image for _, image in readable], batch_size, names)
+            predictions = model.predict([image for _, image in readable], batch_size, names, coverage)
             yield from zip(names, predictions, strict=True)
             advance(len(chunk))
 
 
-def class_columns(class_names: Sequence[str]) -> list[str]:
+def class_columns(class_names: Sequence[str], taken: Sequence[str] = FIRST_COLUMNS) -> list[str]:
     """Return a name for the column of each class: its own, with " (class)" after it if another column has that name."""
     columns: list[str] = []
     for name in class_names:
         column = name
-        while column in FIRST_COLUMNS or (column != name and column in class_names):
+        while column in taken or (column != name and column in class_names):
             column += " (class)"
         columns.append(column)
     return columns
 
 
 def format_prediction(prediction: Prediction) -> list[str]:
-    """Return the cells after the image's name: class, its probability, the probability of each class."""
-    return [prediction.label, f"{prediction.confidence:.6f}", *(f"{p:.6f}" for p in prediction.probabilities)]
+    """Return the cells after the image's name: class, its probability, what else there is, that of each class."""
+    cells = [prediction.label, f"{prediction.confidence:.6f}"]
+    if prediction.distance is not None:
+        cells += ["true" if prediction.known else "false", f"{prediction.distance:.6f}"]
+    if prediction.classes is not None:
+        cells.append(join_names(prediction.classes))
+    return [*cells, *(f"{p:.6f}" for p in prediction.probabilities)]
 
 
 def table(rows: Sequence[tuple[str, Prediction]], shown: int = 10) -> str:
     """Return the first predictions as lines for the screen."""
     lines = [
-        f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}" for path, prediction in rows[:shown]
+        f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}"
+        + ("   (unlike the training images)" if prediction.known is False else "")
+        for path, prediction in rows[:shown]
     ]
     return "\n".join([*lines, "  ..."] if len(rows) > shown else lines)

@@ -40,6 +40,13 @@ def _share(text: str) -> str:
     return text
 
 
+class Calibrate(Node):
+    """The node `calibrate`."""
+
+    temperature: bool = True
+    known: Annotated[float, Field(ge=0.5, lt=1)] | None = 0.95
+
+
 class Extract(Node):
     """The node `extract`."""
 
@@ -69,7 +76,14 @@ class CacheToClear(Cache):
 class Task(Node):
     """The group `task`, where a task has no keys of its own."""
 
-    name: Literal["fit", "evaluate", "predict", "cache", "inspect"]
+    name: Literal["fit", "evaluate", "cache", "inspect"]
+
+
+class Predict(Node):
+    """The group `task` of task=predict."""
+
+    name: Literal["predict"]
+    coverage: Annotated[float, Field(ge=0.5, lt=1)] | None = None
 
 
 class Compare(Node):
@@ -116,7 +130,8 @@ class Pretrain(Node):
 
 
 TASKS: dict[str, type[Node]] = {
-    **dict.fromkeys(("fit", "evaluate", "predict", "cache", "inspect"), Task),
+    **dict.fromkeys(("fit", "evaluate", "cache", "inspect"), Task),
+    "predict": Predict,
     "advise": Advise,
     "compare": Compare,
     "check": Check,

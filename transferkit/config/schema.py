@@ -9,7 +9,17 @@ from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone, Backbones
 from transferkit.config.dataset_keys import DATASETS
 from transferkit.config.inspect_keys import Inspect
-from transferkit.config.job_keys import TASKS, Cache, CacheToClear, Extract, Logger, Protocol, Selection, Trainer
+from transferkit.config.job_keys import (
+    TASKS,
+    Cache,
+    CacheToClear,
+    Calibrate,
+    Extract,
+    Logger,
+    Protocol,
+    Selection,
+    Trainer,
+)
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Node, Path, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
@@ -29,6 +39,7 @@ class Job(Node):
     images: Path | list[Path] | None = None
     backbones: Backbones | None = None
     extract: Extract = Extract()
+    calibrate: Calibrate = Calibrate()
     inspect: Inspect = Inspect.model_construct()
 
 

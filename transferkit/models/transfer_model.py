@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
 from transferkit import __version__
+from transferkit.arrays import Doubles
 from transferkit.artifact import METADATA_FILE, Artifact, open_artifact, write_artifact
 from transferkit.artifact_schema import NeighborsPart
 from transferkit.backbones.backbone import Backbone, feature
@@ -22,6 +23,8 @@ from transferkit.backbones.last_blocks import count_in_name
 from transferkit.data.images import decode
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, shown_text
+from transferkit.models.conformal import class_set, least_probability
+from transferkit.models.known_images import KnownImages
 from transferkit.probes.neighbors import NeighborHead
 
 ImageLike = str | Path | Image.Image | Tensor
@@ -29,11 +32,23 @@ Head = nn.Linear | NeighborHead
 
 
 class Prediction(NamedTuple):
-    """The prediction for one image: the most likely class, its probability, and those of all classes (K,)."""
+    """The prediction for one image.
+
+    Attributes:
+        label: The most likely class.
+        confidence: Its probability.
+        probabilities: Those of all classes (K,).
+        known: Whether the image is like those of the training set; None where the model does not tell.
+        distance: Of its features from the nearest of the training set, from 0 to 2; None as `known`.
+        classes: A set of classes that holds the true one with the coverage asked for; None where none was.
+    """
 
     label: str
     confidence: float
     probabilities: npt.NDArray[np.float32]
+    known: bool | None = None
+    distance: float | None = None
+    classes: tuple[str, ...] | None = None
 
 
 class TransferModel(nn.Module):
@@ -49,6 +64,8 @@ class TransferModel(nn.Module):
     Attributes:
         stages: The names, in the order of the network.
         preprocess: Turns a PIL image into the input tensor (3, H, W).
+        known: Tells images that are like those of the training set from others; None where nothing was held out.
+        held_out_scores: Ascending scores (n,) of held-out images, for sets of classes (`models.conformal`).
 
     Raises:
         TransferkitError: The head does not match the class names, or a stage or pooling is unknown.
@@ -71,6 +88,8 @@ class TransferModel(nn.Module):
         self.head = head
         self.class_names = list(class_names)
         self.pool = backbone.pool_name(pool)
+        self.known: KnownImages | None = None
+        self.held_out_scores: Doubles | None = None
 
     @property
     def preprocess(self) -> Preprocessing:
@@ -79,14 +98,22 @@ class TransferModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of preprocessed images (N, 3, H, W)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features (N, D) that the head takes, of preprocessed images (N, 3, H, W)."""
         states = self.backbone.forward_stages(images, self.stages)
         pooled = [self.backbone.pooled(stage, feature(states[stage]), self.pool) for stage in self.stages]
-        logits: Tensor = self.head(torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0])
-        return logits
+        return torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0]
 
     @torch.inference_mode()
     def predict(
-        self, images: Iterable[ImageLike], batch_size: int = 32, names: Sequence[str] | None = None
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 32,
+        names: Sequence[str] | None = None,
+        coverage: float | None = None,
     ) -> list[Prediction]:
         """Classify images.
 
@@ -95,26 +122,54 @@ class TransferModel(nn.Module):
                 preprocessed.
             batch_size: Number of images per forward pass.
             names: Of the images, for messages; paths need none.
+            coverage: Probability that the set of classes holds the true one; by default there are no sets.
 
         Raises:
-            TransferkitError: an image cannot be read, or its probabilities are not finite; the message names it.
+            TransferkitError: An image cannot be read, or its probabilities are not finite (the message names it); or
+                the model has no scores for sets.
         """
         if isinstance(images, str | Path | Image.Image):
             images = [images]
+        least = None if coverage is None else self.least_probability(coverage)
         device = next(self.parameters()).device
         training = self.training
         self.eval()
         predictions: list[Prediction] = []
         for batch in _batches(images, batch_size):
             inputs = torch.stack([self._input(image) for image in batch]).to(device)
-            computed = self(inputs).softmax(dim=1).cpu().numpy()
+            features = self.features(inputs)
+            computed = self.head(features).softmax(dim=1).cpu().numpy()
             done = len(predictions)
             check_finite(computed, names[done : done + len(batch)] if names else batch)
-            for probabilities in computed:
-                best = int(probabilities.argmax())
-                predictions.append(Prediction(self.class_names[best], float(probabilities[best]), probabilities))
+            distances = self._distances(features, len(batch))
+            predictions += [self._prediction(*row, least) for row in zip(computed, distances, strict=True)]
         self.train(training)
         return predictions
+
+    def least_probability(self, coverage: float) -> float:
+        """Return the probability that a class has at least in a set that holds the true one with this coverage.
+
+        Raises:
+            TransferkitError: The model has no scores of held-out images.
+        """
+        if self.held_out_scores is None:
+            raise TransferkitError("The model has no scores of held-out images, which coverage needs: fit it again.")
+        return least_probability(self.held_out_scores, coverage)
+
+    def _distances(self, features: Tensor, images: int) -> list[float | None]:
+        """The distance of each image's features of the last stage."""
+        if self.known is None:
+            return [None] * images
+        found: list[float | None] = self.known(features[:, -self.known.rows.shape[1] :]).tolist()
+        return found
+
+    def _prediction(
+        self, probabilities: npt.NDArray[np.float32], distance: float | None, least: float | None
+    ) -> Prediction:
+        best = int(probabilities.argmax())
+        known = None if distance is None or self.known is None else distance <= self.known.threshold
+        classes = None if least is None else tuple(self.class_names[k] for k in class_set(probabilities, least))
+        return Prediction(self.class_names[best], float(probabilities[best]), probabilities, known, distance, classes)
 
     def _input(self, image: ImageLike) -> Tensor:
         if isinstance(image, Tensor) and image.is_floating_point():
@@ -147,6 +202,7 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
         )
     tensors = {f"backbone.{name}": tensor for name, tensor in backbone.original_state_dict().items()}
     tensors |= {f"head.{name}": tensor for name, tensor in model.head.state_dict().items()}
+    tensors |= held_out_tensors(model)
     spec = backbone.spec
     metadata = {
         "backbone": {
@@ -159,6 +215,7 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
         "stages": model.stages,
         "pool": model.pool,
         "head": _describe_head(model.head),
+        **_describe_held_out(model),
         "class_names": model.class_names,
         "preprocessing": backbone.preprocess.to_dict(),
         "versions": {"transferkit": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm")},
@@ -186,14 +243,45 @@ def load_model(run: str | Path) -> TransferModel:
         model = TransferModel(backbone, head, description.class_names, description.stages, description.pool)
     except TransferkitError as error:
         raise TransferkitError(f"{artifact.folder / METADATA_FILE} is damaged: {error}") from None
+    _load_held_out(artifact, model)
     return model.eval()
+
+
+def held_out_tensors(model: TransferModel) -> dict[str, Tensor]:
+    """Return the tensors from held-out images by their names in the artifact."""
+    known, scores = model.known, model.held_out_scores
+    return {
+        **({} if known is None else {"known.rows": known.rows}),
+        **({} if scores is None else {"held_out.scores": torch.from_numpy(scores).float()}),
+    }
+
+
+def _describe_held_out(model: TransferModel) -> dict[str, Any]:
+    known, scores = model.known, model.held_out_scores
+    found: dict[str, Any] = {} if scores is None else {"held_out_scores": len(scores)}
+    if known is not None:
+        rows, width = known.rows.shape
+        found["known"] = {"rows": rows, "in_features": width, "threshold": known.threshold}
+    return found
+
+
+def _load_held_out(artifact: Artifact, model: TransferModel) -> None:
+    """Give the model what the artifact has from held-out images."""
+    known = artifact.description.known
+    if known is not None:
+        if known.in_features > model.head.in_features:
+            raise TransferkitError(f"{artifact.folder / METADATA_FILE} is damaged: known has more features than head.")
+        model.known = KnownImages(artifact.tensors("known.")["rows"], known.threshold)
+    if artifact.description.held_out_scores is not None:
+        model.held_out_scores = artifact.tensors("held_out.")["scores"].double().numpy()
 
 
 def _describe_head(head: Head) -> dict[str, Any]:
     """The metadata from which the head is rebuilt, without its tensors."""
     sizes = {"in_features": head.in_features, "num_classes": head.out_features}
     if isinstance(head, NeighborHead):
-        return {"type": "neighbors", **sizes, "rows": len(head.gallery), "k": head.k, "metric": head.metric}
+        named = {"rows": len(head.gallery), "k": head.k, "metric": head.metric, "temperature": head.temperature}
+        return {"type": "neighbors", **sizes, **named}
     return {"type": "linear", **sizes}
 
 
@@ -206,7 +294,8 @@ def _load_head(artifact: Artifact) -> Head:
         if not 0 <= int(labels.min()) <= int(labels.max()) < described.num_classes:
             raise TransferkitError(f"{artifact.folder / METADATA_FILE} has no class for some labels of its head.")
         empty = torch.zeros(described.rows, described.in_features), torch.zeros(described.rows)
-        head = NeighborHead(*empty, described.num_classes, described.k, described.metric)
+        k, metric, temperature = described.k, described.metric, described.temperature
+        head = NeighborHead(*empty, described.num_classes, k, metric, temperature=temperature)
     else:
         head = nn.Linear(described.in_features, described.num_classes)
     head.load_state_dict(tensors)

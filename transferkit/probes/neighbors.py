@@ -36,6 +36,7 @@ class NeighborHead(nn.Module):
         num_classes: K.
         k: Neighbours that vote.
         metric: "l2" (Euclidean distance), or "cosine" (1 minus the cosine of the angle).
+        temperature: Divides the logits; 1 for the shares of the votes.
 
     Attributes:
         gallery: (M, D); for the cosine scaled to unit length.
@@ -48,7 +49,16 @@ class NeighborHead(nn.Module):
     gallery: Tensor
     labels: Tensor
 
-    def __init__(self, gallery: Tensor, labels: Tensor, num_classes: int, k: int = 5, metric: str = "l2") -> None:
+    def __init__(
+        self,
+        gallery: Tensor,
+        labels: Tensor,
+        num_classes: int,
+        k: int = 5,
+        metric: str = "l2",
+        *,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         check_metric(metric)
         if not 1 <= k <= len(gallery):
@@ -56,6 +66,7 @@ class NeighborHead(nn.Module):
         self.num_classes = num_classes
         self.k = k
         self.metric = metric
+        self.temperature = temperature
         self.register_buffer("gallery", prepare_rows(gallery, metric))
         self.register_buffer("labels", labels.to(torch.int64))
 
@@ -72,7 +83,7 @@ class NeighborHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return the logits (N, K) of features (N, D)."""
         _, indices = self.search(features)
-        return vote_shares(self.labels[indices], self.num_classes).log()
+        return vote_shares(self.labels[indices], self.num_classes).log() / self.temperature
 
     def search(self, features: Tensor, k: int | None = None) -> tuple[Tensor, Tensor]:
         """Return distances and gallery rows, (N, k) each, of the nearest neighbours, nearest first."""

@@ -34,6 +34,7 @@ STEPS = {
     "networks": "comparing networks",
     "extract": "extracting features from the frozen backbone",
     "fit": "fitting",
+    "calibrate": "the distance of known images",
     "evaluate": "evaluation",
 }
 
@@ -138,11 +139,18 @@ def setting(result: RunResult) -> dict[str, str]:
         "Weights": metrics.get("weights", ""),
         "Strategy": ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key)),
         "Head": head(metrics),
+        "Temperature": temperature(metrics),
         "Training": NOT_FINETUNED if metrics.get("finetuned") is False else "",
         "Protocol": metrics.get("protocol", ""),
         "Precision": metrics.get("precision", ""),
     }
     return {name: str(value) for name, value in names.items() if value}
+
+
+def temperature(metrics: Mapping[str, Any]) -> str:
+    """Return the temperature of the probabilities, and the images it was chosen on; nothing where there is none."""
+    found = metrics.get("calibration")
+    return "" if not found else f"{found['temperature']:.2f}, chosen on {found['images']:,} images ({found['on']})"
 
 
 def head(metrics: Mapping[str, Any]) -> str:

@@ -96,6 +96,15 @@ def _judged_line(metrics: Mapping[str, Any]) -> str:
     return f"  val top-1           {top1}   on {n} images"
 
 
+def _calibration_line(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the line on the temperature and the calibration error on test, if the model was calibrated."""
+    found = metrics.get("calibration")
+    if not found or "test" not in found:
+        return []
+    before, after = (f"{100 * found['test'][name]['ece']:.1f} %" for name in ("before", "after"))
+    return [f"  calibration         temperature {found['temperature']:.2f}: ECE on test {after} (without {before})"]
+
+
 def shown_path(run_dir: Path) -> Path:
     """Return `run_dir` relative to the current folder if it lies below it."""
     return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
@@ -119,6 +128,7 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
         f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
         _judged_line(metrics),
+        *_calibration_line(metrics),
         *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),
         *_stage_table(metrics["stages"], stage),
         f"  time                {seconds['total']:.1f} s: "

@@ -16,6 +16,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.sources.generated import mixed
 from transferkit.device import run_place
 from transferkit.report.facts import NOT_FINETUNED
+from transferkit.strategies.calibrate import KEY, apply_temperature, calibration_facts
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.fold_fits import FoldChoice, by_folds, finetune_folds, fit_folds, whole_data
@@ -112,19 +113,17 @@ def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fit
     )
     module, start = make_module(whole, plan)
     phases = run_until(module, whole, found.stop, held_out=False)
-    with torch.no_grad():
-        for parameter in module.model.head.parameters():
-            parameter.div_(found.temperature)
+    apply_temperature(module.model.head, found.temperature)
     # Val was fitted, too: its figures are those of the folds.
     history: list[Mapping[str, Any]] = [
         {**row, "val_loss": seen["nll"], "val_top1": seen["top1"]}
         for row, seen in zip(phases.history, found.figures[1:], strict=False)
     ]
     by = {"by": "cv", "images": begun["n"], "folds": folds, "chosen": _named(plan, found.stop)}
-    by["temperature"] = round(found.temperature, 4)
     val = found.predictions.rows(len(context.data.train), len(whole.data.train))
     fitted = _fitted(context, module, start, replace(phases, val=val, history=history), by)
-    return replace(fitted, out_of_fold=found.predictions)
+    calibration = calibration_facts(found.temperature, "out of fold", ended, found.predictions.metrics())
+    return replace(fitted, out_of_fold=found.predictions, details={**fitted.details, KEY: calibration})
 
 
 def _named(plan: Plan, stop: Stop) -> str:

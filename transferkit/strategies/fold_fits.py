@@ -33,7 +33,7 @@ class FoldChoice:
     Attributes:
         stop: How far the plan is to be carried out.
         index: Of this stop in `figures`.
-        temperature: By which the logits are divided; 1 where nothing is trained.
+        temperature: By which the logits are divided; 1 without calibration.
         predictions: At this stop and temperature.
         figures: By stop, the metrics over all images that were held out.
     """
@@ -75,7 +75,8 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
     chosen = choose_stop(list(course[:, held_out]), labels[held_out])
     figures = [compute_metrics(found, labels[held_out]) for found in course[:, held_out]]
     found, images = course[chosen][held_out], np.flatnonzero(held_out)
-    temperature = choose_temperature(found, labels[held_out]) if stops[chosen].phases else 1.0
+    wanted = context.settings["calibrate"]["temperature"]
+    temperature = choose_temperature(found, labels[held_out]) if wanted else 1.0
     predictions = OutOfFold.of(at_temperature(found, temperature), images, labels)
     return FoldChoice(stops[chosen], chosen, temperature, predictions, figures)
 

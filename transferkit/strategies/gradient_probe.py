@@ -2,15 +2,22 @@
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from transferkit.arrays import Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.device import run_place
-from transferkit.folds import cross_validates
+from transferkit.folds import Fold, cross_validates, make_folds
 from transferkit.models.protocols import center_probabilities
+from transferkit.models.transfer_model import TransferModel
+from transferkit.ranking import best_stage, row_rank
 from transferkit.strategies.context import Context
-from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.fitted import Fitted, OutOfFold
+from transferkit.strategies.fold_fits import whole_data
 from transferkit.strategies.frozen_features import chosen_pool, probe_stages
 from transferkit.strategies.phase_data import make_batches
 from transferkit.training.plan import Phase
@@ -21,25 +28,106 @@ log = logging.getLogger(__name__)
 
 
 def fit_gradient_probe(context: Context) -> Fitted:
-    """Train the probes of all requested stages on one forward pass per batch; select the best on val.
+    """Train the probes of all requested stages on one forward pass per batch; select the best.
 
-    A checkpoint is written after every epoch; if the run directory has one, the training resumes from it.
+    With many images of val (`selection`), val selects. With few, the probes are trained in folds of train and val
+    (`selection.finetune_folds`) to select stage and C, and then once on both. A checkpoint is written after every
+    epoch; if the run directory has one, the training resumes from it.
 
     Raises:
         TransferkitError: A setting cannot be used, or the run directory holds checkpoints of another training.
     """
-    data, strategy, trainer = context.data, context.strategy, context.settings["trainer"]
-    gradient = _gradient(strategy)
-    if cross_validates(context.settings["selection"], len(data.val)):
-        log.warning(
-            "The gradient solver chooses stage and C on the %d images of val, which are few; strategy.solver=exact "
-            "cross-validates.",
-            len(data.val),
-        )
+    check_recipe(context.run_dir / "checkpoints", _recipe(context))
+    folds = choosing_folds(context)
+    if folds:
+        return _fit_by_folds(context, folds)
+    module, history = _train(context)
+    for name in module.probes:
+        row = module.best_row(name)
+        log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])
+    best, C = module.best
+    if len(module.probes) > 1:
+        log.info("Selected on val: %s.", best)
+    model = module.model(best, C).requires_grad_(True)
+    with context.timer.step("extract"):
+        val = center_probabilities(model, context.data.val, context.extract)
+    return _fitted(module, model, module.figures, history, val)
+
+
+def choosing_folds(context: Context) -> list[Fold]:
+    """The folds of train and val that select; none where val is large enough, or nothing can be held out."""
+    selection, data = context.settings["selection"], context.data
+    if not cross_validates(selection, len(data.val)):
+        return []
+    return make_folds(data.fit_labels(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
+
+
+def _fit_by_folds(context: Context, folds: Sequence[Fold]) -> Fitted:
+    """Select stage and C by the images held out, and train on all."""
+    whole = whole_data(context.data)
+    log.info(
+        "val has %d images, too few to select on: the probes are trained in %d folds of train and val, and then on all "
+        "%d images.",
+        *(len(context.data.val), len(folds), len(whole.train)),
+    )
+    trained = []
+    for number, (rows, held) in enumerate(folds):
+        data = replace(whole, train=whole.train.subset(rows), val=whole.train.subset(held))
+        trained.append(_train(replace(context, data=data, run_dir=context.run_dir / "folds" / str(number + 1)))[0])
+    figures = mean_figures([module.figures for module in trained], [len(held) for _, held in folds])
+    best = best_stage({name: best_row(rows) for name, rows in figures.items()})
+    C = best_row(figures[best])["C"]
+    found = []
+    for module, (_, held) in zip(trained, folds, strict=True):
+        found.append(center_probabilities(module.model(best, C), whole.train.subset(held), context.extract))
+    images = np.concatenate([held for _, held in folds])
+    out_of_fold = OutOfFold.of(np.concatenate(found), images, whole.train.labels)
+    log.info(
+        "Selected by cross-validation of train and val, %d images: %s, C = %.3g; top-1 %.1f %%.",
+        *(len(images), best, C, 100 * out_of_fold.metrics()["top1"]),
+    )
+    module, history = _train(replace(context, data=whole))
+    # Val was fitted, too, so that its figures mean nothing.
+    history = [{key: value for key, value in row.items() if not key.startswith("val_")} for row in history]
+    model = module.model(best, C).requires_grad_(True)
+    val = out_of_fold.rows(len(context.data.train), len(whole.train))
+    fitted = _fitted(module, model, figures, history, val)
+    selection = {"by": "cv", "images": len(images), "folds": len(folds), "repeats": 1}
+    return replace(fitted, out_of_fold=out_of_fold, details={**fitted.details, "selection": selection})
+
+
+def mean_figures(
+    folds: Sequence[Mapping[str, Sequence[Mapping[str, float]]]], images: Sequence[int]
+) -> dict[str, list[dict[str, float]]]:
+    """Return the figures of every probe and C over all images that were held out.
+
+    Args:
+        folds: Those of `ProbeModule.figures` in each fold.
+        images: Number of images held out in each.
+    """
+    found = {}
+    for name, rows in folds[0].items():
+        found[name] = [
+            {
+                key: row[key] if key == "C" else float(np.average([one[name][i][key] for one in folds], weights=images))
+                for key in row
+            }
+            for i, row in enumerate(rows)
+        ]
+    return found
+
+
+def best_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the row that ranks first (`ranking.rank`)."""
+    best: Mapping[str, float] = max(rows, key=row_rank)
+    return dict(best)
+
+
+def _train(context: Context) -> tuple[ProbeModule, list[Mapping[str, Any]]]:
+    """Train all probes on train; the history has a row an epoch."""
+    trainer, gradient = context.settings["trainer"], _gradient(context.strategy)
     backbone = copy.deepcopy(context.backbone)
     module = _create_module(context, backbone, gradient)
-    folder = context.run_dir / "checkpoints"
-    check_recipe(folder, _recipe(context))
     run = TrainSettings(
         gradient["epochs"],
         context.seed,
@@ -51,24 +139,27 @@ def fit_gradient_probe(context: Context) -> Fitted:
     with context.timer.step("fit"):
         phase = Phase("probe", {"head": gradient["lr"]}, gradient["epochs"], gradient["min_steps"])
         batches = make_batches(context, backbone, phase, trainer["batch_size"], seed=context.seed).data
-        trained = fit_module(module, batches, run, folder)
-    for name in module.probes:
-        row = module.best_row(name)
-        log.info("Probe of %s: C = %.3g, top-1 on val %.1f %%.", name, row["C"], 100 * row["val_top1"])
-    best, _ = module.best
-    if len(module.probes) > 1:
-        log.info("Selected on val: %s.", best)
-    model = module.model().requires_grad_(True)
-    with context.timer.step("extract"):
-        val = center_probabilities(model, data.val, context.extract)
+        trained = fit_module(module, batches, run, context.run_dir / "checkpoints")
+    return module, [{"phase": "probe", **row} for row in trained.history]
+
+
+def _fitted(
+    module: ProbeModule,
+    model: TransferModel,
+    figures: Mapping[str, Sequence[Mapping[str, float]]],
+    history: Sequence[Mapping[str, Any]],
+    val: Probabilities,
+) -> Fitted:
     return Fitted(
         model=model,
         val=val,
         trainable_parameters=sum(p.numel() for p in model.head.parameters()),
-        stages={name: {**module.best_row(name), "features": heads.in_features} for name, heads in module.heads.items()},
-        sweep=module.figures,
-        history=[{"phase": "probe", **row} for row in trained.history],
-        details={"stage": best, "solver": "gradient", "pool": module.pool},
+        stages={
+            name: {**best_row(figures[name]), "features": heads.in_features} for name, heads in module.heads.items()
+        },
+        sweep=figures,
+        history=history,
+        details={"stage": "+".join(model.stages), "solver": "gradient", "pool": module.pool},
     )
 
 
