@@ -100,7 +100,8 @@ def test_the_library_predicts_paths_images_and_tensors_alike(default_run: Run, p
 
 
 def predict(run: Path, photos: Path, out: Path) -> None:
-    main({"task": {"name": "predict"}, "run": str(run), "images": str(photos), "trainer": {"batch_size": 8}}, out)
+    task = {"name": "predict", "coverage": 0.9}
+    main({"task": task, "run": str(run), "images": str(photos), "trainer": {"batch_size": 8}}, out)
 
 
 @pytest.mark.parametrize("status", [Status.RUNNING, Status.FAILED])
@@ -112,7 +113,10 @@ def test_a_run_that_is_not_done_is_refused(default_run: Run, photos: Path, tmp_p
     assert not (tmp_path / "out").exists()
     (tmp_path / "run" / "status.json").unlink()  # a copy of the artifact alone
     predict(tmp_path / "run", photos, tmp_path / "out")
-    assert len(predicted(tmp_path / "out")) == 13
+    rows = predicted(tmp_path / "out")
+    assert len(rows) == 13
+    assert {row["known"] for row in rows} <= {"true", "false"}
+    assert all(row["predicted"] in row["set"].split("|") for row in rows)
 
 
 def test_probabilities_that_are_no_numbers_are_not_written(default_run: Run, photos: Path, tmp_path: Path) -> None:
