@@ -38,7 +38,9 @@ def quick_initialisation(narrow: bool) -> Iterator[None]:
             return values
         size = (2 / values[0].numel()) ** 0.5 if values.ndim > 1 else 0.05
         own = bank.roll(next(starts) % len(bank)) * size
-        for part in values.detach().view(-1).split(len(bank)):
+        flat = values.detach().view(-1)
+        for begin in range(0, len(flat), len(bank)):
+            part = flat[begin : begin + len(bank)]
             part.copy_(own[: len(part)])
         return values
 

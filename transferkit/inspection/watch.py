@@ -43,12 +43,12 @@ def watch(
     Returns:
         The rows, the first of which is the input; and the output of every stage.
     """
-    watcher = _Watcher(inputs, on_layer)
     counter = FlopCounterMode(display=False)
+    watcher = _Watcher(inputs, on_layer, counter.get_total_flops)
     states: dict[str, Any] = {}
     state: Any = inputs
     gradient = gradient_up_to is not None
-    with counter, watcher.listening(parts, counter):
+    with counter, _listening(watcher, parts):
         for stage, part in parts.items():
             watcher.stage = stage
             with nullcontext() if gradient else torch.no_grad():
@@ -59,40 +59,86 @@ def watch(
     return watcher.layers, states
 
 
+class KnownTensors:
+    """Receptive field and row of the tensors of a forward pass; views share those of the memory that they show."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, Seen] = {}
+
+    def remember(self, tensor: Tensor, seen: Seen) -> None:
+        """Note what is known of a tensor."""
+        exact, storage = _identities(tensor)
+        self._seen[exact] = self._seen[storage] = seen
+
+    def look_up(self, tensor: Tensor | None) -> Seen | None:
+        """What is known of a tensor; None if nothing is."""
+        if tensor is None:
+            return None
+        exact, storage = _identities(tensor)
+        return self._seen.get(exact) or self._seen.get(storage)
+
+    def forget(self, result: Any) -> None:
+        """Forget the tensors of a result, whose memory may be used again."""
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                for identity in _identities(leaf):
+                    self._seen.pop(identity, None)
+
+
+class ParameterCounts:
+    """Numbers of weights and biases; each parameter counts for the first row that has it."""
+
+    def __init__(self) -> None:
+        self._counted: set[int] = set()
+
+    def of_layer(self, module: nn.Module) -> tuple[int, int]:
+        """Weights and biases of a layer that no earlier row has."""
+        counts = [0, 0]
+        for name, parameter in module.named_parameters():
+            if id(parameter) not in self._counted:
+                self._counted.add(id(parameter))
+                counts[name.endswith("bias")] += parameter.numel()
+        return counts[0], counts[1]
+
+    def rest(self, stage: str, part: nn.Module) -> Iterator[Layer]:
+        """A row for each parameter of a stage that belongs to no layer (class tokens, embeddings)."""
+        for name, parameter in part.named_parameters():
+            if id(parameter) in self._counted:
+                continue
+            self._counted.add(id(parameter))
+            bias, count, shape = name.endswith("bias"), parameter.numel(), tuple(parameter.shape)
+            yield Layer(
+                stage=stage,
+                name=_plain(name),
+                kind="parameter",
+                output=shape,
+                in_place=True,
+                weights=0 if bias else count,
+                biases=count if bias else 0,
+            )
+
+
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Collects the rows of one forward pass."""
 
-    def __init__(self, inputs: Tensor, on_layer: OnLayer | None) -> None:
+    def __init__(self, inputs: Tensor, on_layer: OnLayer | None, flops: Callable[[], int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         _, channels, height, width = inputs.shape
         image = of_image(channels, (height, width))
         self.images = len(inputs)
         self.layers = [Layer("", "input", "input", (channels, height, width), field=image)]
         self.stage = ""
-        self._seen: dict[Any, Seen] = {}
-        self._remember(inputs, (image, 0))
-        self._on_layer = on_layer
+        self._known = KnownTensors()
+        self._known.remember(inputs, (image, 0))
+        self._on_layer, self._flops = on_layer, flops
         self._open: tuple[int, Tensor] | None = None  # the last row, whose activation function may still follow
         self._inside: str | None = None  # the layer that runs, if it is a module
         self._activation = ""  # found inside it
-        self._claimed: set[int] = set()  # parameters that a row has
+        self._parameters = ParameterCounts()
         self._paused = False
 
-    @contextmanager
-    def listening(self, parts: Mapping[str, nn.Module], counter: FlopCounterMode) -> Iterator[None]:
-        """Context in which every layer of these stages is noticed."""
-        self._flops = counter.get_total_flops
-        hooked: set[int] = set()
-        with ExitStack() as stack, self:
-            for part in parts.values():
-                for path, module in layers_in(part):
-                    if id(module) not in hooked:
-                        hooked.add(id(module))
-                        for handle in self._hook(_plain(path), module):
-                            stack.callback(handle.remove)
-            yield
-
-    def _hook(self, path: str, module: nn.Module) -> Iterator[Any]:
+    def hook(self, path: str, module: nn.Module) -> Iterator[Any]:
+        """Register the hooks by which this layer is noticed; yields their handles."""
         before = 0
 
         def begin(_: nn.Module, given: Any) -> None:
@@ -106,12 +152,12 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if self._inside != path:
                 return
             self._inside = None
-            taken = self._look_up(next((leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)), None))
+            taken = self._known.look_up(next((leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)), None))
             output = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
             if is_activation(module):
                 self._activated(type(module).__name__, taken, output)
                 return
-            weights, biases = self._claim(module)
+            weights, biases = self._parameters.of_layer(module)
             self._add(
                 output,
                 name=path,
@@ -131,12 +177,12 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        known = [seen for tensor in tensors if (seen := self._look_up(tensor)) is not None]
+        known = [seen for tensor in tensors if (seen := self._known.look_up(tensor)) is not None]
         if not known:
             result = func(*args, **kwargs)
-            self._forget(result)
+            self._known.forget(result)
             return result
-        kind = self._kind(name, known, tensors)
+        kind = "" if self._inside is not None else _operation_kind(name, known, tensors)
         if kind:
             self._close()
         before = self._flops()
@@ -147,25 +193,12 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         field = field_after(name, args, tensors, [seen[0] for seen in known], output, self.images)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self._remember(leaf, (field, known[0][1]))
+                self._known.remember(leaf, (field, known[0][1]))
         if name.rstrip("_") in ACTIVATIONS:
             self._activated(ACTIVATIONS[name.rstrip("_")], known[0], output)
         elif kind and self._inside is None:
             self._add_operation(kind, name, known, output, field, (self._flops() - before) // 2 // self.images)
         return result
-
-    def _kind(self, name: str, known: Sequence[Seen], tensors: Sequence[Tensor]) -> str:
-        """The kind of row that an operation outside of any module is; empty if it is none."""
-        if self._inside is not None:
-            return ""
-        plain = name.rstrip("_")
-        if plain in JOINED and len(known) > 1 and is_feature(known[0][0], tensors[0]):
-            return JOINED[plain]
-        if plain in POOLED:
-            return POOLED[plain]
-        if plain in PRODUCTS or "attention" in plain:
-            return "attention" if len(known) > 1 else PRODUCTS[plain]
-        return ""
 
     def _add_operation(
         self, kind: str, name: str, known: Sequence[Seen], output: Tensor, field: ReceptiveField, multiply_adds: int
@@ -176,9 +209,9 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if kind == "attention" and last.kind == "attention" and last.stage == self.stage:
             # Its two products: the second gives the result.
             known_row = len(self.layers) - 1
-            merged = replace(last, output=self._shape(output), multiply_adds=last.multiply_adds + multiply_adds)
+            merged = replace(last, output=_shape(output, self.images), multiply_adds=last.multiply_adds + multiply_adds)
             self.layers[-1] = replace(merged, field=field)
-            self._remember(output, (field, known_row))
+            self._known.remember(output, (field, known_row))
             self._open = (known_row, output)
             return
         block = _block([self.layers[row].name for _, row in sorted(known, key=lambda seen: seen[1])], kind)
@@ -192,11 +225,11 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
 
     def _add(self, output: Tensor, **entries: Any) -> None:
-        seen = self._look_up(output)
+        seen = self._known.look_up(output)
         field = seen[0] if seen is not None else None
-        self.layers.append(Layer(stage=self.stage, output=self._shape(output), field=field, **entries))
+        self.layers.append(Layer(stage=self.stage, output=_shape(output, self.images), field=field, **entries))
         if field is not None:
-            self._remember(output, (field, len(self.layers) - 1))
+            self._known.remember(output, (field, len(self.layers) - 1))
         self._open = (len(self.layers) - 1, output)
 
     def _activated(self, name: str, taken: Seen | None, output: Tensor) -> None:
@@ -225,54 +258,39 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Hand over the last row; add rows for parameters that belong to no layer (class tokens, embeddings)."""
         self._close()
         for stage, part in parts.items():
-            for name, parameter in part.named_parameters():
-                if id(parameter) in self._claimed:
-                    continue
-                self._claimed.add(id(parameter))
-                bias, count = name.endswith("bias"), parameter.numel()
-                shape = tuple(parameter.shape)
-                self.layers.append(
-                    Layer(
-                        stage=stage,
-                        name=_plain(name),
-                        kind="parameter",
-                        output=shape,
-                        in_place=True,
-                        weights=0 if bias else count,
-                        biases=count if bias else 0,
-                    )
-                )
+            self.layers += self._parameters.rest(stage, part)
 
-    def _claim(self, module: nn.Module) -> tuple[int, int]:
-        """Weights and biases of a layer, as far as no earlier row has them."""
-        counts = [0, 0]
-        for name, parameter in module.named_parameters():
-            if id(parameter) not in self._claimed:
-                self._claimed.add(id(parameter))
-                counts[name.endswith("bias")] += parameter.numel()
-        return counts[0], counts[1]
 
-    def _shape(self, output: Tensor) -> tuple[int, ...]:
-        """Without the batch; windows of an image are counted in front."""
-        windows = len(output) // self.images if output.ndim else 1
-        return (windows, *output.shape[1:]) if windows > 1 else tuple(output.shape[1:])
+@contextmanager
+def _listening(watcher: _Watcher, parts: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Context in which the watcher notices every layer of these stages."""
+    hooked: set[int] = set()
+    with ExitStack() as stack, watcher:
+        for part in parts.values():
+            for path, module in layers_in(part):
+                if id(module) not in hooked:
+                    hooked.add(id(module))
+                    for handle in watcher.hook(_plain(path), module):
+                        stack.callback(handle.remove)
+        yield
 
-    def _remember(self, tensor: Tensor, seen: Seen) -> None:
-        exact, storage = _identities(tensor)
-        self._seen[exact] = self._seen[storage] = seen
 
-    def _look_up(self, tensor: Tensor | None) -> Seen | None:
-        if tensor is None:
-            return None
-        exact, storage = _identities(tensor)
-        return self._seen.get(exact) or self._seen.get(storage)
+def _operation_kind(name: str, known: Sequence[Seen], tensors: Sequence[Tensor]) -> str:
+    """The kind of row that an operation outside of any module is; empty if it is none."""
+    plain = name.rstrip("_")
+    if plain in JOINED and len(known) > 1 and is_feature(known[0][0], tensors[0]):
+        return JOINED[plain]
+    if plain in POOLED:
+        return POOLED[plain]
+    if plain in PRODUCTS or "attention" in plain:
+        return "attention" if len(known) > 1 else PRODUCTS[plain]
+    return ""
 
-    def _forget(self, result: Any) -> None:
-        """Memory that is used again holds something else."""
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                for identity in _identities(leaf):
-                    self._seen.pop(identity, None)
+
+def _shape(output: Tensor, images: int) -> tuple[int, ...]:
+    """Without the batch; windows of an image are counted in front."""
+    windows = len(output) // images if output.ndim else 1
+    return (windows, *output.shape[1:]) if windows > 1 else tuple(output.shape[1:])
 
 
 def _identities(tensor: Tensor) -> tuple[Any, Any]:

@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 
 from transferkit.arrays import Doubles
 from transferkit.errors import TransferkitError
-from transferkit.metrics import compute_metrics
-from transferkit.probes.logistic.basis import Basis, Head, Stack, both_sides, two_sided
-from transferkit.probes.logistic.effort import precise_enough, threads
-from transferkit.probes.logistic.path import solve_path
-from transferkit.probes.logistic.rows import Ints, Rows
+from transferkit.probes.logistic.basis import Stack
+from transferkit.probes.logistic.effort import threads
+from transferkit.probes.logistic.rows import Ints
+from transferkit.probes.logistic.selected_fit import Fit, Labelled, Solver, fit_rows, select_C
 from transferkit.probes.scaling import ShrunkScaler
-from transferkit.ranking import rank
 
 log = logging.getLogger(__name__)
 
@@ -104,18 +102,15 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 positive, or nothing to validate on.
             ValueError: NaN or infinity, or shapes that do not fit (from scikit-learn).
         """
-        X, y = self._validated(X, y, ensure_min_samples=2)
+        X, y = _validated(self, X, y, ensure_min_samples=2)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise TransferkitError(f"Only one class ({self.classes_[0]}) among the {len(y)} labels: a probe needs two.")
-        val_labels = None
-        if X_val is not None:
-            X_val, y_val = self._validated(X_val, y_val, reset=False)
-            val_labels = self._index(y_val)
+        val = None if X_val is None else _known(self, X_val, y_val)
         with threads(X.shape, len(self.classes_)):
-            self._fit(X, labels, X_val, val_labels)
-        return self._checked()
+            self._fit(X, labels, val)
+        return _converged(self)
 
     def continue_fit(self, X: Any, y: Any, X_more: Any = None, y_more: Any = None) -> "LinearProbe":
         """Refit on these rows with the present C, starting from the present head.
@@ -130,118 +125,94 @@ class LinearProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             TransferkitError: Labels unknown to the probe, or a class without rows.
         """
         check_is_fitted(self)
-        X, y = self._validated(X, y, reset=False)
-        parts, labels = [X], self._index(y)
-        if X_more is not None:
-            X_more, y_more = self._validated(X_more, y_more, reset=False)
-            parts, labels = [X, X_more], np.concatenate([labels, self._index(y_more)])
+        rows = [_known(self, X, y), *([] if X_more is None else [_known(self, X_more, y_more)])]
+        labels = np.concatenate([found for _, found in rows])
         if missing := sorted(set(range(len(self.classes_))) - set(labels.tolist())):
             raise TransferkitError(f"There are no rows of class {self.classes_[missing[0]]}.")
-        with threads(X.shape, len(self.classes_)):
-            self._finish(parts, labels, (self.coef_, self.intercept_))
-        return self._checked()
+        with threads(rows[0][0].shape, len(self.classes_)):
+            start = Fit(self.C_, (self.coef_, self.intercept_))
+            self._take(fit_rows(_solver(self), start, [part for part, _ in rows], labels))
+        return _converged(self)
 
     def decision_function(self, X: Any) -> Doubles:
         """Logits (N, K) of raw features (N, D); of two classes, (N,): that of the second minus that of the first."""
-        logits = self._logits(X)
+        logits = _logits(self, X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
     def predict_proba(self, X: Any) -> Doubles:
         """Class probabilities (N, K) of raw features (N, D)."""
-        probabilities: Doubles = softmax(self._logits(X), axis=1)
+        probabilities: Doubles = softmax(_logits(self, X), axis=1)
         return probabilities
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable labels (N,) of raw features (N, D)."""
-        logits = self._logits(X)
+        logits = _logits(self, X)
         labels: npt.NDArray[Any] = self.classes_[logits.argmax(axis=1)]
         return labels
 
-    def _logits(self, X: Any) -> Doubles:
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        logits: Doubles = X @ self.coef_.T + self.intercept_
-        return logits
-
-    def _validated(self, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Validate as scikit-learn does, but check for NaN and infinity one block at a time."""
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_all_finite=False, **how)
-        for _, block in Stack([X]).blocks():
-            assert_all_finite(block, input_name="X")
-        return X, y
-
-    def _checked(self) -> "LinearProbe":
-        if self.n_iter_[0] >= self.max_iter:
-            log.warning("Logistic regression stopped at max_iter=%d before it converged.", self.max_iter)
-        return self
-
-    def _index(self, y_val: npt.NDArray[Any]) -> Ints:
-        unknown = np.setdiff1d(y_val, self.classes_)
-        if len(unknown):
-            raise TransferkitError(f"Labels without training rows: {', '.join(map(str, unknown[:10]))}.")
-        return np.searchsorted(self.classes_, y_val)
-
-    def _fit(self, X: Any, labels: Ints, X_val: Any, val_labels: Ints | None) -> None:
+    def _fit(self, X: Any, labels: Ints, val: Labelled | None) -> None:
         """Select C if there are several values, and fit all rows with it."""
-        Cs = value_grid(self.Cs if self.C is None else [self.C])
-        self.C_ = float(Cs[0])
-        self.path_: list[dict[str, float]] = []
-        self.passes_ = 0
-        self.val_probabilities_: Doubles = np.empty((0, len(self.classes_)))
-        self.val_metrics_: dict[str, float | int] = {}
-        start, parts = None, [X]
-        if val_labels is not None:
-            start = self._choose(Cs, X, labels, X_val, val_labels)
-            parts, labels = [X, X_val], np.concatenate([labels, val_labels])
+        Cs, solver = value_grid(self.Cs if self.C is None else [self.C]), _solver(self)
+        chosen, parts = None, [X]
+        if val is not None:
+            chosen = select_C(solver, Cs, (X, labels), val)
+            parts, labels = [X, val[0]], np.concatenate([labels, val[1]])
         elif len(Cs) > 1:
-            train, val = _split(labels, self.validation_fraction, self.random_state)
-            start = self._choose(Cs, X[train], labels[train], X[val], labels[val])
-        if start is None or self.refit:
-            self._finish(parts, labels, start)
-        else:
-            self.coef_, self.intercept_ = both_sides(start)
+            train, held = _split(labels, self.validation_fraction, self.random_state)
+            chosen = select_C(solver, Cs, (X[train], labels[train]), (X[held], labels[held]))
+        start = chosen or Fit(float(Cs[0]), None, val_probabilities=np.empty((0, solver.num_classes)))
+        self.C_, self.path_, self.passes_ = start.C, start.path, 0
+        self.val_probabilities_, self.val_metrics_ = start.val_probabilities, start.val_metrics
+        if chosen is not None:
+            self._take(chosen)
+        if chosen is None or self.refit:
+            self._take(fit_rows(solver, start, parts, labels))
 
-    def _finish(self, parts: list[npt.NDArray[Any]], labels: Ints, start: Head | None) -> None:
-        """Fit all rows with `C_`."""
-        X, tol = Stack(parts), self.tol / 10
-        basis = Basis(X, self._scaler())
-        rows = Rows(X, basis, precise_enough(X.shape[0], basis, len(self.classes_), tol), fitted=True)
-        start = basis.head_inside(_one_side(start)) if start else None
-        solution = next(solve_path(rows, basis, labels, [self.C_], tol, self.max_iter, start))
-        self.coef_, self.intercept_ = both_sides(basis.head_outside(solution.head))
-        self.n_iter_ = np.array([solution.iterations])
-        self.passes_ += rows.passes
-
-    def _choose(self, Cs: Doubles, X: Any, labels: Ints, X_val: Any, val_labels: Ints) -> Head:
-        """Set `C_`, `path_` and the validation results; return the selected head."""
-        train, val = Stack([X]), Stack([X_val])
-        basis = Basis(train, self._scaler())
-        dtype = precise_enough(train.shape[0], basis, len(self.classes_), self.tol)
-        rows, rows_val = Rows(train, basis, dtype, fitted=True), Rows(val, basis, dtype)
-        best: tuple[float, float, int] | None = None
-        for C, solution in zip(Cs, solve_path(rows, basis, labels, Cs, self.tol, self.max_iter), strict=True):
-            logits = two_sided(rows_val.logits(solution.head))
-            top1 = float((logits.argmax(axis=1) == val_labels).mean())
-            nll = float(-log_softmax(logits, axis=1)[np.arange(len(val_labels)), val_labels].mean())
-            self.path_.append({"C": float(C), "val_top1": top1, "val_nll": nll})
-            if best is None or rank(top1, nll) > best:
-                best, self.C_, chosen, head = rank(top1, nll), float(C), logits, solution.head
-                self.n_iter_ = np.array([solution.iterations])
-        self.passes_ += rows.passes
-        self.val_probabilities_ = softmax(chosen, axis=1)
-        self.val_metrics_ = compute_metrics(self.val_probabilities_, val_labels)
-        return basis.head_outside(head)
-
-    def _scaler(self) -> ShrunkScaler | None:
-        if isinstance(self.standardize, ShrunkScaler):
-            return ShrunkScaler(**self.standardize.get_params())
-        return ShrunkScaler() if self.standardize else None
+    def _take(self, fit: Fit) -> None:
+        assert fit.head is not None
+        self.coef_, self.intercept_ = fit.head
+        self.n_iter_ = np.array([fit.iterations])
+        self.passes_ += fit.passes
 
 
-def _one_side(head: Head) -> Head:
-    """The inverse: the single row that scikit-learn uses for two classes."""
-    coef, intercept = head
-    return (coef[1:] - coef[:1], intercept[1:] - intercept[:1]) if len(coef) == 2 else head
+def _logits(probe: LinearProbe, X: Any) -> Doubles:
+    check_is_fitted(probe)
+    X = validate_data(probe, X, dtype=(np.float64, np.float32), reset=False)
+    logits: Doubles = X @ probe.coef_.T + probe.intercept_
+    return logits
+
+
+def _validated(probe: LinearProbe, X: Any, y: Any, **how: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Validate as scikit-learn does, but check for NaN and infinity one block at a time."""
+    X, y = validate_data(probe, X, y, dtype=(np.float64, np.float32), ensure_all_finite=False, **how)
+    for _, block in Stack([X]).blocks():
+        assert_all_finite(block, input_name="X")
+    return X, y
+
+
+def _known(probe: LinearProbe, X: Any, y: Any) -> Labelled:
+    """Validate rows of the classes of the probe."""
+    X, y = _validated(probe, X, y, reset=False)
+    return X, _index(y, probe.classes_)
+
+
+def _solver(probe: LinearProbe) -> Solver:
+    scaler = probe.standardize if isinstance(probe.standardize, ShrunkScaler) else ShrunkScaler()
+    return Solver(len(probe.classes_), scaler if probe.standardize else None, probe.tol, probe.max_iter)
+
+
+def _converged(probe: LinearProbe) -> LinearProbe:
+    """The probe, with a warning in the log if it did not converge."""
+    if probe.n_iter_[0] >= probe.max_iter:
+        log.warning("Logistic regression stopped at max_iter=%d before it converged.", probe.max_iter)
+    return probe
+
+
+def _index(labels: npt.NDArray[Any], classes: npt.NDArray[Any]) -> Ints:
+    unknown = np.setdiff1d(labels, classes)
+    if len(unknown):
+        raise TransferkitError(f"Labels without training rows: {', '.join(map(str, unknown[:10]))}.")
+    return np.searchsorted(classes, labels)
 
 
 def value_grid(Cs: int | Sequence[float] | Doubles) -> Doubles:

@@ -40,7 +40,7 @@ class FinetuneModule(ScheduledModule):
 
     A frozen stage has no gradient; its batch norm uses running statistics, its dropout and stochastic depth are off,
     whatever `.train()` says. Checkpoints hold plain containers and tensors, and resume only the same phase of the same
-    plan. `merge` ends a phase of LoRA; after others it does nothing.
+    plan.
 
     Args:
         backbone: Trained in place, up to its top stage.
@@ -75,16 +75,14 @@ class FinetuneModule(ScheduledModule):
         feature_norm: float | None = None,
     ) -> None:
         super().__init__()
-        head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
-        names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
-        self.model = TransferModel(backbone.truncate(backbone.top), head, names)
+        self.model = _model(backbone, num_classes, head, class_names)
         self.plan = plan
         self.feature_norm = feature_norm
         self.auxiliary = auxiliary_classifiers(self.model.backbone, num_classes)
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self._val = ValidationSums()
-        self._mix = create_mixing(plan, num_classes)
+        self.mix = create_mixing(plan, num_classes)
         self._seed = torch.initial_seed()
         for phase in plan.phases:
             phase.rates(self.stage_names)
@@ -107,26 +105,14 @@ class FinetuneModule(ScheduledModule):
         self.phase: Phase = self.plan.phase(phase)
         self.inputs_after: str | None = None
         self.fast = None
-        rates, which = self.phase.rates(self.stage_names), self.phase.parameters
-        narrowed = [name for name in rates if name != "head"] if which != "all" else []
-        if narrowed and which == "lora":
-            add_adapters(
-                {n: self.named_stages[n] for n in narrowed}, self.plan.lora, f"strategy.phases.{phase}", self._seed
-            )
-        rates = adapted_rates(rates, self.model.backbone, self.plan, self.feature_norm, whole=which == "all")
-        rates = with_rate(self.auxiliary if which == "all" else None, rates)
-        having = set_gradients(self.named_stages, rates, which)
-        if narrowed and having.isdisjoint(narrowed):
-            raise TransferkitError(
-                f"strategy.phases.{phase}.parameters={which}: the stages {', '.join(narrowed)} of "
-                f"{self.model.backbone.spec.name} have no such parameters; parameters: all trains them whole."
-            )
-        self.rates = {name: rate for name, rate in rates.items() if name in having}
+        if self.phase.parameters == "lora" and (narrowed := _narrowed(self)):
+            add_adapters(narrowed, self.plan.lora, f"strategy.phases.{phase}", self._seed)
+        self.rates = _set_gradients(self)
         self.trainable_parameters = sum(p.numel() for p in self.parameters() if p.requires_grad)
         self.train(self.training)
 
     def merge(self) -> None:
-        """Add the adapters that a phase of LoRA has trained to the weights, which are then the model's own."""
+        """End a phase of LoRA by adding its adapters to the weights; after other phases do nothing."""
         merge_adapters(self.named_stages)
 
     @property
@@ -162,33 +148,17 @@ class FinetuneModule(ScheduledModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
-        settings = {key: value for key, value in self.plan.optimizer.items() if key not in ("lr", "lr_scale")}
-        # Halves the time of a step. It cannot be combined with gradient clipping under the scaler of fp16.
-        if settings["name"] in FUSED and self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed":
-            settings = {"fused": True, **settings}
-        optimizer = create_optimizer(self.parameter_groups(), settings)
+        optimizer = create_optimizer(self.parameter_groups(), _optimizer_settings(self))
         return self.with_schedule(optimizer, self.plan.schedule)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""
-        scale = float(self.plan.optimizer.get("lr_scale", 1.0))
-        rates = {name: rate * scale for name, rate in self.rates.items()}
-        decay = self.phase.lr_decay
-        factors = None if decay == 1 else layer_factors(self.model.backbone, decay)
-        return parameter_groups(self.named_stages, rates, self.plan.decay_norm_and_bias, factors)
+        return _parameter_groups(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Cross entropy of one batch of images (n, 3, H, W) and labels (n,), with auxiliary classifiers, if any."""
-        images, labels = batch[0], batch[1]
-        if self._mix is not None:
-            images = self.model.preprocess.finish(images)
-            images, labels = self._mix(images, labels)
-        smoothing = self.plan.label_smoothing
-        criterion = partial(F.cross_entropy, target=labels, weight=self.class_weights, label_smoothing=smoothing)
-        with attached(self.auxiliary, self.named_stages, self.rates) as further:
-            logits = self.batch_logits(images)
-        loss = sum((WEIGHT * criterion(extra) for extra in further), criterion(logits))
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        loss = _loss(self, batch[0], batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -208,6 +178,64 @@ class FinetuneModule(ScheduledModule):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Refuse, with a `TransferkitError`, to resume another plan or another phase."""
         refuse_other_training(checkpoint, self.plan, self.phase.name)
+
+
+def _model(
+    backbone: Backbone, num_classes: int, head: nn.Linear | None, class_names: Sequence[str] | None
+) -> TransferModel:
+    head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
+    names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
+    return TransferModel(backbone.truncate(backbone.top), head, names)
+
+
+def _narrowed(module: FinetuneModule) -> dict[str, nn.Module]:
+    """The trained stages of the backbone of which the phase trains a part of the parameters only."""
+    if module.phase.parameters == "all":
+        return {}
+    return {name: module.named_stages[name] for name in module.phase.rates(module.stage_names) if name != "head"}
+
+
+def _set_gradients(module: FinetuneModule) -> dict[str, float]:
+    """Let gradients flow to what the phase trains; return the rate of each stage that has such parameters."""
+    phase, backbone = module.phase, module.model.backbone
+    whole, narrowed = phase.parameters == "all", _narrowed(module)
+    rates = adapted_rates(phase.rates(module.stage_names), backbone, module.plan, module.feature_norm, whole=whole)
+    rates = with_rate(module.auxiliary if whole else None, rates)
+    having = set_gradients(module.named_stages, rates, phase.parameters)
+    if narrowed and having.isdisjoint(narrowed):
+        raise TransferkitError(
+            f"strategy.phases.{phase.name}.parameters={phase.parameters}: the stages {', '.join(narrowed)} of "
+            f"{backbone.spec.name} have no such parameters; parameters: all trains them whole."
+        )
+    return {name: rate for name, rate in rates.items() if name in having}
+
+
+def _parameter_groups(module: FinetuneModule) -> list[dict[str, Any]]:
+    scale, decay = float(module.plan.optimizer.get("lr_scale", 1.0)), module.phase.lr_decay
+    rates = {name: rate * scale for name, rate in module.rates.items()}
+    factors = None if decay == 1 else layer_factors(module.model.backbone, decay)
+    return parameter_groups(module.named_stages, rates, module.plan.decay_norm_and_bias, factors)
+
+
+def _loss(module: FinetuneModule, images: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of mixed images, if the plan mixes them, and of the auxiliary classifiers, if any."""
+    if module.mix is not None:
+        images = module.model.preprocess.finish(images)
+        images, labels = module.mix(images, labels)
+    smoothing = module.plan.label_smoothing
+    criterion = partial(F.cross_entropy, target=labels, weight=module.class_weights, label_smoothing=smoothing)
+    with attached(module.auxiliary, module.named_stages, module.rates) as further:
+        logits = module.batch_logits(images)
+    loss: Tensor = sum((WEIGHT * criterion(extra) for extra in further), criterion(logits))
+    return loss
+
+
+def _optimizer_settings(module: FinetuneModule) -> dict[str, Any]:
+    """The plan's optimizer without its rates; fused where it can be, which halves the time of a step."""
+    settings = {key: value for key, value in module.plan.optimizer.items() if key not in ("lr", "lr_scale")}
+    # Fusing cannot be combined with gradient clipping under the scaler of fp16.
+    fused = module.device.type in ("cpu", "cuda") and module.trainer.precision != "16-mixed"
+    return {"fused": True, **settings} if fused and settings["name"] in FUSED else settings
 
 
 def refuse_other_training(checkpoint: Mapping[str, Any], plan: Plan, phase: str) -> None:
