@@ -1,4 +1,4 @@
-"""What strategy=auto loses on few images, by rules that were fitted without the case's source network, or its data.
+"""The loss of strategy=auto on few images, by rules that were fitted without the case's source network, or its data.
 
     python -m benchmarks.small_auto --seeds 2
     python -m benchmarks.small_auto --folders FOLDER --backbones efficientnet_lite0 -- backbone.input_size=96
@@ -101,7 +101,7 @@ def _shares(found: OutOfFold) -> list[float | None]:
 
 @dataclass(frozen=True)
 class Decision:
-    """What `auto` did in a case.
+    """The choice of `auto` in a case.
 
     Attributes:
         chosen: Strategy.

@@ -56,3 +56,12 @@ def test_a_temperature_makes_certain_mistakes_less_certain() -> None:
     assert scaled[:, 0][:90].mean() == pytest.approx(0.9, abs=0.02)  # as many as are right
     assert (scaled.argmax(1) == given.argmax(1)).all()
     np.testing.assert_allclose(at_temperature(given, 1.0), given, atol=1e-6)
+
+
+def test_a_temperature_needs_a_clearly_lower_loss() -> None:
+    labels = np.zeros(6, dtype=np.int64)
+    right, wrong = [0.9, 0.1], [0.05, 0.95]
+    unclear = np.array([right] * 5 + [wrong], dtype=np.float32)
+    assert choose_temperature(unclear, labels) == 1
+    many = np.tile(unclear, (100, 1))
+    assert choose_temperature(many, np.zeros(600, dtype=np.int64)) > 1.1

@@ -71,7 +71,7 @@ class KnownTensors:
         self._seen[exact] = self._seen[storage] = seen
 
     def look_up(self, tensor: Tensor | None) -> Seen | None:
-        """What is known of a tensor; None if nothing is."""
+        """Return the record of a tensor; None without one."""
         if tensor is None:
             return None
         exact, storage = _identities(tensor)

@@ -75,7 +75,8 @@ def is_clear(differences: Doubles) -> bool:
 def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
     """Return the temperature by which logits are divided for the lowest loss (Guo et al. 2017, On Calibration).
 
-    Trained to the end, a network is too certain of images that it has not seen; this changes no prediction.
+    Trained to the end, a network is too certain of images that it has not seen; this changes no prediction. Where the
+    loss is not clearly lower, by more than a standard error over these images, it is 1: a few images tell little.
 
     Args:
         probabilities: (N, K) of images that were not fitted.
@@ -83,13 +84,17 @@ def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
 
+    def losses(log_temperature: float) -> Doubles:
+        found: Doubles = -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
+        return found
+
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         # A normal prior of the logarithm, as much as one image: ten images that are all right would have it at 0.
-        return float(-scaled[np.arange(len(labels)), labels].mean() + log_temperature**2 / (2 * len(labels)))
+        return float(losses(log_temperature).mean() + log_temperature**2 / (2 * len(labels)))
 
     lowest, highest = np.log(TEMPERATURES)
-    return float(np.exp(minimize_scalar(loss, bounds=(lowest, highest), method="bounded").x))
+    best = float(minimize_scalar(loss, bounds=(lowest, highest), method="bounded").x)
+    return float(np.exp(best)) if is_clear(losses(0.0) - losses(best)) else 1.0
 
 
 def at_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
