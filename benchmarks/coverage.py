@@ -19,11 +19,12 @@ import torch
 import torchvision
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, BackboneSpec, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.cut import cut
 from transferkit.backbones.from_timm import preprocessing
 from transferkit.backbones.from_torchvision import names as torchvision_names
 from transferkit.backbones.original import no_init
+from transferkit.backbones.stage_sequence import BackboneSpec, feature
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import feature
 
 INITIALISERS = ("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_", "trunc_normal_", "normal_")
 

@@ -6,9 +6,10 @@ import torch
 import torchvision
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.pooling import pool_features
+from transferkit.backbones.stage_sequence import feature
 from transferkit.errors import TransferkitError
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

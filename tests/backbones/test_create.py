@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from transferkit.backbones import from_embedded
-from transferkit.backbones.backbone import BackboneSpec
 from transferkit.backbones.create import create_backbone, create_backbone_from_config
+from transferkit.backbones.stage_sequence import BackboneSpec
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel, save_model
 

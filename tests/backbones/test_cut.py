@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transferkit.backbones.backbone import Backbone, BackboneSpec, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.cut import cut
+from transferkit.backbones.stage_sequence import BackboneSpec, feature
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.backbones.test_tokens import FLAT, HIERARCHICAL, built
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.folded import fold_batch_norm
+from transferkit.backbones.stage_sequence import feature
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel, load_model, save_model
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transferkit.backbones.backbone import feature
 from transferkit.backbones.create import create_backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.backbones.weights import read_state_dict
 from transferkit.errors import TransferkitError
 

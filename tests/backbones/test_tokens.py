@@ -10,10 +10,11 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.backbones.networks import assert_same_as_original, randomise_statistics
-from transferkit.backbones.backbone import Backbone, BackboneSpec, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.cut import cut
 from transferkit.backbones.pooling import feature_map
+from transferkit.backbones.stage_sequence import BackboneSpec, feature
 from transferkit.backbones.stages import StageInfo
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError

@@ -12,7 +12,7 @@ import torch
 
 import transferkit as tk
 from tests.conftest import compose_settings
-from transferkit.backbones.backbone import feature
+from transferkit.backbones.stage_sequence import feature
 from transferkit.cli.embed import main
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel, save_model

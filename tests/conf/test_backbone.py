@@ -17,9 +17,9 @@ from tests.backbones.networks import (
     quick_initialisation,
     randomise_statistics,
 )
-from transferkit.backbones.backbone import feature
 from transferkit.backbones.classic import CLASSIC
 from transferkit.backbones.create import create_backbone_from_config
+from transferkit.backbones.stage_sequence import feature
 
 CONF = Path(__file__).parents[2] / "conf"
 

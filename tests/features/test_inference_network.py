@@ -3,9 +3,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.pooling import pool_features
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.imageset import ImageSet
 from transferkit.features.extract import ExtractionStats, extract_features
 from transferkit.features.inference_network import COMPILE_FROM, InferenceNetwork, worth_compiling

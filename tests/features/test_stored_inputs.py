@@ -12,7 +12,8 @@ from torch import Tensor
 
 import transferkit as tk
 from tests.features.damage import flip_a_bit, some_files
-from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import State, feature
 from transferkit.data.batch_loading import Batch, Batches, Source
 from transferkit.features.activations import store_rows
 from transferkit.features.stage_outputs import CutRows

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.imageset import ImageSet
 from transferkit.inspection.activation_statistics import BATCH, measure
 from transferkit.inspection.filters import first_filters, mosaic

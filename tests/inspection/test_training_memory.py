@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, BackboneSpec
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import BackboneSpec
 from transferkit.backbones.stages import StageInfo
 from transferkit.data.preprocess import Preprocessing
 from transferkit.inspection.training_memory import state_per_parameter, step_costs

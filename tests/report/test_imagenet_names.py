@@ -10,8 +10,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.features.extract import extract_features

@@ -12,7 +12,7 @@ import torch
 import transferkit as tk
 from tests.conftest import RunCommand, compose_settings
 from tests.strategies.contexts import make_context
-from tests.training.killing import forked_processes, killed_in
+from tests.training.killing import killed_in
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.folds import make_folds
@@ -149,12 +149,10 @@ def halves(data: ImageData) -> dict[str, ImageData]:
     }
 
 
-def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
     trainer = compose_settings("stage_probe", *OVERRIDES)["trainer"]
-    with forked_processes(monkeypatch):
-        one, two = (
-            fit(data, tmp_path / str(n), {"gradient": SHORT}, trainer={**trainer, "devices": n}) for n in (1, 2)
-        )
+    one, two = (fit(data, tmp_path / str(n), {"gradient": SHORT}, trainer={**trainer, "devices": n}) for n in (1, 2))
     for stage, rows in one.sweep.items():
         for ours, theirs in zip(two.sweep[stage], rows, strict=True):
             assert ours["val_nll"] == pytest.approx(theirs["val_nll"], rel=1e-3)

@@ -16,8 +16,9 @@ from tests.conf.test_backbone import CHANNELS, SMALLER, UNPADDED, load
 from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
 from tests.strategies.test_registry import STRATEGIES
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone_from_config
+from transferkit.backbones.stage_sequence import feature
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel, load_model, save_model
 from transferkit.probes.linear import LinearProbe

@@ -10,7 +10,8 @@ import transferkit as tk
 from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
 from tests.strategies.test_registry import STRATEGIES
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.imagedata import ImageData
 from transferkit.features.extract import ExtractionStats, extract_features
 from transferkit.features.store import FeatureCache

@@ -1,11 +1,10 @@
-"""Trainings under other circumstances: ended in the middle as by a signal, and in processes that start quickly."""
+"""Ends a training in the middle, as a signal would."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 
 
 @contextmanager
@@ -22,16 +21,3 @@ def killed_in(module: Any, monkeypatch: pytest.MonkeyPatch, epoch: int, step: in
         patch.setattr(module, "training_step", killed)
         with pytest.raises(RuntimeError, match="killed"):
             yield
-
-
-@contextmanager
-def forked_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Within it, the processes of a fit on several devices are forks, which need not import torch again."""
-    trainer = pl.Trainer
-
-    def forking(**keys: Any) -> pl.Trainer:
-        return trainer(**{**keys, "strategy": "ddp_fork" if keys["devices"] > 1 else "auto"})
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pl, "Trainer", forking)
-        yield

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.training.killing import forked_processes
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.ranking import score
@@ -68,14 +67,11 @@ def test_the_best_epoch_is_kept(data: ImageData, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quick ones in the first phase; in the second, whose groups must be built anew, spawned ones as in use."""
+def test_two_processes_give_what_one_gives(data: ImageData, tmp_path: Path) -> None:
     one, two = make_module(), make_module()
     start = copy.deepcopy(two.state_dict())
     alone = run_phases(one, data, tmp_path / "one")
-    with forked_processes(monkeypatch):
-        together = [run_phase(two, "head", data, tmp_path / "two", devices=2)]
-    together.append(run_phase(two, "tail", data, tmp_path / "two", devices=2))
+    together = run_phases(two, data, tmp_path / "two", devices=2)
     for ours, theirs in zip(together, alone, strict=True):
         assert [row["epoch"] for row in ours.history] == [row["epoch"] for row in theirs.history]
         for a, b in zip(ours.history, theirs.history, strict=True):

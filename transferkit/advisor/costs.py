@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import State, feature
 from transferkit.config.augment_use import count_views, used_augment
 from transferkit.data.batch_loading import count_workers
 from transferkit.data.imageset import ImageSet

@@ -10,10 +10,11 @@ import torch
 
 from transferkit.artifact import METADATA_FILE, Artifact, is_artifact, open_artifact
 from transferkit.backbones import from_embedded
-from transferkit.backbones.backbone import Backbone, BackboneSpec
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import check_kwargs, no_init
 from transferkit.backbones.packaged_weights import PACKAGES
+from transferkit.backbones.stage_sequence import BackboneSpec
 from transferkit.backbones.weights import SUFFIXES
 from transferkit.choices import SOURCES
 from transferkit.config.schema import check_group

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from transferkit.backbones.backbone import Backbone, BackboneSpec
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import network_source
 from transferkit.backbones.cut import cut
 from transferkit.backbones.original import Original, check_kwargs, no_init
+from transferkit.backbones.stage_sequence import BackboneSpec
 from transferkit.config.schema import check_group
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError

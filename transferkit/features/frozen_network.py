@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from transferkit.backbones.backbone import Backbone, State
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.folded import fold_batch_norm
 from transferkit.backbones.native_pool import own_pooling
+from transferkit.backbones.stage_sequence import State
 from transferkit.device import TYPES, autocast
 from transferkit.features.keys import parameter_type
 

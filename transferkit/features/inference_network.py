@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from transferkit.arrays import Features
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.cores import count_cores
 from transferkit.features.frozen_network import FrozenStages
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from transferkit.arrays import Rows
-from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import State, feature
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.features.keys import describe
 from transferkit.features.stored_inputs import pack

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferkit.arrays import Doubles
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.imageset import ImageSet
 from transferkit.inspection.layers import Layer
 from transferkit.inspection.watch import watch

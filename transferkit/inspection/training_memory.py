@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from transferkit.backbones.backbone import Backbone, State, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import State, feature
 from transferkit.inspection.layers import BYTES
 from transferkit.training.freezing import set_gradients, set_modes
 from transferkit.training.optimizers import create_optimizer

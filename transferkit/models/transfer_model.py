@@ -17,9 +17,10 @@ from transferkit import __version__
 from transferkit.arrays import Doubles
 from transferkit.artifact import METADATA_FILE, Artifact, open_artifact, write_artifact
 from transferkit.artifact_schema import NeighborsPart
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
 from transferkit.backbones.last_blocks import count_in_name
+from transferkit.backbones.stage_sequence import feature
 from transferkit.data.images import decode
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, shown_text

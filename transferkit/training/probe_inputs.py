@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import Backbone, feature
+from transferkit.backbones.backbone import Backbone
+from transferkit.backbones.stage_sequence import feature
 from transferkit.errors import TransferkitError
 from transferkit.features.frozen_network import FrozenStages
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from transferkit.backbones.backbone import State, feature
+from transferkit.backbones.stage_sequence import State, feature
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.models.transfer_model import TransferModel
 
