@@ -45,8 +45,9 @@ def first_look_lines(found: dict[str, Any], arguments: Sequence[str]) -> list[st
         found: From `first_look`.
         arguments: Of the command that checks the same data.
     """
-    copies = f"{found['duplicates']:,} images are copies of another one (same content)"
+    copies = "no image has the same content as another one"
     if found["duplicates"]:
+        copies = f"{found['duplicates']:,} images are copies of another one (same content)"
         copies += f", {found['across_splits']:,} across splits, {found['other_label']:,} under another label"
     if found["labels"] is None:
         labels = f"label errors were not looked for: {INSTALL}"
