@@ -7,6 +7,10 @@ Each case is a data set, a network, and a number of images per class small enoug
 could select is fitted once, as `auto` fits it, and tested; each case is a line of JSON in `--out`, and is not repeated.
 The decision is then made by the code of `auto` from the recorded predictions, seconds and costs, with the rules of the
 package and with rules fitted to other cases. A folder holds train/ and val/, or a folder for each class.
+
+The cases of docs/advisor.md are in small_auto_cases.jsonl (2026-11-24, one thread of a busy machine):
+
+    python -m benchmarks.small_auto --table-only --out benchmarks/small_auto_cases.jsonl
 """
 
 import argparse
@@ -16,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
@@ -117,8 +122,7 @@ class Decision:
 def decide(record: Record, rules: Rules) -> Decision:
     """Make the decision of `auto` from what was recorded."""
     evidence, fits = Evidence(**record["evidence"]), record["fits"]
-    strategies = known_strategies()
-    settings = load_strategy_settings("auto", [])
+    strategies, settings = known_strategies(), auto_settings()
 
     def fit(context: Context) -> Fitted:
         fitted = fits[str(context.strategy["name"])]
@@ -137,6 +141,12 @@ def decide(record: Record, rules: Rules) -> Decision:
     chosen, spending = outcome.chosen.strategy, outcome.spending
     cost = spending.share * sum(spending.measured.values()) / spending.limit
     return Decision(chosen, _best(record) - fits[chosen]["top1"], cost)
+
+
+@cache
+def auto_settings() -> Record:
+    """The default configuration of strategy=auto; not to be changed."""
+    return load_strategy_settings("auto", [])
 
 
 def _best(record: Record) -> float:

@@ -1,11 +1,15 @@
 """The decision of strategy=auto made again from what was recorded."""
 
+import json
 from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pytest
 
+import benchmarks
 from benchmarks.small_auto import case_of, decide, recorded, rules_of
 from transferkit.advisor.gains import FINETUNING
 from transferkit.advisor.quadrant_cases import CASES
@@ -45,3 +49,14 @@ def test_a_case_is_judged_by_rules_without_its_source() -> None:
     assert rules_of(mine, "nothing") == RULES
     assert rules_of(mine, "source") != RULES
     assert case_of(mine).corner == ("small", "different")
+
+
+def test_the_published_loss_of_auto_on_few_images() -> None:
+    """docs/advisor.md: by rules that were fitted without the source network, or the data, of the case."""
+    path = Path(benchmarks.__file__).with_name("small_auto_cases.jsonl")
+    cases = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for by in ("source", "data"):
+        made = [decide(case, rules_of(case, by)) for case in cases]
+        losses = [100 * decision.loss for decision in made]
+        assert (round(fmean(losses), 1), round(max(losses), 1)) == (0.3, 1.7)
+        assert fmean(decision.cost for decision in made) <= 0.25
