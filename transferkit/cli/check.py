@@ -21,6 +21,9 @@ from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
 
+COPIES = ("duplicate", "near_duplicate")
+"""Kinds of problems that can be left out without a closer look."""
+
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """Look for problems; nothing is removed.
@@ -63,24 +66,16 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     title += f"{backbone.spec.name} ({backbone.weights_name})"
     shown = shown_path(run_dir)
     weak = weak_probe(checked.facts["probe"]["out_of_fold_top1"], counts)
-    log.info(
-        "\n%s\n  Candidates for a closer look; nothing was removed.\n\n%s\n\n  time              %.1f s\n"
-        "  page              %s\n  table             %s\n  leave them out    python -m transferkit %s",
-        *(
-            title,
-            "\n".join(
-                [
-                    *count_lines(counts),
-                    *([f"\n{textwrap.fill(weak, 98, initial_indent='  ', subsequent_indent='  ')}"] if weak else []),
-                ]
-            ),
-            timer.seconds()["total"],
-        ),
-        *(shown / "check.html", shown / "problems.csv", fit_command(shown / "problems.csv")),
-    )
+    lines = [f"\n{title}", "  Candidates for a closer look; nothing was removed.\n", *count_lines(counts)]
+    lines += [f"\n{textwrap.fill(weak, 98, initial_indent='  ', subsequent_indent='  ')}"] if weak else []
+    lines += [f"\n  time              {timer.seconds()['total']:.1f} s", f"  page              {shown / 'check.html'}"]
+    lines += [f"  table             {shown / 'problems.csv'}"]
+    if any(counts[kind]["all"] for kind in COPIES if kind in counts):
+        lines += [f"  leave copies out  python -m transferkit {fit_command(shown / 'problems.csv')}"]
+    log.info("%s", "\n".join(lines))
 
 
 def fit_command(table: Path) -> str:
-    """The command line that fits the same data without the images of the table, but for the kinds that it names."""
+    """The command line that fits the same data without the copies of the table."""
     kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "hydra."))]
-    return shlex.join([*kept, f"dataset.exclude={table}", "dataset.exclude_kinds=[duplicate,near_duplicate]"])
+    return shlex.join([*kept, f"dataset.exclude={table}", f"dataset.exclude_kinds=[{','.join(COPIES)}]"])
