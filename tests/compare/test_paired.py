@@ -29,7 +29,7 @@ def test_holm_has_the_values_of_statsmodels() -> None:
 def test_the_interval_over_images_is_scipys() -> None:
     rng = np.random.default_rng(1)
     d = rng.choice([-1.0, 0, 1], 400, p=[0.05, 0.8, 0.15])
-    expected = bootstrap((d,), np.mean, n_resamples=5000, method="percentile", rng=rng).confidence_interval
+    expected = bootstrap((d,), np.mean, n_resamples=5000, method="percentile", random_state=rng).confidence_interval
     assert bootstrap_interval([d[:, None]]) == pytest.approx(tuple(expected), abs=0.005)
 
 
