@@ -8,36 +8,35 @@ Prints the table of docs/predict.md: a row for each data set, number of images p
 import argparse
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fits import open_case
 from benchmarks.quadrant import SETS
 from benchmarks.small_probes import Remembered
 from benchmarks.textures import write_textures
-from transferkit.backbones.create import create_backbone_from_config
 from transferkit.config.compose import load_strategy_settings
-from transferkit.data.load_data import load_data
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities
 from transferkit.strategies.calibrate import KEY, calibrate, with_test
-from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.registry import fit_strategy
-from transferkit.timing import StepTimer
 
 STRATEGIES = ("linear_probe", "concat_probe", "nearest_neighbor", "finetune_few")
 
 
 def measure(strategy: str, overrides: list[str], seed: int, extract: Remembered) -> list[float]:
     """Temperature; then loss without and with it, and calibration error without and with it, on test."""
-    settings = load_strategy_settings(strategy, [*overrides, f"seed={seed}", "cache.enabled=false"])
-    data, backbone = load_data(settings["dataset"], seed), create_backbone_from_config(settings["backbone"])
+    given = [*overrides, f"seed={seed}", "cache.enabled=false"]
     with tempfile.TemporaryDirectory() as folder:
-        plan, probe = find_plan(settings), "phases" not in settings["strategy"]
-        own = extract if probe else make_extractor(settings)
-        fitted = fit_strategy(Context(backbone, data, settings, own, StepTimer(), Path(folder), plan))
+        context = open_case(strategy, given, Path(folder))
+        if context.plan is None:  # features that a training changes are not remembered
+            context = replace(context, extract=extract)
+        fitted = fit_strategy(context)
+    data = context.data
     fitted = calibrate(fitted, data.val.labels)
-    probabilities = center_probabilities(fitted.model, data.test, own)
+    probabilities = center_probabilities(fitted.model, data.test, context.extract)
     facts = with_test(fitted.details[KEY], probabilities, data.test.labels)
     before, after = facts["test"]["before"], facts["test"]["after"]
     return [facts["temperature"], before["nll"], after["nll"], 100 * before["ece"], 100 * after["ece"]]

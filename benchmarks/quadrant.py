@@ -16,18 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from benchmarks.fits import open_case, tested
 from benchmarks.textures import write_textures
-from transferkit.backbones.create import create_backbone_from_config
-from transferkit.config.compose import load_strategy_settings
-from transferkit.data.load_data import load_data
-from transferkit.features.from_settings import make_extractor
-from transferkit.metrics import compute_metrics
-from transferkit.models.protocols import center_probabilities
-from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.registry import fit_strategy
-from transferkit.timing import StepTimer
 
 STRATEGIES = [
     *("linear_probe", "stage_probe", "nearest_neighbor", "finetune_few", "finetune_many", "full_finetune", "lp_ft"),
@@ -57,16 +48,14 @@ def measure(case: tuple[str, str, str], strategy: str, seed: int, overrides: lis
     data, backbone, number = case
     per_class = "null" if number == "all" else number
     overrides = [*overrides, f"backbone={backbone}", f"dataset.per_class={per_class}", f"seed={seed}"]
-    settings = load_strategy_settings(strategy, [*overrides, "trainer.num_workers=0", "cache.enabled=false"])
-    images = load_data(settings["dataset"], seed)
-    torch.manual_seed(seed)
-    network = create_backbone_from_config(settings["backbone"])
-    extract, start = make_extractor(settings), time.process_time()
+    given = [*overrides, "trainer.num_workers=0", "cache.enabled=false"]
     with tempfile.TemporaryDirectory() as folder:
-        plan = find_plan(settings)
-        fitted = fit_strategy(Context(network, images, settings, extract, StepTimer(), Path(folder), plan))
-    seconds = time.process_time() - start
-    top1 = compute_metrics(center_probabilities(fitted.model, images.test, extract), images.test.labels)["top1"]
+        context = open_case(strategy, given, Path(folder))
+        start = time.process_time()
+        fitted = fit_strategy(context)
+        seconds = time.process_time() - start
+    top1 = tested(context, fitted)["top1"]
+    images = context.data
     about = {"data": data, "backbone": backbone, "per_class": number, "train": len(images.train), "strategy": strategy}
     return {**about, "top1": top1, "seconds": seconds, "chosen": fitted.details.get("chosen")}
 

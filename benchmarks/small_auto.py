@@ -26,8 +26,8 @@ from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
-import torch
 
+from benchmarks.fits import open_case, tested
 from benchmarks.quadrant import SETS
 from benchmarks.textures import write_textures
 from transferkit.advisor.advice import advise, known_strategies
@@ -37,13 +37,8 @@ from transferkit.advisor.gains import FINETUNING
 from transferkit.advisor.quadrant import judge
 from transferkit.advisor.quadrant_cases import CASES, Case
 from transferkit.advisor.rules import RULES, Rules, fit_rules
-from transferkit.backbones.create import create_backbone_from_config
 from transferkit.config.compose import load_strategy_settings
-from transferkit.data.load_data import load_data
-from transferkit.features.from_settings import make_extractor
 from transferkit.folds import cross_validates
-from transferkit.metrics import compute_metrics
-from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import TransferModel
 from transferkit.strategies.auto_folds import PROBES, choose_by_folds, hits, probe_on_finetuning_folds
 from transferkit.strategies.context import UNAUGMENTED, Context
@@ -71,24 +66,22 @@ def measure(name: str, data_given: Sequence[str], backbone_given: Sequence[str],
     """
     data_name, source, per_class, seed = name.split(", ")
     given = [*data_given, *backbone_given, *options.overrides, f"dataset.per_class={per_class}", f"seed={seed}"]
-    settings = load_strategy_settings("auto", given)
-    data = load_data(settings["dataset"], int(seed))
-    assert cross_validates(settings["selection"], len(data.val)), f"{name}: val chooses, not folds"
-    torch.manual_seed(int(seed))
-    backbone, extract = create_backbone_from_config(settings["backbone"]), make_extractor(settings)
     strategies, fits = known_strategies(), dict[str, Record]()
     with tempfile.TemporaryDirectory() as folder:
-        context = Context(backbone, data, settings, extract, StepTimer(), Path(folder))
-        advice = advise(backbone, data, settings, extract, settings["strategy"]["auto"]["max_images"])
+        context = open_case("auto", given, Path(folder))
+        data, settings = context.data, context.settings
+        assert cross_validates(settings["selection"], len(data.val)), f"{name}: val chooses, not folds"
+        most = settings["strategy"]["auto"]["max_images"]
+        advice = advise(context.backbone, data, settings, context.extract, most)
         for strategy in (*PROBES, *FINETUNING):
             probe = strategy in PROBES
             own = context.with_strategy(strategies[strategy], Path(folder, strategy), **(UNAUGMENTED if probe else {}))
             start = time.monotonic()
             fitted = fit_strategy(own)
             seconds = time.monotonic() - start
-            tested = compute_metrics(center_probabilities(fitted.model, data.test, extract), data.test.labels)
+            figures = tested(own, fitted)
             assert fitted.out_of_fold is not None
-            fits[strategy] = {"top1": tested["top1"], "nll": tested["nll"], "seconds": seconds}
+            fits[strategy] = {"top1": figures["top1"], "nll": figures["nll"], "seconds": seconds}
             fits[strategy]["hits"] = _shares(fitted.out_of_fold)
             if probe:
                 again = probe_on_finetuning_folds(context, strategies[strategy], fit_strategy)

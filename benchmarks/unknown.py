@@ -16,26 +16,22 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.fits import open_case
 from benchmarks.quadrant import SETS
 from benchmarks.textures import write_textures
 from transferkit.arrays import Features
-from transferkit.backbones.create import create_backbone_from_config
 from transferkit.config.compose import load_strategy_settings
 from transferkit.data.imageset import ImageSet
 from transferkit.data.load_data import load_data
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.transfer_model import TransferModel
-from transferkit.strategies.context import Context
 from transferkit.strategies.held_out import add_held_out_parts
 from transferkit.strategies.registry import fit_strategy
-from transferkit.timing import StepTimer
 
 
 def fit(overrides: list[str], number: str) -> TransferModel:
     """Fit a linear probe to so many images of each class."""
-    settings = load_strategy_settings("linear_probe", [*overrides, f"dataset.per_class={number}"])
-    data, backbone = load_data(settings["dataset"], 0), create_backbone_from_config(settings["backbone"])
-    context = Context(backbone, data, settings, make_extractor(settings), StepTimer(), Path())
+    context = open_case("linear_probe", [*overrides, f"dataset.per_class={number}"], Path())
     return add_held_out_parts(context, fit_strategy(context)).model
 
 

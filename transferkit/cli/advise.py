@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transferkit.cli.prepare import compared_networks, prepare
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.quality.first_look import first_look, first_look_lines
-from transferkit.report.run_files import command_line, shown_path
+from transferkit.report.run_files import command_line, kept_arguments, shown_path
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -47,7 +46,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     compared = compared_networks(settings, run_dir)
     problems = first_look(data, advice)
     network = backbone_arguments(compared["networks"]["used"], backbone) if compared else []
-    seen = first_look_lines(problems, shlex.split(same_data(["task=check", *network])))
+    seen = first_look_lines(problems, [*same_data(), "task=check", *network])
     content = {
         **about,
         **to_json(advice),
@@ -75,11 +74,9 @@ def fit_command(strategy: str, backbone: Sequence[str] = ()) -> str:
         strategy: Its name.
         backbone: The arguments for the network that was chosen, if several were compared.
     """
-    return same_data([*backbone, f"strategy={strategy}"])
+    return shlex.join([*same_data(), *backbone, f"strategy={strategy}"])
 
 
-def same_data(more: Sequence[str]) -> str:
-    """The arguments of this command for data and network, and more."""
-    dropped = ("task=", "task.", "strategy", "hydra.", "backbones=")
-    kept = [argument for argument in sys.argv[1:] if not argument.startswith(dropped)]
-    return shlex.join([*kept, *more])
+def same_data() -> list[str]:
+    """The arguments of this command for data and network."""
+    return kept_arguments("task=", "task.", "strategy", "hydra.", "backbones=")

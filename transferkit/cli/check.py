@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from transferkit.quality.check_text import count_lines, weak_probe
 from transferkit.quality.find_problems import find_problems
 from transferkit.quality.label_errors import require_cleanlab
 from transferkit.quality.problems import write_problems
-from transferkit.report.run_files import command_line, shown_path
+from transferkit.report.run_files import command_line, kept_arguments, shown_path
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -77,5 +76,5 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 def fit_command(table: Path) -> str:
     """The command line that fits the same data without the copies of the table."""
-    kept = [argument for argument in sys.argv[1:] if not argument.startswith(("task=", "task.", "hydra."))]
+    kept = kept_arguments("task=", "task.", "hydra.")
     return shlex.join([*kept, f"dataset.exclude={table}", f"dataset.exclude_kinds=[{','.join(COPIES)}]"])

@@ -31,6 +31,15 @@ def true_class_scores(probabilities: Probabilities, labels: Labels) -> Doubles:
     return np.asarray(scores[np.linspace(0, len(scores) - 1, MOST_SCORES).round().astype(int)])
 
 
+def quantile_place(n: int, share: float) -> int:
+    """Return k, counted from 1, such that a new value is at most the k-th smallest of n with this probability.
+
+    It is the ceil((n + 1) share)-th (Vovk et al. 2005, Algorithmic Learning in a Random World, section 2.2); above n
+    where there are too few values for this share.
+    """
+    return int(np.ceil((n + 1) * share - 1e-9))
+
+
 def least_probability(scores: Sequence[float] | Doubles, coverage: float) -> float:
     """Return the probability that a class in the set has at least; 0 where there are too few scores for the coverage.
 
@@ -38,7 +47,7 @@ def least_probability(scores: Sequence[float] | Doubles, coverage: float) -> flo
         scores: Of `true_class_scores`, n of them.
         coverage: Probability that the set holds the true class, in (0, 1).
     """
-    place = int(np.ceil((len(scores) + 1) * coverage - 1e-9))
+    place = quantile_place(len(scores), coverage)
     return 0.0 if place > len(scores) else 1 - float(np.sort(scores)[place - 1])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from transferkit.models.conformal import quantile_place
 from transferkit.probes.neighbors import nearest, prepare_rows
 
 MOST_ROWS = 1000
@@ -44,9 +45,8 @@ class KnownImages(nn.Module):
 def held_out_quantile(values: Sequence[float] | Tensor, share: float) -> float:
     """Return the value that a new one of the same kind exceeds with probability 1 - share at most.
 
-    That is the ceil((n + 1) share)-th smallest of n, or the largest where there are too few of them for this share
-    (Vovk et al. 2005, Algorithmic Learning in a Random World, section 2.2).
+    Where there are too few values for this share (`conformal.quantile_place`) it is the largest.
     """
     ordered = torch.as_tensor(values, dtype=torch.float64).sort().values
-    place = min(int(-(-(len(ordered) + 1) * share // 1)), len(ordered))
+    place = min(quantile_place(len(ordered), share), len(ordered))
     return float(ordered[place - 1])

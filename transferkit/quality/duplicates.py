@@ -133,6 +133,15 @@ def duplicate_problems(
     return sorted(found, key=lambda problem: (not problem.suggested, not problem.note, -problem.score))
 
 
+def count_copies(images: AllImages, copies: Sequence[Problem]) -> dict[str, int]:
+    """How many of the problems of `duplicate_problems` are across splits, and how many under another label."""
+    pairs = [(problem.row, problem.related) for problem in copies]
+    across = sum(
+        row is not None and kept is not None and images.split(row) != images.split(kept) for row, kept in pairs
+    )
+    return {"across_splits": across, "other_label": sum(bool(problem.suggested) for problem in copies)}
+
+
 def group_numbers(images: AllImages, groups: Sequence[Ints]) -> Ints:
     """(N,) the same number for rows that are in a group together, here or through another group."""
     pairs = np.array([(group[0], row) for group in groups for row in group[1:]], dtype=np.int64).reshape(-1, 2)

@@ -16,6 +16,7 @@ from transferkit.progress import progress
 from transferkit.quality.class_problems import class_size_problems, confused_problems
 from transferkit.quality.duplicates import (
     copy_thresholds,
+    count_copies,
     duplicate_problems,
     find_identical_groups,
     find_near_groups,
@@ -58,16 +59,8 @@ class Checked:
             splits = Counter(self.images.split(problem.row) for problem in rows if problem.row is not None)
             found[kind] |= {name: splits[name] for name in AllImages.NAMES if splits[name]}
             if kind in ("duplicate", "near_duplicate"):
-                found[kind]["across_splits"] = sum(self._across(problem) for problem in rows)
-                found[kind]["other_label"] = sum(bool(problem.suggested) for problem in rows)
+                found[kind] |= count_copies(self.images, rows)
         return found
-
-    def _across(self, problem: Problem) -> bool:
-        return (
-            problem.row is not None
-            and problem.related is not None
-            and self.images.split(problem.row) != self.images.split(problem.related)
-        )
 
 
 def find_problems(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], extract: Extract) -> Checked:

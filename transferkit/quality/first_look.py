@@ -8,7 +8,7 @@ import numpy as np
 
 from transferkit.advisor.advice import Advice
 from transferkit.data.imagedata import ImageData
-from transferkit.quality.duplicates import duplicate_problems, find_identical_groups
+from transferkit.quality.duplicates import count_copies, duplicate_problems, find_identical_groups
 from transferkit.quality.label_errors import INSTALL, has_cleanlab, suspect_labels
 from transferkit.quality.problems import AllImages
 
@@ -31,8 +31,7 @@ def first_look(data: ImageData, advice: Advice) -> dict[str, Any]:
     suspected = len(suspect_labels(labels, measured.held_out)) if has_cleanlab() else None
     return {
         "duplicates": len(copies),
-        "across_splits": sum(problem.note.startswith(AllImages.NAMES) for problem in copies),
-        "other_label": sum(bool(problem.suggested) for problem in copies),
+        **count_copies(images, copies),
         "labels": suspected,
         "predicted": len(np.unique(rows)),
     }

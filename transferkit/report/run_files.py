@@ -115,6 +115,11 @@ def command_line() -> str:
     return shlex.join(["python", "-m", "transferkit", *sys.argv[1:]])
 
 
+def kept_arguments(*dropped: str) -> list[str]:
+    """The arguments of this command but those that begin so, for the command of a next step with the same data."""
+    return [argument for argument in sys.argv[1:] if not argument.startswith(dropped)]
+
+
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the summary of a run for the screen: accuracy, time, and where the report is."""
     test, seconds = metrics["test"], metrics["seconds"]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -142,16 +143,14 @@ def best_probe(probes: Sequence[Entry]) -> Entry:
     return max(better, key=lambda probe: rank(probe.trial.val_top1, probe.trial.val_nll), default=first)
 
 
-def compare(ours: OutOfFold, theirs: OutOfFold, expected: float, spread: float) -> Gain:
-    """The gain over other predictions, on the images for which there are both."""
+def compare(ours: OutOfFold, theirs: OutOfFold, expected: float = 0.0, spread: float = math.inf) -> Gain:
+    """The gain over other predictions, on the images for which there are both (`choose.weigh_hits`)."""
     return weigh_hits(*_both(ours, theirs), expected, spread)
 
 
 def _lead(probe: Entry, linear: Entry) -> float:
     """The lead of a probe over the linear probe, by which a gain over the linear probe is smaller."""
-    if probe is linear:
-        return 0.0
-    return compare(_predictions(probe.fitted), _predictions(linear.fitted), 0.0, float("inf")).measured
+    return compare(_predictions(probe.fitted), _predictions(linear.fitted)).measured
 
 
 def _both(ours: OutOfFold, theirs: OutOfFold) -> tuple[Doubles, Doubles]:
@@ -169,7 +168,7 @@ def hits(found: OutOfFold) -> Doubles:
 
 
 def _clearly_better(ours: Fitted, theirs: Fitted) -> bool:
-    gain = compare(_predictions(ours), _predictions(theirs), 0.0, float("inf"))
+    gain = compare(_predictions(ours), _predictions(theirs))
     return gain.worth_it
 
 

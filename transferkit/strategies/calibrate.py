@@ -60,8 +60,8 @@ def calibration_facts(
         before: The metrics on these images without it.
         after: Those with it.
     """
-    kept = {name: {key: figures[key] for key in ("nll", "ece")} for name, figures in _named(before, after)}
-    return {"temperature": round(temperature, 6), "on": on, "images": int(before["n"]), **kept}
+    about = {"temperature": round(temperature, 6), "on": on, "images": int(before["n"])}
+    return {**about, "before": _kept(before), "after": _kept(after)}
 
 
 def with_test(facts: Mapping[str, Any], probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def with_test(facts: Mapping[str, Any], probabilities: Probabilities, labels: La
         labels: (N,).
     """
     without = compute_metrics(at_temperature(probabilities, 1 / facts["temperature"]), labels)
-    found = _named(without, compute_metrics(probabilities, labels))
-    return {**facts, "test": {name: {key: figures[key] for key in ("nll", "ece")} for name, figures in found}}
+    found = compute_metrics(probabilities, labels)
+    return {**facts, "test": {"before": _kept(without), "after": _kept(found)}}
 
 
 @torch.no_grad()
@@ -87,7 +87,5 @@ def apply_temperature(head: Head, temperature: float) -> None:
             parameter.div_(temperature)
 
 
-def _named(
-    before: Mapping[str, float | int], after: Mapping[str, float | int]
-) -> list[tuple[str, Mapping[str, float | int]]]:
-    return [("before", before), ("after", after)]
+def _kept(figures: Mapping[str, float | int]) -> dict[str, float | int]:
+    return {key: figures[key] for key in ("nll", "ece")}

@@ -47,8 +47,13 @@ class FoldChoice:
 
 def finetune_folds(context: Context) -> list[Fold]:
     """The folds, as rows of train and val together; none where val is large enough to choose, or nothing is chosen."""
+    return [] if context.settings["selection"]["name"] == "last" else training_folds(context)
+
+
+def training_folds(context: Context) -> list[Fold]:
+    """The folds of trainings, which are fewer than those of exact probes; none where val is large enough to choose."""
     selection, data = context.settings["selection"], context.data
-    if selection["name"] == "last" or not cross_validates(selection, len(data.val)):
+    if not cross_validates(selection, len(data.val)):
         return []
     return make_folds(data.fit_labels(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
 
@@ -86,6 +91,17 @@ def whole_data(data: ImageData) -> ImageData:
     return replace(data, train=data.train.joined(data.val))
 
 
+def fold_data(whole: ImageData, fold: Fold) -> ImageData:
+    """The data of a fold: its fitted rows as train, those held out as val.
+
+    Args:
+        whole: From `whole_data`.
+        fold: Rows of it.
+    """
+    rows, held = fold
+    return replace(whole, train=whole.train.subset(rows), val=whole.train.subset(held))
+
+
 def by_folds(context: Context) -> Context:
     """The context whose val chooses nothing, whatever its size."""
     selection = {**context.settings["selection"], "name": "cv"}
@@ -97,9 +113,7 @@ def _fold_course(context: Context, whole: ImageData, fold: Fold, number: int, fi
     folder = context.run_dir / "folds" / str(number + 1)
     files = CheckpointFiles(folder)
     if "course" not in files.newest():
-        rows, held = fold
-        data = replace(whole, train=whole.train.subset(rows), val=whole.train.subset(held))
-        phases = fit(replace(by_folds(context), data=data, run_dir=folder), end)
+        phases = fit(replace(by_folds(context), data=fold_data(whole, fold), run_dir=folder), end)
         files.write({"course": {"course": torch.from_numpy(np.stack(phases.course))}})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # the weights are not needed any more
     found: Probabilities = read_checkpoint(files.newest()["course"])["course"].numpy().copy()

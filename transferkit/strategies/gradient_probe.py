@@ -11,13 +11,13 @@ import numpy as np
 from transferkit.arrays import Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.device import run_place
-from transferkit.folds import Fold, cross_validates, make_folds
+from transferkit.folds import Fold
 from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import TransferModel
 from transferkit.ranking import best_stage, row_rank
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
-from transferkit.strategies.fold_fits import whole_data
+from transferkit.strategies.fold_fits import fold_data, training_folds, whole_data
 from transferkit.strategies.frozen_features import chosen_pool, probe_stages
 from transferkit.strategies.phase_data import make_batches
 from transferkit.training.plan import Phase
@@ -38,7 +38,7 @@ def fit_gradient_probe(context: Context) -> Fitted:
         TransferkitError: A setting cannot be used, or the run directory holds checkpoints of another training.
     """
     check_recipe(context.run_dir / "checkpoints", _recipe(context))
-    folds = choosing_folds(context)
+    folds = training_folds(context)
     if folds:
         return _fit_by_folds(context, folds)
     module, history = _train(context)
@@ -54,14 +54,6 @@ def fit_gradient_probe(context: Context) -> Fitted:
     return _fitted(module, model, module.figures, history, val)
 
 
-def choosing_folds(context: Context) -> list[Fold]:
-    """The folds of train and val that select; none where val is large enough, or nothing can be held out."""
-    selection, data = context.settings["selection"], context.data
-    if not cross_validates(selection, len(data.val)):
-        return []
-    return make_folds(data.fit_labels(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
-
-
 def _fit_by_folds(context: Context, folds: Sequence[Fold]) -> Fitted:
     """Select stage and C by the images held out, and train on all."""
     whole = whole_data(context.data)
@@ -71,9 +63,9 @@ def _fit_by_folds(context: Context, folds: Sequence[Fold]) -> Fitted:
         *(len(context.data.val), len(folds), len(whole.train)),
     )
     trained = []
-    for number, (rows, held) in enumerate(folds):
-        data = replace(whole, train=whole.train.subset(rows), val=whole.train.subset(held))
-        trained.append(_train(replace(context, data=data, run_dir=context.run_dir / "folds" / str(number + 1)))[0])
+    for number, fold in enumerate(folds):
+        folder = context.run_dir / "folds" / str(number + 1)
+        trained.append(_train(replace(context, data=fold_data(whole, fold), run_dir=folder))[0])
     figures = mean_figures([module.figures for module in trained], [len(held) for _, held in folds])
     best = best_stage({name: best_row(rows) for name, rows in figures.items()})
     C = best_row(figures[best])["C"]

@@ -24,7 +24,7 @@ from transferkit.strategies.stops import Stop, phases_until
 from transferkit.strategies.training_settings import train_settings
 from transferkit.training.auxiliary import GROUP
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
-from transferkit.training.finetune_module import FinetuneModule
+from transferkit.training.finetune_module import FinetuneModule, scaled_rates
 from transferkit.training.run_phase import Trained, TrainSettings, fit_module
 
 log = logging.getLogger(__name__)
@@ -192,12 +192,6 @@ def val_probabilities(module: FinetuneModule, val: Any, context: Context) -> Pro
             found.append(module.batch_logits(inputs.to(device)).softmax(dim=1).cpu().numpy())
     module.cpu()
     return np.concatenate(found)
-
-
-def scaled_rates(module: FinetuneModule) -> dict[str, float]:
-    """The learning rate of each stage that the module's phase trains, times `optimizer.lr_scale`."""
-    scale = float(module.plan.optimizer.get("lr_scale", 1.0))
-    return {name: rate * scale for name, rate in module.rates.items()}
 
 
 def _figures(module: FinetuneModule, outcome: PhaseOutcome, kept_epoch: int) -> dict[str, Any]:

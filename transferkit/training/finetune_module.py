@@ -210,11 +210,16 @@ def _set_gradients(module: FinetuneModule) -> dict[str, float]:
     return {name: rate for name, rate in rates.items() if name in having}
 
 
+def scaled_rates(module: FinetuneModule) -> dict[str, float]:
+    """The learning rate of each stage that the module's phase trains, times `optimizer.lr_scale`."""
+    scale = float(module.plan.optimizer.get("lr_scale", 1.0))
+    return {name: rate * scale for name, rate in module.rates.items()}
+
+
 def _parameter_groups(module: FinetuneModule) -> list[dict[str, Any]]:
-    scale, decay = float(module.plan.optimizer.get("lr_scale", 1.0)), module.phase.lr_decay
-    rates = {name: rate * scale for name, rate in module.rates.items()}
+    decay = module.phase.lr_decay
     factors = None if decay == 1 else layer_factors(module.model.backbone, decay)
-    return parameter_groups(module.named_stages, rates, module.plan.decay_norm_and_bias, factors)
+    return parameter_groups(module.named_stages, scaled_rates(module), module.plan.decay_norm_and_bias, factors)
 
 
 def _loss(module: FinetuneModule, images: Tensor, labels: Tensor) -> Tensor:

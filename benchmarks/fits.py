@@ -1,0 +1,39 @@
+"""Fits as the command line makes them, within one process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit.backbones.create import create_backbone_from_config
+from transferkit.config.compose import load_strategy_settings
+from transferkit.data.load_data import load_data
+from transferkit.features.from_settings import make_extractor
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import center_probabilities
+from transferkit.strategies.context import Context, find_plan
+from transferkit.strategies.fitted import Fitted
+from transferkit.timing import StepTimer
+
+
+def open_case(strategy: str, overrides: Sequence[str], folder: Path) -> Context:
+    """Load the data and the network of a configuration.
+
+    Args:
+        strategy: Its name.
+        overrides: As on the command line, `seed` among them.
+        folder: The run directory.
+    """
+    settings = load_strategy_settings(strategy, list(overrides))
+    seed = int(settings["seed"])
+    data = load_data(settings["dataset"], seed)
+    torch.manual_seed(seed)
+    backbone = create_backbone_from_config(settings["backbone"])
+    return Context(backbone, data, settings, make_extractor(settings), StepTimer(), folder, find_plan(settings))
+
+
+def tested(context: Context, fitted: Fitted) -> dict[str, Any]:
+    """The metrics of a fitted model on test."""
+    test = context.data.test
+    return dict(compute_metrics(center_probabilities(fitted.model, test, context.extract), test.labels))
