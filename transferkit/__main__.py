@@ -12,6 +12,10 @@ def main() -> None:
         print(f"transferkit {__version__}")
     elif {"--help", "-h"} & set(sys.argv):
         print(help_text(sys.argv[1:]))
+    elif {"-sc", "--shell-completion"} & set(sys.argv):
+        from transferkit.cli.completion import complete
+
+        complete()
     else:
         from transferkit.cli.app import run  # Hydra takes a fifth of a second to import
 

@@ -13,10 +13,12 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from transferkit.cli.commands import rewrite
 from transferkit.cli.failures import plain_reason
 from transferkit.cli.log_lines import escaped_lines
 from transferkit.config.compose import config_dir
 from transferkit.config.explain import NOT_A_NAME, explain
+from transferkit.errors import TransferkitError
 
 KILLED = (
     "A process of the sweep was killed, perhaps because memory ran out, and with it all unfinished jobs. "
@@ -39,6 +41,14 @@ def app(cfg: DictConfig) -> None:
 def run() -> None:
     """Run the application; print one message, without a traceback, for errors that a user can fix."""
     logging.raiseExceptions = False  # no traceback if the reader of the output has gone (`| head`)
+    try:
+        rewritten = rewrite(sys.argv[1:])
+    except TransferkitError as error:
+        sys.exit(escaped_lines(str(error)))
+    # What is told later, such as the command of a run, is about these.
+    sys.argv[1:] = rewritten.arguments
+    for note in rewritten.notes:
+        print(escaped_lines(note), file=sys.stderr)
     if FULL_ERROR:
         app()
         return

@@ -7,25 +7,29 @@ light.
 import textwrap
 from collections.abc import Sequence
 
+from transferkit.cli.commands import COMMANDS, split_words, usage
 from transferkit.config.choice_files import GROUPS, choices, config_dir
 
 HEADER = """\
 transferkit: which pretrained network, how much of it to train, and how well will it work?
 
   transferkit                                            embedded default: offline, under a minute
-  transferkit dataset=folder dataset.root=photos         a folder of class folders, ImageNet ResNet-50
-  transferkit dataset=folder dataset.root=photos backbone=efficientnet_lite0     the same without a network
-  transferkit dataset=flowers backbone=vgg16             a torchvision data set, another network
-  transferkit -m backbone=resnet18,resnet50 seed=range(3)
-  transferkit task=check dataset=folder dataset.root=photos      duplicates, suspected label errors, outliers
-  transferkit task=compare runs=multirun
-  transferkit task=evaluate run=RUN_DIR
-  transferkit task=predict run=RUN_DIR images=DIR"""
+  transferkit fit photos/                                a folder of class folders, ImageNet ResNet-50
+  transferkit fit photos/ backbone=efficientnet_lite0    the same without a network
+  transferkit fit photos/ backbone=vgg16 epochs=5 lr=1e-4
+  transferkit fit flowers backbone=vgg16                 a torchvision data set, another network
+  transferkit -m fit photos/ backbone=resnet18,resnet50 'seed=range(3)'
+  transferkit predict latest more_photos/                with the model that was fitted last"""
 
 FOOTER = """\
+A sub-command NAME is task=NAME; transferkit NAME --help explains its arguments.
 Every value can be set with key=value. All keys and values: transferkit [group=choice ...] --cfg job
 The keys of a choice, with what they are for: transferkit group=choice --help
 Hydra's own flags: --hydra-help. Errors with traceback: HYDRA_FULL_ERROR=1."""
+
+COMMAND_FOOTER = """\
+Every key of every group can be set, too: backbone=vgg16 strategy=finetune_few trainer.device=cpu.
+All groups and their choices: transferkit --help. The keys of a choice: transferkit strategy=lora --help"""
 
 
 def help_text(arguments: Sequence[str]) -> str:
@@ -37,7 +41,23 @@ def help_text(arguments: Sequence[str]) -> str:
     named = [argument.split("=", 1) for argument in arguments if "=" in argument]
     files = [f"{group}/{choice}" for group, choice in named if choice in choices(group)]
     texts = "".join(f"{name}\n\n{textwrap.indent(_text(name), '  ')}\n" for name in (files or ["config"]))
-    return f"{HEADER}\n\nGroups and their choices (group=choice):\n\n{groups}\n\n{texts}\n{FOOTER}"
+    words = [word for word in split_words(arguments)[0] if word in COMMANDS]
+    if words and not files:
+        return _command_text(words[0])
+    commands = "\n".join(f"  {name:10}{command.text}" for name, command in COMMANDS.items())
+    listed = f"Sub-commands:\n\n{commands}\n\nGroups and their choices (group=choice):\n\n{groups}"
+    return f"{HEADER}\n\n{listed}\n\n{texts}\n{FOOTER}"
+
+
+def _command_text(name: str) -> str:
+    """Return the help of a sub-command: usage, arguments, and the file of its task."""
+    command = COMMANDS[name]
+    lines = [f"{usage(name)}\n\n{command.text[0].upper()}{command.text[1:]}.\n"]
+    lines += [f"  {one.name:10}{one.text}" for one in command.arguments]
+    shared = ["epochs", "lr"] if name in ("fit", "pretrain") else []
+    lines += [f"  {line}" for line in _text("config").splitlines() if line.split(":")[0] in shared]
+    task = textwrap.indent(_text(f"task/{name}").replace("# @package _global_\n", ""), "  ")
+    return "\n".join([*lines, f"\nconf/task/{name}.yaml:\n\n{task}\n{COMMAND_FOOTER}"])
 
 
 def _text(name: str) -> str:

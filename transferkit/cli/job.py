@@ -18,6 +18,7 @@ from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_r
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.cli.sweep import TERMINATION_SECONDS
 from transferkit.config.schema import check_config
+from transferkit.config.shortcuts import shortcut_lines
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
 from transferkit.rundir import Status, Terminated, one_job, sigterm_raises, write_status
@@ -58,6 +59,8 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             write_status(run_dir, Status.RUNNING)
             write_configuration(cfg, run_dir)
             settings = check_config(resolve(cfg))
+            for line in shortcut_lines(settings):
+                log.info("%s", line)
             if multirun:
                 refuse_several_devices(settings)
                 fit_beside_others(settings, hydra_config)

@@ -1,5 +1,7 @@
 """The configuration files and the choices of each group, found without Hydra, for a fast --help."""
 
+import re
+from functools import cache
 from pathlib import Path
 
 GROUPS = (
@@ -21,3 +23,10 @@ def config_dir() -> Path:
 def choices(group: str) -> list[str]:
     """Return the choices of a group in alphabetical order; empty for an unknown group."""
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml")) if group in GROUPS else []
+
+
+@cache
+def top_level_keys() -> list[str]:
+    """Return the keys of `conf/config.yaml` outside its defaults: `seed`, `run`, `cache` and so on."""
+    text = (config_dir() / "config.yaml").read_text(encoding="utf-8")
+    return [key for key in re.findall(r"^(\w+):", text, re.MULTILINE) if key != "defaults"]

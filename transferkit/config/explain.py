@@ -6,7 +6,6 @@ Imported at every start, so without heavy imports.
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -50,10 +49,6 @@ def explain(error: Exception, arguments: Sequence[str] | None = None) -> str:
 def _unreadable(error: OverrideParseException) -> str:
     word = str(error.override)
     if "=" not in word:
-        if word in choices("task"):
-            return f"{word}: arguments have the form key=value. Did you mean task={word}?"
-        if Path(word).expanduser().is_dir():
-            return f"{word}: arguments have the form key=value. Did you mean dataset=folder dataset.root={word}?"
         return f"{word}: arguments have the form key=value; --help lists the keys."
     return f"{str(error).splitlines()[0]}\nCannot be read: {word}\n{QUOTING}"
 

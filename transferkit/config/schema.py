@@ -21,10 +21,11 @@ from transferkit.config.job_keys import (
     Trainer,
 )
 from transferkit.config.mistakes import explain
-from transferkit.config.node import Node, Path, Seed
+from transferkit.config.node import Epochs, Node, Path, Rate, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
 from transferkit.config.run_names import dataset_name
 from transferkit.config.schedule_keys import SCHEDULES
+from transferkit.config.shortcuts import with_shortcuts
 from transferkit.config.strategy_keys import STRATEGIES
 from transferkit.config.wording import flatten, no_such_choice, no_such_key, show
 from transferkit.errors import TransferkitError
@@ -33,6 +34,8 @@ from transferkit.errors import TransferkitError
 class Job(Node):
     """The keys outside the groups."""
 
+    epochs: Epochs | None = None
+    lr: Rate | None = None
     seed: Seed = 0
     run: Path | None = None
     runs: Path | list[Path] | None = None
@@ -73,14 +76,14 @@ CACHE = {"cache": CacheToClear}
 
 
 def check_config(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the complete configuration of a job, with defaults for absent keys.
+    """Return the complete configuration of a job: defaults for absent keys, `epochs` and `lr` put where they belong.
 
     Args:
         settings: As composed, in plain containers, without interpolations.
 
     Raises:
         TransferkitError: With a line for each mistake: unknown keys, and values of the wrong type, out of range, or
-            incompatible with each other.
+            incompatible with each other; or `epochs` or `lr` is given, and nothing has them.
     """
     nodes = [*GROUPS, "cache"]
     own = {key: value for key, value in settings.items() if key not in nodes}
@@ -101,7 +104,7 @@ def check_config(settings: Mapping[str, Any]) -> dict[str, Any]:
             mistakes.append(str(error))
     if mistakes or (mistakes := conflicts(checked)):
         raise TransferkitError("\n".join(mistakes))
-    return checked
+    return with_shortcuts(checked)
 
 
 def conflicts(settings: Mapping[str, Any]) -> list[str]:
