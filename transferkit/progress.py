@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,10 @@ def progress(label: str, total: int) -> AbstractContextManager[Advance]:
 
 @contextmanager
 def _bar(label: str, total: int, console: Console) -> Iterator[Advance]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=console, transient=True)
+    shown = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # what is too long for the terminal is cut, not wrapped
+    description = TextColumn("{task.description}", table_column=shown)
+    columns = description, BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=console, transient=True, expand=True)
     task = bar.add_task(label, total=total)
     start = time.monotonic()
 

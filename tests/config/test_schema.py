@@ -111,7 +111,7 @@ NO_SHARES = ("0/4", "5/4", "1/33", "1", "a/b", "1/4/2", "-1/4", "1/0", "0.25")
         (["+sed=3"], "sed: there is no such key. Did you mean seed?"),
         (["+dataset.root=x"], "dataset.root: there is no such key."),
         (["+strategy.auto.budgt=1", "strategy=auto"], "Did you mean strategy.auto.budget?"),
-        (["strategy=lp_ft", "+strategy.epochs=3"], "Did you mean strategy.phases.all.epochs?"),
+        (["strategy=lp_ft", "+strategy.epochs=3"], "Did you mean strategy.phases.all.epochs or epochs?"),
         (["strategy=lp_ft", "+strategy.phases.all.train.stge5=1"], "there is no stage like 'stge5'"),
         (["optimizer.lr_scale=-1"], "optimizer.lr_scale=-1 must be a number above 0"),
         (["optimizer.lr_scale=0"], "optimizer.lr_scale=0 must be a number above 0"),

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transferkit.cli.commands import rewrite
 from transferkit.cli.failures import plain_reason
-from transferkit.cli.log_lines import escaped_lines
+from transferkit.cli.screen import screen_text
 from transferkit.config.compose import config_dir
 from transferkit.config.explain import NOT_A_NAME, explain
 from transferkit.errors import TransferkitError
@@ -44,11 +44,11 @@ def run() -> None:
     try:
         rewritten = rewrite(sys.argv[1:])
     except TransferkitError as error:
-        sys.exit(escaped_lines(str(error)))
+        sys.exit(screen_text(str(error), sys.stderr))
     # What is told later, such as the command of a run, is about these.
     sys.argv[1:] = rewritten.arguments
     for note in rewritten.notes:
-        print(escaped_lines(note), file=sys.stderr)
+        print(screen_text(note, sys.stderr), file=sys.stderr)
     if FULL_ERROR:
         app()
         return
@@ -57,14 +57,14 @@ def run() -> None:
     try:
         app()
     except (CompactHydraException, OmegaConfBaseException) as error:
-        sys.exit(escaped_lines(explain(error)))
+        sys.exit(screen_text(explain(error), sys.stderr))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if str(error).startswith(NOT_A_NAME):
-            sys.exit(explain(error))
+            sys.exit(screen_text(explain(error), sys.stderr))
         told = KILLED if type(error).__name__ in KILLERS else plain_reason(error)
         if told is not None:
-            sys.exit(escaped_lines(told))
+            sys.exit(screen_text(told, sys.stderr))
         traceback.print_exc()
         sys.exit("This is a bug in transferkit, or a case it does not know: please report it with the lines above.")

@@ -17,7 +17,7 @@ from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
 from transferkit.models.transfer_model import check_finite, load_model
-from transferkit.report.run_files import write_predictions
+from transferkit.report.run_files import shown_path, write_predictions
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,13 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "seconds": timer.seconds(),
     }
     write_json(run_dir / "metrics.json", metrics)
-    log.info(
-        "%s on %s: test top-1 %.2f %%, balanced accuracy %.2f %% on %d images.\nPredictions: %s",
-        fitted_run,
-        data.name,
-        100 * scores["top1"],
-        100 * scores["balanced_accuracy"],
-        scores["n"],
-        run_dir / "predictions.csv",
-    )
+    lines = [
+        f"\n{data.name}, with the model of {shown_path(fitted_run)}",
+        f"  test top-1          {100 * scores['top1']:6.2f} %   on {scores['n']} images",
+        f"  balanced accuracy   {100 * scores['balanced_accuracy']:6.2f} %",
+        f"  predictions         {shown_path(run_dir) / 'predictions.csv'}",
+    ]
+    log.info("%s", "\n".join(lines), extra={"result": "test top-1"})
 
 
 def required_run(settings: Mapping[str, Any]) -> Path:

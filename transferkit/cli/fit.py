@@ -80,7 +80,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     )
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
-    log.info("%s", summary(metrics, run_dir))
+    log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
 
 
 def _with_test(details: Mapping[str, Any], probabilities: Probabilities, labels: Labels) -> dict[str, Any]:

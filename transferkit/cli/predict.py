@@ -13,6 +13,7 @@ from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
 from transferkit.models.transfer_model import Prediction, TransferModel, load_model
 from transferkit.progress import progress
+from transferkit.report.run_files import shown_path
 from transferkit.report.top5 import join_names
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     more = [*(KNOWN_COLUMNS if model.known else ()), *([SET_COLUMN] if coverage else [])]
     header = [*FIRST_COLUMNS, *more, *class_columns(model.class_names, (*FIRST_COLUMNS, *more))]
     write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
-    log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), run_dir / "predictions.csv")
+    where = shown_path(run_dir) / "predictions.csv"
+    log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), where, extra={"result": "Predictions of"})
 
 
 def tell_unreadable(unreadable: Sequence[tuple[str, str]], total: int, run_dir: Path) -> None:

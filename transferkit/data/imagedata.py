@@ -81,6 +81,11 @@ class ImageData:
     identical: Identical = field(default_factory=Identical)
     excluded: Excluded | None = None
 
+    def __post_init__(self) -> None:
+        """Name the splits that have no name yet."""
+        for name, images in self.splits.items():
+            images.call(images.called or name)
+
     @property
     def splits(self) -> dict[str, ImageSet]:
         """The three splits by name."""

@@ -107,6 +107,7 @@ class ImageSet:
 
     Attributes:
         labels: Class index of each image, shape (N,).
+        called: In lines about progress: "train", "train and val", "part of test"; empty where it has no name.
     """
 
     def __init__(self, store: _Files | _Arrays | _Joined, labels: Any, rows: Any = None) -> None:
@@ -115,6 +116,7 @@ class ImageSet:
             np.arange(len(store.names)) if rows is None else np.asarray(rows, dtype=np.int64)
         )
         self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        self.called = ""
         if self.labels.shape != self._rows.shape:
             raise ValueError(f"{len(self._rows)} images but labels of shape {self.labels.shape}")
 
@@ -197,16 +199,24 @@ class ImageSet:
     def subset(self, indices: Any) -> "ImageSet":
         """The images at these positions, in this order; shares files, pixels and identities with this set."""
         indices = np.asarray(indices, dtype=np.int64)
-        return ImageSet(self._store, self.labels[indices], self._rows[indices])
+        part = ImageSet(self._store, self.labels[indices], self._rows[indices])
+        whole = len(part) == len(self) or not self.called or self.called.startswith("part of ")
+        return part.call(self.called if whole else f"part of {self.called}")
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """The images of this set, then those of another, of any origin; shares files and pixels with both."""
+        labels = np.concatenate([self.labels, other.labels])
         if self._store is other._store:
-            return ImageSet(
-                self._store, np.concatenate([self.labels, other.labels]), np.concatenate([self._rows, other._rows])
-            )
-        return ImageSet(_Joined(self, other), np.concatenate([self.labels, other.labels]))
+            both = ImageSet(self._store, labels, np.concatenate([self._rows, other._rows]))
+        else:
+            both = ImageSet(_Joined(self, other), labels)
+        return both.call(f"{self.called} and {other.called}" if self.called and other.called else "")
+
+    def call(self, name: str) -> "ImageSet":
+        """Give the set a name for lines about progress, and return it."""
+        self.called = name
+        return self
 
     def relabel(self, labels: Any) -> "ImageSet":
         """The same images with other labels, shape (N,)."""
-        return ImageSet(self._store, labels, self._rows)
+        return ImageSet(self._store, labels, self._rows).call(self.called)

@@ -12,6 +12,7 @@ import torch
 from transferkit.arrays import Features, Rows
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.batch_loading import Batch, Source, open_source
+from transferkit.data.imageset import ImageSet
 from transferkit.device import find_device, find_precision
 from transferkit.errors import TransferkitError
 from transferkit.features.fill import Counts, Job, Places, fill
@@ -105,7 +106,7 @@ class Extractor:
             name: store.gather(ids) if len(ids) else np.empty((0, widths[name]), np.float32)
             for name, store in rows.items()
         }
-        _tell(stats, len(ids), len(np.unique(ids)), list(rows), time.perf_counter() - start)
+        _tell(stats, len(ids), len(np.unique(ids)), list(rows), _called(dataset), time.perf_counter() - start)
         return features
 
     def extract_share(
@@ -159,7 +160,7 @@ class Extractor:
             source,
             prepare,
             self.batch_size,
-            f"Extracting {', '.join(stages)}",
+            f"Extracting {', '.join(stages)}{_called(dataset)}",
             entry if source.ids is not None else None,
             share,
             show_progress if self.progress else None,
@@ -230,7 +231,14 @@ def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Feat
     return features[stages[0]] if len(stages) == 1 else np.concatenate([features[name] for name in stages], axis=1)
 
 
-def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[str], seconds: float) -> None:
+def _called(dataset: Any) -> str:
+    """The name of the images as it follows that of the stages: " of train"."""
+    return f" of {dataset.called}" if isinstance(dataset, ImageSet) and dataset.called else ""
+
+
+def _tell(
+    stats: ExtractionStats, images: int, different: int, names: Sequence[str], called: str, seconds: float
+) -> None:
     """Complete the counts, and log one line for all stages with the same counts."""
     stats.images = images
     stats.reused = {name: different - stats.computed.get(name, 0) for name in names}
@@ -240,7 +248,8 @@ def _tell(stats: ExtractionStats, images: int, different: int, names: Sequence[s
         alike.setdefault((reused, stats.computed.get(name, 0)), []).append(name)
     for counts, names in alike.items():
         numbers = stats.images, *counts, stats.seconds
-        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", ", ".join(names), *numbers)
+        where = f"{', '.join(names)}{called}"
+        log.info("Features of %s: %d images, %d from the cache, %d computed, %.1f s.", where, *numbers)
 
 
 @dataclass(frozen=True)
