@@ -64,6 +64,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         timer.seconds()["total"],
         shown_path(run_dir) / "report.html",
         fit_command(advice.verdict.recommended, network),
+        extra={"result": f"{advice.verdict.size.capitalize()} and "},
     )
 
 

@@ -70,19 +70,21 @@ def fit_width(line: str, width: int) -> str:
     label = start[0] if start and len(start[0]) <= width // 2 else ""
     value = line[len(label) :]
     command = value.startswith(COMMANDS)
-    return "\n".join(_broken(label, value, width - 2 * command, " \\" if command else ""))
+    lines = _broken(label, value, width - 2 * command, " \\" if command else "")
+    return "\n".join(lines).replace("\0", " ")
 
 
 def _broken(label: str, value: str, width: int, mark: str) -> Iterator[str]:
     """Yield the lines of a value behind its label; `mark` ends each but the last."""
-    words = value.split(" ")
+    words = re.sub(r"(?<=\d) (?=(?:%|s|min|h|GB|MB)(?:\W|$))", "\0", value).split(" ")  # a number and its unit
     indent = len(label) if label.strip() else len(value) - len(value.lstrip()) + 2
     line, empty = label, True
     for word in words:
         fits = len(line) + (0 if empty else 1) + len(word) <= width
         if not fits and (not empty or label.strip()) and line.strip():
             yield line.rstrip() + ("" if empty else mark)
-            line, empty = " " * (indent if indent + len(word) <= width else min(indent, 4)), True
+            indent = indent if indent + len(word) <= width else min(indent, 4)
+            line, empty = " " * indent, True
         line, empty = (line + word if empty else f"{line} {word}"), False
     yield line
 

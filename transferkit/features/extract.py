@@ -232,8 +232,8 @@ def join_stages(features: Mapping[str, Features], stages: Sequence[str]) -> Feat
 
 
 def _called(dataset: Any) -> str:
-    """The name of the images as it follows that of the stages: " of train"."""
-    return f" of {dataset.called}" if isinstance(dataset, ImageSet) and dataset.called else ""
+    """The name of the images as it follows that of the stages: " (train)"."""
+    return f" ({dataset.called})" if isinstance(dataset, ImageSet) and dataset.called else ""
 
 
 def _tell(
