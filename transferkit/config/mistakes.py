@@ -29,7 +29,7 @@ def explain(
         where: Its key: "trainer"; empty for the top level.
         everywhere: All keys of the configuration, to recognise a misplaced one.
     """
-    schema = _json_schema(model)
+    schema = json_schema(model)
     said: dict[str, str] = {}
     for one in error.errors(include_url=False):
         path, value = _at(one["loc"], given)
@@ -49,7 +49,8 @@ def explain(
 
 
 @cache
-def _json_schema(model: type[BaseModel]) -> Schema:
+def json_schema(model: type[BaseModel]) -> Schema:
+    """Return the JSON schema of a node."""
     return model.model_json_schema()
 
 
@@ -69,8 +70,8 @@ def _at(location: Sequence[int | str], given: Any) -> tuple[list[str], Any]:
 
 
 def _must_be(key: str, value: Any, node: Schema, root: Schema) -> str:
-    branches = _branches(node, root)
-    names = [str(name) for branch in branches for name in branch.get("enum", [branch.get("const")]) if name]
+    alternatives = branches(node, root)
+    names = [str(name) for branch in alternatives for name in branch.get("enum", [branch.get("const")]) if name]
     near = close_matches(value, names) if isinstance(value, str) else []
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"{key}={show(value)} must be {words(node, root)}.{hint}"
@@ -83,14 +84,14 @@ def _allowed(schema: Schema, path: Sequence[str]) -> str:
 def _keys(schema: Schema, path: Sequence[str]) -> list[str]:
     """Return the keys of the node at `path`."""
     node = _node(schema, path)
-    return [key for branch in _branches(node, schema) for key in branch.get("properties", {})]
+    return [key for branch in branches(node, schema) for key in branch.get("properties", {})]
 
 
 def _node(root: Schema, path: Sequence[str]) -> Schema:
     """Return the schema of the value at `path`."""
     node = root
     for part in path:
-        for branch in _branches(node, root):
+        for branch in branches(node, root):
             if part in branch.get("properties", {}):
                 node = branch["properties"][part]
                 break
@@ -102,12 +103,12 @@ def _node(root: Schema, path: Sequence[str]) -> Schema:
     return node
 
 
-def _branches(node: Schema, root: Schema) -> list[Schema]:
+def branches(node: Schema, root: Schema) -> list[Schema]:
     """Return the alternatives of a union; a reference is followed."""
     if "$ref" in node:
-        return _branches(root["$defs"][node["$ref"].rpartition("/")[2]], root)
+        return branches(root["$defs"][node["$ref"].rpartition("/")[2]], root)
     if "anyOf" in node:
-        return [branch for one in node["anyOf"] for branch in _branches(one, root)]
+        return [branch for one in node["anyOf"] for branch in branches(one, root)]
     return [node]
 
 
@@ -115,7 +116,7 @@ def words(node: Schema, root: Schema) -> str:
     """Return the valid values in words: "auto, or a whole number from 0 to 256"."""
     if "description" in node and "properties" not in node:
         return str(node["description"])
-    alternatives = list(dict.fromkeys(_one(branch, root) for branch in _branches(node, root)))
+    alternatives = list(dict.fromkeys(_one(branch, root) for branch in branches(node, root)))
     alternatives.sort(key=lambda text: text != "null")
     return ", or ".join(alternatives)
 

@@ -102,17 +102,27 @@ def _stages(train: dict[str, Any]) -> dict[str, Any]:
     return train
 
 
+StageRate = Annotated[
+    Rate | None,
+    Field(json_schema_extra={"meaning": "learning rate of the stages that this name or pattern matches; null freezes"}),
+]
+LrDecay = Annotated[
+    float,
+    Field(gt=0, le=1, json_schema_extra={"meaning": "factor of the rate for every layer further from the head"}),
+]
+
+
 class Phase(Node):
-    """One of `phases`."""
+    """One of `phases`; `meaning` explains in the docs a key that no file has."""
 
     epochs: Epochs
     train: Annotated[
-        dict[str, Rate | None],
+        dict[str, StageRate],
         AfterValidator(_stages),
         Field(json_schema_extra={"description": "a mapping from stages to learning rates"}),
     ]
     min_steps: Steps = 0
-    lr_decay: float = Field(1.0, gt=0, le=1)
+    lr_decay: LrDecay = 1.0
     parameters: Parameters = "all"
 
 
