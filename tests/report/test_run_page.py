@@ -28,7 +28,7 @@ def test_every_number_of_classes_gives_a_page_that_loads_nothing(make_result, nu
     html = render(result)
     page = Page(html)
     assert not re.search(r"https?:|//\w|@import|url\((?!#)", re.sub(r'"data:[^"]*"', "", html))
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1  # the own one
     assert all(value.startswith("data:image/") for value in page.values("img", "src"))
     assert all(value.startswith("#") for value in page.values("a", "href"))
     assert len(page.values("img", "alt")) == page.tags.count("img") > 0
@@ -148,7 +148,7 @@ def test_text_from_the_user_is_never_markup(make_result):
     result = replace(result, command=evil, split_note=evil, metrics={**result.metrics, "dataset": evil})
     html = render(result)
     page = Page(html)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1  # the own one
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert page.text.count(evil) > 5
     assert evil not in html

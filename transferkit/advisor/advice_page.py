@@ -6,7 +6,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from transferkit import __version__
 from transferkit.advisor.advice_figures import curve_figure, distance_figure, networks_figure, quadrant_figure
 from transferkit.advisor.network_table import heading
 from transferkit.advisor.quadrant import TABLE
@@ -50,7 +49,6 @@ def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
         "strategies": _strategies(advice),
         "scores": {SCORE_NAMES[name]: value for name, value in advice["scores"].items()},
         "split_note": split_note,
-        "version": __version__,
     }
     return render("advice.html.j2", content, "advisor")
 

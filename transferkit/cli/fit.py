@@ -17,7 +17,15 @@ from transferkit.models.protocols import get_protocol
 from transferkit.models.transfer_model import check_finite, save_model
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
-from transferkit.report.run_files import absolute_paths, command_line, summary, write_history, write_predictions
+from transferkit.report.run_files import (
+    absolute_paths,
+    command_line,
+    kept_arguments,
+    shown_path,
+    summary,
+    write_history,
+    write_predictions,
+)
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
 from transferkit.strategies.calibrate import KEY, with_test
@@ -76,6 +84,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         class_counts=data.class_counts(),
         sweep=fitted.sweep,
         history=fitted.history,
+        arguments=kept_arguments("task=", "task.", "hydra.", "-"),
+        run=str(shown_path(run_dir)),
         neighborhoods=find_neighborhoods(fitted.model, data, probabilities, extract),
     )
     write_run(run_dir, settings, data, fitted, result)

@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from transferkit import __version__
 from transferkit.compare.compare_figures import cost_figure, learning_figure, seeds_figure
 from transferkit.compare.comparison import Comparison, Part, show_difference, show_spread, show_uncached
 from transferkit.compare.groups import Group, by_images, short_names, show_images
@@ -30,7 +29,6 @@ def render_page(comparison: Comparison, runs: Any) -> str:
         "groups": sum(len(part.groups) for part in comparison.parts),
         "unfinished": comparison.unfinished,
         "command": f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
-        "version": __version__,
     }
     filters = {"spread": show_spread, "images": show_images, "variant": show_variant, "uncached": show_uncached}
     return render("compare.html.j2", content, "compare", **filters)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from transferkit import __version__
 from transferkit.files import write_csv, write_text
 from transferkit.inspection.initialisation import ACTIVATIONS, IMAGES, INITS, LAYERS, UNITS, Depth
 from transferkit.inspection.inspect_text import new_table, rendered
@@ -53,7 +52,6 @@ def render_initialisation(depths: Depths, command: str) -> str:
         "units": UNITS,
         "images": IMAGES,
         "command": command,
-        "version": __version__,
     }
     return render("initialisation.html.j2", content, "inspection")
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from transferkit import __version__
 from transferkit.files import write_text
 from transferkit.inspection.amounts import count, memory, one_side, shape, share, sides
 from transferkit.inspection.inspect_figures import (
@@ -57,7 +56,6 @@ def render_inspection(inspected: Inspected, command: str) -> str:
         "activations": Markup(activation_figure(inspected.measured_layers, measured)) if measured else "",
         "gradients": Markup(gradient_figure(inspected.measured_layers, measured)) if measured else "",
         "command": command,
-        "version": __version__,
     }
     return render("inspect.html.j2", content, "inspection", **FILTERS)
 

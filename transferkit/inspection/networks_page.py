@@ -7,7 +7,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from transferkit import __version__
 from transferkit.files import write_csv, write_text
 from transferkit.inspection.amounts import count, memory
 from transferkit.inspection.compare_networks import Network, Networks
@@ -48,7 +47,6 @@ def render_networks(networks: Networks, command: str) -> str:
         "place": networks.place,
         "figure": Markup(networks_figure(networks)),
         "command": command,
-        "version": __version__,
     }
     return render("networks.html.j2", content, "inspection", amount=count, memory=memory)
 

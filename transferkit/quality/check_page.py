@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import __version__
 from transferkit.files import write_text
 from transferkit.quality.check_text import count_words, weak_probe
 from transferkit.quality.find_problems import Checked
@@ -81,7 +80,7 @@ def render_check(checked: Checked, about: Mapping[str, Any], most: int) -> str:
     ]
     found = sum(section["count"] for section in sections)
     weak = weak_probe(about["probe"]["out_of_fold_top1"], about["counts"])
-    content = {"about": about, "sections": sections, "found": found, "weak": weak, "version": __version__}
+    content = {"about": about, "sections": sections, "found": found, "weak": weak}
     return render("check.html.j2", content, "quality")
 
 

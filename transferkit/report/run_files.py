@@ -112,7 +112,12 @@ def shown_path(run_dir: Path) -> Path:
 
 def command_line() -> str:
     """Return the command line of this process, which repeats the run."""
-    return shlex.join(["python", "-m", "transferkit", *sys.argv[1:]])
+    return command_of(*sys.argv[1:])
+
+
+def command_of(*arguments: str) -> str:
+    """Return the command line with these arguments."""
+    return shlex.join(["python", "-m", "transferkit", *arguments])
 
 
 def kept_arguments(*dropped: str) -> list[str]:
@@ -139,6 +144,6 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",
-        f"  predict             python -m transferkit task=predict run={shown} images=DIR",
+        f"  predict             {command_of('task=predict', f'run={shown}', 'images=DIR')}",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The report of a run, `report.html`: one self-contained page without network access or scripts."""
+"""The report of a run, `report.html`: one self-contained page without network access."""
 
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from transferkit.report.figures import (
     sweep_figure,
 )
 from transferkit.report.nearest import show_neighborhoods
+from transferkit.report.next_steps import next_steps, verdict
 from transferkit.report.render import render
 from transferkit.report.run_result import RunResult
 
@@ -60,16 +61,19 @@ def content(result: RunResult) -> dict[str, Any]:
     right = right_examples(test, probabilities, RIGHT_SHOWN)
     chosen = chosen_C(result)
     bins = reliability_bins(probabilities, test.labels)
+    found, confusion = headline(result), confuse(test.labels, predicted, names)
     return {
         "num_classes": len(names),
-        "headline": headline(result),
+        "headline": found,
+        "verdict": verdict(result, found),
+        "next_steps": next_steps(result, found, confusion),
         "setting": setting(result),
         "scores": scores(result),
         "chosen_by": chosen_by(result.metrics),
         "judged_on": judged_on(result.metrics),
         "mistakes": examples(test, probabilities, names, mistakes),
         "right": examples(test, probabilities, names, right),
-        **_confusion(confuse(test.labels, predicted, names)),
+        **_confusion(confusion),
         "classes": class_rows(test.labels, predicted, names, result.class_counts),
         "classes_shown": CLASSES_SHOWN,
         "imagenet_names": result.metrics.get("imagenet_names", {}),

@@ -43,6 +43,8 @@ class RunResult:
         sweep: Per probed stage, one row per value of C: `{"C", "val_top1", "val_nll"}`.
         history: One row per epoch of training: `phase`, `epoch` (from 1 in each phase), `lr`, `train_loss`, `val_loss`,
             `val_top1`.
+        arguments: Those of the command that name data and network, for the commands of next steps.
+        run: The run directory of the model, for these commands.
         neighborhoods: Some test images and their nearest training images, for a nearest-neighbour model.
     """
 
@@ -56,4 +58,6 @@ class RunResult:
     class_counts: Mapping[str, npt.NDArray[np.int64]]
     sweep: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
+    arguments: Sequence[str] = ()
+    run: str = "RUN_DIR"
     neighborhoods: Sequence[Neighborhood] = ()
