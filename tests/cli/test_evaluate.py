@@ -17,6 +17,9 @@ def test_evaluating_gives_the_figures_of_the_run(default_run: Run, transferkit: 
     again = json.loads((tmp_path / "out/metrics.json").read_text())["test"]
     first = default_run.json("metrics.json")["test"]
     assert again == {**first, "nll": again["nll"], "ece": again["ece"]}
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "transferkit evaluation" in page
+    assert f"of {first['n']} test images" in page
     np.testing.assert_allclose([again["nll"], again["ece"]], [first["nll"], first["ece"]], rtol=1e-3)
 
 

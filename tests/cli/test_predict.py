@@ -10,9 +10,10 @@ import torch
 
 import transferkit as tk
 from tests.conftest import Run, RunCommand
-from transferkit.cli.predict import class_columns, images_at, main
+from transferkit.cli.predict import FIRST_COLUMNS, images_at, main
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import save_model
+from transferkit.report.probability_table import class_columns
 from transferkit.rundir import Status, write_status
 
 
@@ -41,6 +42,9 @@ def test_a_folder(default_run: Run, transferkit: RunCommand, photos: Path, tmp_p
     assert done.returncode == 0, done.stderr
     rows = predicted(tmp_path / "out")
     assert len(rows) == 13
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert page.count("<li id=") == 13
+    assert "1 file could not be read" in page
     named = [row for row in rows if "_" in Path(row["image"]).name]
     right = [row["predicted"] == Path(row["image"]).name[0] for row in named]
     assert sum(right) >= 11
@@ -83,7 +87,7 @@ def test_a_glob_follows_no_links_and_passes_over_hidden_files(tmp_path: Path, mo
 
 def test_classes_that_are_called_like_the_other_columns() -> None:
     names = ["cat", "image", "confidence", "image (class)"]
-    columns = class_columns(names)
+    columns = class_columns(names, FIRST_COLUMNS)
     assert columns[0] == "cat"
     assert columns[3] == "image (class)"
     assert len({"image", "predicted", "confidence", *columns}) == 3 + len(names)

@@ -15,9 +15,10 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.features.extract import extract_features
+from transferkit.models.known_images import KnownImages
 from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.neighbors import NeighborHead
-from transferkit.report.examples import thumbnail
+from transferkit.report.examples import thumbnail, worst_mistakes
 from transferkit.report.nearest import find_neighborhoods, show_neighborhoods
 from transferkit.report.run_page import render_report
 from transferkit.report.run_result import RunResult
@@ -65,8 +66,25 @@ def test_they_are_the_nearest_of_train_and_val(result: RunResult, model: Transfe
     for hood in result.neighborhoods:
         distances, rows = search.kneighbors(parts[2][hood.index : hood.index + 1])
         np.testing.assert_allclose([n.distance for n in hood.neighbors], distances[0], rtol=1e-4)
-        shown = [n.index + (20 if n.images is data.val else 0) for n in hood.neighbors]
-        assert shown == rows[0].tolist()
+        assert [n.index for n in hood.neighbors] == rows[0].tolist()
+
+
+def test_a_linear_model_has_those_of_the_images_it_compares_new_ones_with(
+    make_result: MakeResult, model: TransferModel, data: ImageData
+) -> None:
+    linear = TransferModel(model.backbone, torch.nn.Linear(model.head.in_features, 3), NAMES).eval()
+    compared = data.train.joined(data.val).subset(np.arange(0, 29, 2))
+    made = make_result(NAMES, test=data.test)
+    assert find_neighborhoods(linear, data, made.probabilities, extract, compared) == []
+    rows, queries = (extract(model.backbone, part, ["stage3"])["stage3"] for part in (compared, data.test))
+    linear.known = KnownImages(torch.from_numpy(rows), 0.5)
+    hoods = find_neighborhoods(linear, data, made.probabilities, extract, compared)
+    search = NearestNeighbors(n_neighbors=3, metric="cosine").fit(rows)
+    assert [hood.index for hood in hoods] == worst_mistakes(data.test, made.probabilities, 12).tolist()
+    for hood in hoods:
+        distances, near = search.kneighbors(queries[hood.index : hood.index + 1])
+        assert [n.index for n in hood.neighbors] == near[0].tolist()
+        np.testing.assert_allclose([n.distance for n in hood.neighbors], distances[0], atol=1e-5)
 
 
 def test_the_page_shows_their_pictures_and_classes(result: RunResult) -> None:

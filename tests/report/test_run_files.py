@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from transferkit.report.run_files import absolute_paths, summary, write_predictions
 
@@ -21,7 +22,22 @@ def test_predictions_name_the_five_likeliest(tmp_path: Path) -> None:
         "predicted": "class b",
         "confidence": "0.400000",
         "top5": "class b|class d|class e|class c|class f",
+        **{name: f"{p:.6f}" for name, p in zip(classes, probabilities[0], strict=True)},
     }
+
+
+def test_parquet_has_all_probabilities_of_any_number_of_classes(tmp_path: Path) -> None:
+    classes = ["image", *(f"class {i}" for i in range(30))]
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(31), size=3).astype(np.float32)
+    write_predictions(tmp_path / "p.csv", ["a", "caf\udce9", "c"], np.array([3, 0, 2]), probabilities, classes)
+    with (tmp_path / "p.csv").open(newline="", errors="surrogateescape") as file:
+        assert next(csv.reader(file)) == ["image", "label", "predicted", "confidence", "top5"]
+    table = parquet.read_table(tmp_path / "p.parquet").to_pydict()
+    assert list(table) == ["image", "label", "predicted", "confidence", "image (class)", *classes[1:]]
+    assert table["image"] == ["a", "caf\\udce9", "c"]
+    assert table["label"] == ["class 2", "image", "class 1"]
+    assert table["predicted"] == [classes[i] for i in probabilities.argmax(axis=1)]
+    np.testing.assert_array_equal(np.array(list(table.values())[4:], np.float32).T, probabilities)
 
 
 def test_recorded_paths_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,15 +16,17 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import get_protocol
-from transferkit.models.transfer_model import check_finite, load_model
-from transferkit.report.run_files import shown_path, write_predictions
+from transferkit.models.transfer_model import TransferModel, check_finite, load_model
+from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
+from transferkit.report.run_page import write_report
+from transferkit.report.run_result import RunResult
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Evaluate the model of `run=` and write metrics.json and predictions.csv."""
+    """Evaluate the model of `run=` and write metrics.json, predictions.csv and report.html."""
     protocol = get_protocol(settings["protocol"]["name"])
     timer = StepTimer()
     fitted_run = required_run(settings)
@@ -47,13 +49,37 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "seconds": timer.seconds(),
     }
     write_json(run_dir / "metrics.json", metrics)
+    result = RunResult(
+        settings=settings,
+        command=command_line(),
+        metrics={**metrics, **_about(fitted_run, model)},
+        class_names=model.class_names,
+        test=data.test.relabel(labels),
+        probabilities=probabilities,
+        split_note=data.split_note,
+        class_counts={"test": np.bincount(labels, minlength=len(model.class_names))},
+        arguments=kept_arguments("task=", "task.", "run=", "hydra.", "-"),
+        run=str(shown_path(fitted_run.resolve())),
+    )
+    write_report(run_dir / "report.html", result)
     lines = [
         f"\n{data.name}, with the model of {shown_path(fitted_run)}",
         f"  test top-1          {100 * scores['top1']:6.2f} %   on {scores['n']} images",
         f"  balanced accuracy   {100 * scores['balanced_accuracy']:6.2f} %",
         f"  predictions         {shown_path(run_dir) / 'predictions.csv'}",
+        f"  report              {shown_path(run_dir) / 'report.html'}",
     ]
     log.info("%s", "\n".join(lines), extra={"result": "test top-1"})
+
+
+def _about(fitted_run: Path, model: TransferModel) -> dict[str, Any]:
+    """Return what the report says of the model, as in the metrics.json of its fit."""
+    backbone = model.backbone
+    return {
+        "model": str(shown_path(fitted_run.resolve())),
+        "backbone": backbone.spec.name,
+        "weights": backbone.weights_name,
+    }
 
 
 def required_run(settings: Mapping[str, Any]) -> Path:

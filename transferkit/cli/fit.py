@@ -9,6 +9,7 @@ from transferkit.arrays import Labels, Probabilities
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
+from transferkit.data.imageset import ImageSet
 from transferkit.features.from_settings import make_extractor
 from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
@@ -31,7 +32,7 @@ from transferkit.report.run_result import RunResult
 from transferkit.strategies.calibrate import KEY, with_test
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
-from transferkit.strategies.held_out import add_held_out_parts
+from transferkit.strategies.held_out import add_held_out_parts, compared_images
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
 
@@ -86,11 +87,18 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         history=fitted.history,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
         run=str(shown_path(run_dir)),
-        neighborhoods=find_neighborhoods(fitted.model, data, probabilities, extract),
+        neighborhoods=find_neighborhoods(
+            fitted.model, data, probabilities, extract, _compared(metrics, data, settings["seed"])
+        ),
     )
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
+
+
+def _compared(metrics: Mapping[str, Any], data: ImageData, seed: int) -> ImageSet | None:
+    """Return the images that new ones are compared with, where the model tells known images."""
+    return compared_images(data, metrics["known"]["on"] == "val", seed) if "known" in metrics else None
 
 
 def _with_test(details: Mapping[str, Any], probabilities: Probabilities, labels: Labels) -> dict[str, Any]:

@@ -13,8 +13,11 @@ from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
 from transferkit.models.transfer_model import Prediction, TransferModel, load_model
 from transferkit.progress import progress
-from transferkit.report.run_files import shown_path
+from transferkit.report.predict_page import Predicted, write_predict_page
+from transferkit.report.probability_table import class_columns
+from transferkit.report.run_files import command_line, command_of, kept_arguments, shown_path
 from transferkit.report.top5 import join_names
+from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +29,8 @@ SET_COLUMN = "set"
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Classify `images=` with the model of `run=`; write predictions.csv, and unreadable.csv if needed."""
-    run = required_run(settings)
+    """Classify `images=` with the model of `run=`; write predictions.csv, report.html, and unreadable.csv if needed."""
+    timer, run = StepTimer(), required_run(settings)
     if not settings["images"]:
         raise TransferkitError("task=predict needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
     paths = images_at(settings["images"])
@@ -39,8 +42,24 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     more = [*(KNOWN_COLUMNS if model.known else ()), *([SET_COLUMN] if coverage else [])]
     header = [*FIRST_COLUMNS, *more, *class_columns(model.class_names, (*FIRST_COLUMNS, *more))]
     write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
-    where = shown_path(run_dir) / "predictions.csv"
-    log.info("%s\nPredictions of %d images: %s", table(rows), len(rows), where, extra={"result": "Predictions of"})
+    found = Predicted(
+        rows,
+        str(shown_path(run.resolve())),
+        command_line(),
+        command_of(*kept_arguments("hydra."), "task.coverage=0.9")
+        if coverage is None and model.held_out_scores is not None
+        else "",
+        len(unreadable),
+        settings["images"] if isinstance(settings["images"], str) else ", ".join(settings["images"]),
+        timer.seconds()["total"],
+    )
+    write_predict_page(run_dir / "report.html", found)
+    where = shown_path(run_dir)
+    log.info(
+        "%s\nPredictions of %d images: %s\nReport: %s",
+        *(table(rows), len(rows), where / "predictions.csv", where / "report.html"),
+        extra={"result": "Predictions of"},
+    )
 
 
 def tell_unreadable(unreadable: Sequence[tuple[str, str]], total: int, run_dir: Path) -> None:
@@ -118,17 +137,6 @@ def predict_files(
             predictions = model.predict([image for _, image in readable], batch_size, names, coverage)
             yield from zip(names, predictions, strict=True)
             advance(len(chunk))
-
-
-def class_columns(class_names: Sequence[str], taken: Sequence[str] = FIRST_COLUMNS) -> list[str]:
-    """Return a name for the column of each class: its own, with " (class)" after it if another column has that name."""
-    columns: list[str] = []
-    for name in class_names:
-        column = name
-        while column in taken or (column != name and column in class_names):
-            column += " (class)"
-        columns.append(column)
-    return columns
 
 
 def format_prediction(prediction: Prediction) -> list[str]:

@@ -59,15 +59,19 @@ def right_examples(test: ImageSet, probabilities: Probabilities, limit: int) -> 
 
 
 def examples(
-    test: ImageSet, probabilities: Probabilities, class_names: Sequence[str], indices: npt.NDArray[np.int64]
+    test: ImageSet,
+    probabilities: Probabilities,
+    class_names: Sequence[str],
+    indices: npt.NDArray[np.int64],
+    side: int = THUMBNAIL_SIDE,
 ) -> list[Example]:
-    """Return the images at `indices`, in this order."""
+    """Return the images at `indices`, in this order, with pictures of at most `side` pixels."""
     chosen = test.subset(indices)
     names = short_names(chosen.names) if chosen.in_files else chosen.names
     rows = []
     for i, (name, row) in enumerate(zip(names, probabilities[indices], strict=True)):
         best = int(row.argmax())
-        picture, tiny = thumbnail(chosen, i)
+        picture, tiny = thumbnail(chosen, i, side)
         true = class_names[chosen.labels[i]]
         rows.append(Example(name, true, class_names[best], float(row[best]), picture, tiny))
     return rows
@@ -83,8 +87,8 @@ def short_names(paths: Sequence[str]) -> list[str]:
     return [os.path.relpath(path, shared) for path in paths]
 
 
-def thumbnail(test: ImageSet, index: int) -> tuple[str | None, bool]:
-    """Return a `data:` URI of the image, at most 128 pixels wide and high, and whether the original is tiny.
+def thumbnail(test: ImageSet, index: int, side: int = THUMBNAIL_SIDE) -> tuple[str | None, bool]:
+    """Return a `data:` URI of the image, at most `side` pixels wide and high, and whether the original is tiny.
 
     For an image that can no longer be read it is None, so that the report is still written.
     """
@@ -94,7 +98,7 @@ def thumbnail(test: ImageSet, index: int) -> tuple[str | None, bool]:
         return None, False
     if tiny := max(image.size) <= TINY_SIDE:
         return data_uri(image, "PNG", optimize=True), tiny
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return data_uri(image, "JPEG", quality=75, optimize=True), tiny
 
 

@@ -135,6 +135,7 @@ def setting(result: RunResult) -> dict[str, str]:
     metrics = result.metrics
     names = {
         "Data set": f"{metrics['dataset']}, {len(result.class_names)} classes",
+        "Model": metrics.get("model", ""),
         "Backbone": metrics.get("backbone", ""),
         "Weights": metrics.get("weights", ""),
         "Strategy": ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key)),

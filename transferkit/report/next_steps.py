@@ -11,6 +11,8 @@ from transferkit.report.run_result import RunResult
 PAIR_SHARE, PAIR_IMAGES = 0.25, 3
 """A pair of classes is named if it has this share of all mistakes, and so many of them."""
 STEPS_SHOWN = 4
+FITTING = ("strategy", "epochs=", "lr=")
+"""Arguments that belong to the strategy that was fitted."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def _worth(found: Headline) -> str:
 
 def _copies(result: RunResult) -> int:
     same = result.metrics.get("data", {}).get("identical", {})
-    return max(same.get("test_in_train", 0), same.get("test_in_val", 0))
+    return max(int(same.get(split, 0)) for split in ("test_in_train", "test_in_val"))
 
 
 def next_steps(result: RunResult, found: Headline, confusion: Confusion) -> list[Step]:
@@ -57,7 +59,7 @@ def next_steps(result: RunResult, found: Headline, confusion: Confusion) -> list
 
 def _data_steps(result: RunResult, found: Headline, confusion: Confusion) -> list[Step]:
     """Steps that look at the data or mend it."""
-    check = command_of("task=check", *_without(result.arguments, "strategy"))
+    check = command_of("task=check", *_without(result.arguments, *FITTING))
     steps = []
     same = result.metrics.get("data", {}).get("identical", {})
     if _copies(result):
@@ -83,11 +85,11 @@ def _strategy_steps(result: RunResult, found: Headline) -> list[Step]:
         return []
     advise = Step(
         "Measure what finetuning and more images would bring.",
-        command_of("task=advise", *_without(result.arguments, "strategy")),
+        command_of("task=advise", *_without(result.arguments, *FITTING)),
     )
     if strategy == "auto":
         return [advise]
-    auto = command_of(*_without(result.arguments, "strategy"), "strategy=auto")
+    auto = command_of(*_without(result.arguments, *FITTING), "strategy=auto")
     return [Step("Let trials on held-out images choose the strategy.", auto), advise]
 
 

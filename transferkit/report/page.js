@@ -13,3 +13,64 @@ for (const button of document.querySelectorAll("button.copy")) {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 }
+
+const gallery = document.querySelector(".gallery");
+if (gallery) {
+  const cards = [...gallery.children], form = document.querySelector("form[data-gallery]");
+  const told = form.querySelector("output"), dialog = document.createElement("dialog");
+  let open = null;
+  const filter = () => {
+    const wanted = Object.fromEntries(new FormData(form));
+    for (const card of cards) {
+      const confidence = 100 * card.dataset.confidence;
+      card.hidden = confidence < wanted.least || confidence > wanted.most ||
+        ["result", "true", "predicted", "known"].some((name) => wanted[name] && wanted[name] !== card.dataset[name]);
+    }
+    const shown = cards.filter((card) => !card.hidden).length;
+    told.textContent = `${shown} of ${cards.length} images; ${wanted.least} to ${wanted.most} %`;
+  };
+  const enlarge = (card) => {
+    open = card;
+    const figure = card.querySelector("figure").cloneNode(true), more = card.querySelector("details");
+    figure.querySelector(".frame").replaceWith(...figure.querySelectorAll(".frame > *"));
+    const close = document.createElement("button");
+    close.textContent = "Close";
+    close.addEventListener("click", () => dialog.close());
+    dialog.replaceChildren(close, figure, ...(more ? [...more.cloneNode(true).children].slice(1) : []));
+    if (!dialog.open) dialog.showModal();
+    close.focus();
+  };
+  dialog.setAttribute("aria-label", "Enlarged image");
+  dialog.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], seen = cards.filter((card) => !card.hidden);
+    const next = seen[seen.indexOf(open) + step];
+    if (step && next) enlarge(next);
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  document.body.append(dialog);
+  for (const card of cards) {
+    const frame = card.querySelector(".frame"), image = frame.querySelector("img");
+    if (!image) continue;
+    frame.tabIndex = 0;
+    frame.setAttribute("role", "button");
+    frame.setAttribute("aria-label", `Enlarge ${image.alt}`);
+    frame.addEventListener("click", () => enlarge(card));
+    frame.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      enlarge(card);
+    });
+  }
+  for (const link of document.querySelectorAll("a[href^='#image-'], a[*|href^='#image-']")) {
+    link.addEventListener("click", (event) => {
+      const card = document.getElementById((link.getAttribute("href") || link.href.baseVal).slice(1));
+      if (!card) return;
+      event.preventDefault();
+      enlarge(card);
+    });
+  }
+  form.hidden = false;
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  filter();
+}

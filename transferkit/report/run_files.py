@@ -14,9 +14,13 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
 from transferkit.report.facts import NOT_FINETUNED, cross_validated
+from transferkit.report.probability_table import class_columns, write_probabilities
 from transferkit.report.top5 import join_names
 
 NAMES_SHOWN = 5
+COLUMNS = ("image", "label", "predicted", "confidence", "top5")
+CLASSES_IN_CSV = 20
+"""Up to this many classes predictions.csv has a column for each, which for 1,000 classes would be most of the file."""
 
 
 def write_predictions(
@@ -28,6 +32,9 @@ def write_predictions(
 ) -> None:
     """Write one row per image: path or index, true label, predicted label, confidence, the five most likely classes.
 
+    Up to `CLASSES_IN_CSV` classes, and in a Parquet file beside it (where pyarrow is installed) for any number, the
+    probability of each class follows.
+
     Args:
         path: The CSV file.
         names: Path or index of N images.
@@ -36,6 +43,8 @@ def write_predictions(
         class_names: K names, most likely first in the column `top5`, which is read by `report.top5.split_names`.
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :NAMES_SHOWN]
+    all_of_them = len(class_names) <= CLASSES_IN_CSV
+    columns = class_columns(class_names, COLUMNS) if all_of_them else []
     rows = (
         [
             name,
@@ -43,10 +52,14 @@ def write_predictions(
             class_names[best[0]],
             f"{row[best[0]]:.6f}",
             join_names(class_names[index] for index in best),
+            *((f"{p:.6f}" for p in row) if all_of_them else ()),
         ]
         for name, label, best, row in zip(names, labels, order, probabilities, strict=True)
     )
-    write_csv(path, ["image", "label", "predicted", "confidence", "top5"], rows)
+    write_csv(path, [*COLUMNS, *columns], rows)
+    true = [class_names[label] for label in labels]
+    if not write_probabilities(path.with_suffix(".parquet"), names, true, probabilities, class_names):
+        path.with_suffix(".parquet").unlink(missing_ok=True)  # of an earlier job in this folder
 
 
 def write_splits(run_dir: Path, data: ImageData) -> None:

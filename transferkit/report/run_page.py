@@ -8,7 +8,6 @@ from markupsafe import Markup
 from transferkit.files import write_text
 from transferkit.metrics import reliability_bins
 from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
-from transferkit.report.examples import examples, right_examples, worst_mistakes
 from transferkit.report.facts import (
     as_yaml,
     chosen_by,
@@ -31,12 +30,13 @@ from transferkit.report.figures import (
     reliability_figure,
     sweep_figure,
 )
+from transferkit.report.gallery import run_gallery
 from transferkit.report.nearest import show_neighborhoods
 from transferkit.report.next_steps import next_steps, verdict
 from transferkit.report.render import render
 from transferkit.report.run_result import RunResult
 
-MISTAKES_SHOWN, RIGHT_SHOWN, PAIRS_SHOWN, CLASSES_SHOWN = 24, 12, 15, 15
+PAIRS_SHOWN, CLASSES_SHOWN = 15, 15
 COUNTS_SHOWN_TO = 12
 """Up to this many classes the cells of the confusion matrix show counts."""
 LABELS_SHOWN_TO = 40
@@ -57,12 +57,11 @@ def content(result: RunResult) -> dict[str, Any]:
     """Return the variables of the template."""
     test, probabilities, names = result.test, result.probabilities, result.class_names
     predicted = probabilities.argmax(axis=1)
-    mistakes = worst_mistakes(test, probabilities, MISTAKES_SHOWN)
-    right = right_examples(test, probabilities, RIGHT_SHOWN)
     chosen = chosen_C(result)
     bins = reliability_bins(probabilities, test.labels)
     found, confusion = headline(result), confuse(test.labels, predicted, names)
     return {
+        "fitted": "model" not in result.metrics,
         "num_classes": len(names),
         "headline": found,
         "verdict": verdict(result, found),
@@ -71,8 +70,7 @@ def content(result: RunResult) -> dict[str, Any]:
         "scores": scores(result),
         "chosen_by": chosen_by(result.metrics),
         "judged_on": judged_on(result.metrics),
-        "mistakes": examples(test, probabilities, names, mistakes),
-        "right": examples(test, probabilities, names, right),
+        "gallery": run_gallery(result),
         **_confusion(confusion),
         "classes": class_rows(test.labels, predicted, names, result.class_counts),
         "classes_shown": CLASSES_SHOWN,
@@ -83,7 +81,7 @@ def content(result: RunResult) -> dict[str, Any]:
         "sweep": Markup(sweep_figure(result.sweep, chosen, judged_on(result.metrics))) if result.sweep else None,
         **_stages(result),
         **_training(result),
-        "neighborhoods": show_neighborhoods(result),
+        "neighborhoods": show_neighborhoods(result) if "k" in result.metrics else [],
         "neighbors_tried": result.metrics.get("neighbors", []),
         "k": result.metrics.get("k"),
         "split_note": result.split_note,

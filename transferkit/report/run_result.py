@@ -45,7 +45,8 @@ class RunResult:
             `val_top1`.
         arguments: Those of the command that name data and network, for the commands of next steps.
         run: The run directory of the model, for these commands.
-        neighborhoods: Some test images and their nearest training images, for a nearest-neighbour model.
+        neighborhoods: Some test images and their nearest training images.
+        heat_maps: Index of a test image to a `data:` URI of the image with a heat map over it.
     """
 
     settings: Mapping[str, Any]
@@ -61,3 +62,4 @@ class RunResult:
     arguments: Sequence[str] = ()
     run: str = "RUN_DIR"
     neighborhoods: Sequence[Neighborhood] = ()
+    heat_maps: Mapping[int, str] = field(default_factory=dict)

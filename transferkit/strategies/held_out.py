@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from transferkit.arrays import Features, Labels
+from transferkit.data.imagedata import ImageData
 from transferkit.data.imageset import ImageSet
 from transferkit.folds import Ints
 from transferkit.models.conformal import true_class_scores
@@ -56,7 +57,7 @@ def find_known(context: Context, fitted: Fitted, share: float) -> tuple[KnownIma
     data, model = context.data, fitted.model
     by_val = fitted.out_of_fold is None and not model.backbone.as_loaded(model.stages[-1])
     if by_val:
-        rows = _features(context, fitted, data.train.subset(spread_over_classes(data.train.labels, context.seed)))
+        rows = _features(context, fitted, compared_images(data, by_val, context.seed))
         others = _features(context, fitted, data.val.subset(spread_over_classes(data.val.labels, context.seed)))
         distances = KnownImages(torch.from_numpy(rows), 0.0)(torch.from_numpy(others)).numpy()
     else:
@@ -77,6 +78,12 @@ def find_known(context: Context, fitted: Fitted, share: float) -> tuple[KnownIma
         "rows": len(rows),
     }
     return known, dict(facts)
+
+
+def compared_images(data: ImageData, only_train: bool, seed: int) -> ImageSet:
+    """Return the images that the rows of `KnownImages` are of: of train, or of train and val."""
+    images = data.train if only_train else data.train.joined(data.val)
+    return images.subset(spread_over_classes(images.labels, seed))
 
 
 def held_out_distances(rows: Features, labels: Labels, groups: Ints) -> Features:
