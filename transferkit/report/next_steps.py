@@ -51,7 +51,7 @@ def next_steps(result: RunResult, found: Headline, confusion: Confusion) -> list
     """Return what to do next, the most urgent first."""
     improved = [*_data_steps(result, found, confusion), *_strategy_steps(result, found)]
     use = Step(
-        "Classify other photographs; the table says beside each whether it is like the training images.",
+        "Classify other photographs; each is marked as like the training images or not.",
         command_of("task=predict", f"run={result.run}", "images=DIR"),
     )
     return [*improved[: STEPS_SHOWN - 1], use] if found.correct < found.n else [use, *improved[: STEPS_SHOWN - 1]]

@@ -27,7 +27,7 @@ Rows = Sequence[tuple[str, Prediction]]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the page shows.
+    """The content of the page.
 
     Attributes:
         rows: Path and prediction of each image that could be read; at least one.
