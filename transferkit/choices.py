@@ -89,6 +89,6 @@ ProblemKind = Literal[
 ]
 """Kinds of problems of a data set that task=check looks for."""
 
-Protocol = Literal["center"]
+Protocol = Literal["center", "ten_crop", "multi_crop", "dense", "multi_scale", "multi_crop_dense"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """Test protocols."""

@@ -65,7 +65,7 @@ def told(settings: dict[str, Any]) -> str:
 def test_every_choice_passes_and_loses_nothing(choice: str) -> None:
     settings = composed(choice, *NEEDED.get(choice, []))
     group = choice.partition("=")[0]
-    assert group == "trainer" or "name" in settings[group]
+    assert group in ("trainer", "protocol") or "name" in settings[group]
     checked = check_config(settings)
     after = dict(leaves(checked))
     for key, before in leaves(settings):
@@ -158,6 +158,10 @@ NO_SHARES = ("0/4", "5/4", "1/33", "1", "a/b", "1/4/2", "-1/4", "1/0", "0.25")
         (["dataset.kind=flder"], "dataset.kind=flder: there is no such choice. Did you mean folder?"),
         (["~trainer"], "trainer is missing"),
         (["~strategy.probe"], "strategy=linear_probe has none of probe, neighbors, phases, auto"),
+        (["+protocol.name=center"], "Keys of protocol: center, ten_crop, multi_crop, dense, multi_scale,"),
+        (["protocol=dense", "protocol.dense.average=mean"], "protocol.dense.average=mean must be scores or"),
+        (["protocol=dense", "protocol.dense=null"], "protocol.dense=null must be a mapping"),
+        (["protocol=ten_crop", "protocol.ten_crop.scales=two"], "must be one, three, or a list of 1 to 16 sides"),
         (["augment.views=0"], "augment.views=0 must be null, or auto, or a whole number from 1 to 10000."),
         (["strategy.probe.stages=top"], "strategy.probe.stages=top must be a list of stage names such as [top]."),
     ],

@@ -1,4 +1,4 @@
-"""task=evaluate: the metrics of a fitted model on a test split, its own or another one with the same classes."""
+"""task=evaluate: the metrics of a fitted model on a test split, its own or another one, by one or several protocols."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,9 @@ from transferkit.data.load_data import load_data
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
-from transferkit.metrics import compute_metrics
-from transferkit.models.protocols import get_protocol
-from transferkit.models.transfer_model import TransferModel, check_finite, load_model
+from transferkit.models.protocols import run_protocols
+from transferkit.models.transfer_model import TransferModel, load_model
+from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
 from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Evaluate the model of `run=` and write metrics.json, predictions.csv and report.html."""
-    protocol = get_protocol(settings["protocol"]["name"])
+    """Evaluate the model of `run=`: metrics.json, protocols.csv; of the first protocol predictions.csv, report.html."""
     timer = StepTimer()
     fitted_run = required_run(settings)
     model = load_model(fitted_run)
@@ -35,15 +34,17 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         data = data_to_evaluate(settings, read_metadata(fitted_run))
         labels = labels_of_model(data, model.class_names)
     with timer.step("evaluate"):
-        probabilities = protocol(model, data.test, make_extractor(settings))
-        check_finite(probabilities, data.test.names)
-        scores = compute_metrics(probabilities, labels)
+        tested = run_protocols(settings, model, data.test, make_extractor(settings))
+    rows = protocol_rows(tested, labels)
+    first, probabilities = next((name, result.probabilities) for name, result in tested.items())
+    write_protocols(run_dir, rows)
     write_predictions(run_dir / "predictions.csv", data.test.names, labels, probabilities, model.class_names)
     metrics = {
-        "test": scores,
+        "test": metrics_of(rows[first]),
         "run": str(fitted_run.resolve()),
         "dataset": data.name,
-        "protocol": settings["protocol"]["name"],
+        "protocol": first,
+        "protocols": rows,
         "num_classes": len(model.class_names),
         "data": data.facts(),
         "seconds": timer.seconds(),
@@ -62,10 +63,12 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run=str(shown_path(fitted_run.resolve())),
     )
     write_report(run_dir / "report.html", result)
+    scores = metrics_of(rows[first])
     lines = [
         f"\n{data.name}, with the model of {shown_path(fitted_run)}",
-        f"  test top-1          {100 * scores['top1']:6.2f} %   on {scores['n']} images",
+        f"  test top-1          {100 * scores['top1']:6.2f} %   on {scores['n']} images, protocol {first}",
         f"  balanced accuracy   {100 * scores['balanced_accuracy']:6.2f} %",
+        *([protocol_table(rows)] if len(rows) > 1 else []),
         f"  predictions         {shown_path(run_dir) / 'predictions.csv'}",
         f"  report              {shown_path(run_dir) / 'report.html'}",
     ]

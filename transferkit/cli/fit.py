@@ -13,11 +13,11 @@ from transferkit.data.imageset import ImageSet
 from transferkit.features.from_settings import make_extractor
 from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
-from transferkit.metrics import compute_metrics
-from transferkit.models.protocols import get_protocol
-from transferkit.models.transfer_model import check_finite, save_model
+from transferkit.models.protocols import run_protocols
+from transferkit.models.transfer_model import save_model
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
+from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
 from transferkit.report.run_files import (
     absolute_paths,
     command_line,
@@ -47,7 +47,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         run_dir: Gets every file of the run.
     """
     timer, reuse = StepTimer(), count_reuse()
-    plan, protocol = check_strategy(settings), get_protocol(settings["protocol"]["name"])
+    plan = check_strategy(settings)
     data, backbone = prepare(settings, run_dir, timer)
     if settings["extract"]["shard"]:
         extract_share(settings, data, backbone)
@@ -56,20 +56,22 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     context = Context(backbone, data, settings, extract, timer, run_dir, plan)
     fitted = add_held_out_parts(context, fit_strategy(context))
     with timer.step("evaluate"):
-        probabilities = protocol(fitted.model, data.test, extract)
-        check_finite(probabilities, data.test.names)
+        tested = run_protocols(settings, fitted.model, data.test, extract)
+    rows = protocol_rows(tested, data.test.labels)
+    first, probabilities = next((name, result.probabilities) for name, result in tested.items())
     cached = bool(settings["cache"]["enabled"])
     names = find_imagenet_names(backbone, fitted.model, fitted.stages, data, extract) if cached else {}
     metrics = {
-        "test": compute_metrics(probabilities, data.test.labels),
+        "test": metrics_of(rows[first]),
         "val": fitted.val_metrics(data.val.labels),
         "strategy": settings["strategy"]["name"],
         **describe(settings, data, backbone, fitted.model),
         "trainable_parameters": fitted.trainable_parameters,
         "selection": {"by": "val", "images": len(data.val)},
-        **_with_test(fitted.details, probabilities, data.test.labels),
+        **(_with_test(fitted.details, probabilities, data.test.labels) if first == "center" else fitted.details),
         **compared_networks(settings, run_dir),
         "stages": {stage: dict(figures) for stage, figures in fitted.stages.items()},
+        **({"protocols": rows} if len(rows) > 1 else {}),
         **({"imagenet_names": names} if names else {}),
         "cached": reuse.facts(),
         "seconds": timer.seconds(),
@@ -114,4 +116,6 @@ def write_run(run_dir: Path, settings: Mapping[str, Any], data: ImageData, fitte
     predictions = run_dir / "predictions.csv"
     write_predictions(predictions, data.test.names, data.test.labels, result.probabilities, data.class_names)
     write_history(run_dir, settings, fitted.history)
+    if "protocols" in result.metrics:
+        write_protocols(run_dir, result.metrics["protocols"])
     write_report(run_dir / "report.html", result)

@@ -81,7 +81,7 @@ def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, m
         "backbone": backbone.spec.name,
         "weights": backbone.weights_name,
         "dataset": data.name,
-        "protocol": settings["protocol"]["name"],
+        "protocol": next(iter(settings["protocol"])),
         "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
         "seed": settings["seed"],
         "num_classes": len(data.class_names),

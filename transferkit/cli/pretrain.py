@@ -11,7 +11,7 @@ from transferkit.cli.prepare import describe, prepare
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
-from transferkit.models.protocols import get_protocol
+from transferkit.models.protocols import center_probabilities, run_protocols
 from transferkit.models.transfer_model import save_model
 from transferkit.report.run_files import absolute_paths, write_history, write_predictions
 from transferkit.strategies.context import Context
@@ -30,9 +30,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     extract = make_extractor(settings)
     with timer.step("fit"):
         trained = pretrain(Context(backbone, data, settings, extract, timer, run_dir))
-    protocol = get_protocol(settings["protocol"]["name"])
     with timer.step("evaluate"):
-        probabilities = {name: protocol(trained.model, data.splits[name], extract) for name in ("val", "test")}
+        tested = next(iter(run_protocols(settings, trained.model, data.test, extract).values()))
+        probabilities = {"val": center_probabilities(trained.model, data.val, extract), "test": tested.probabilities}
     metrics = {
         **{name: compute_metrics(values, data.splits[name].labels) for name, values in probabilities.items()},
         **describe(settings, data, backbone, trained.model),

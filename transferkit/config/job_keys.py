@@ -1,4 +1,4 @@
-"""The keys of the groups trainer, task, logger and protocol, and of the node cache."""
+"""The keys of the groups trainer, task, selection and logger, and of the node cache."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -155,9 +155,3 @@ class Selection(Node):
     folds: int = Field(5, ge=2, le=100)
     repeats: Literal["auto"] | Annotated[int, Field(ge=1, le=100)] = "auto"
     finetune_folds: int = Field(3, ge=2, le=20)
-
-
-class Protocol(Node):
-    """The group `protocol`."""
-
-    name: choices.Protocol = "center"

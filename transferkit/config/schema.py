@@ -16,13 +16,13 @@ from transferkit.config.job_keys import (
     Calibrate,
     Extract,
     Logger,
-    Protocol,
     Selection,
     Trainer,
 )
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Epochs, Node, Path, Rate, Seed
 from transferkit.config.optimizer_keys import OPTIMIZERS
+from transferkit.config.protocol_keys import Protocols
 from transferkit.config.run_names import dataset_name
 from transferkit.config.schedule_keys import SCHEDULES
 from transferkit.config.shortcuts import with_shortcuts
@@ -51,7 +51,7 @@ ONE_MODEL: dict[str, type[Node]] = {
     "augment": Augment,
     "trainer": Trainer,
     "selection": Selection,
-    "protocol": Protocol,
+    "protocol": Protocols,
     "logger": Logger,
 }
 """Groups whose keys are always the same."""
@@ -144,6 +144,8 @@ def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] 
         values = {key: value for key, value in values.items() if value is not None}
     if group == "augment":
         values["transforms"] = check_transforms(given.get("transforms", {}))
+    if group == "protocol":
+        values = {name: values[name] for name in given} or {"center": {}}
     return values
 
 

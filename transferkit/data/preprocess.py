@@ -53,12 +53,16 @@ class Preprocessing:
 
     def pixels(self, image: Image.Image) -> Tensor:
         """The resized and cropped image as uint8 (3, H, W): a quarter of the bytes; see `normalize`."""
+        tensor: Tensor = functional.pil_to_tensor(functional.center_crop(self.resized(image), list(self.input_size)))
+        return tensor
+
+    def resized(self, image: Image.Image) -> Image.Image:
+        """The RGB image resized, before the crop; of extremely long images the middle."""
         if self.crop_mode == "center":
             image = _without_far_ends(image)
         image = image if image.mode == "RGB" else image.convert("RGB")
-        image = functional.resize(image, self._target(image), INTERPOLATIONS[self.interpolation])
-        tensor: Tensor = functional.pil_to_tensor(functional.center_crop(image, list(self.input_size)))
-        return tensor
+        covering: Image.Image = functional.resize(image, self._target(image), INTERPOLATIONS[self.interpolation])
+        return covering
 
     def finish(self, inputs: Tensor) -> Tensor:
         """The network's input: uint8 (..., 3, H, W) is normalised, preprocessed tensors are returned unchanged."""

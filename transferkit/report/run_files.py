@@ -15,6 +15,7 @@ from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
 from transferkit.report.facts import NOT_FINETUNED, cross_validated
 from transferkit.report.probability_table import class_columns, write_probabilities
+from transferkit.report.protocol_table import protocol_table
 from transferkit.report.top5 import join_names
 
 NAMES_SHOWN = 5
@@ -154,6 +155,7 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         *_calibration_line(metrics),
         *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),
         *_stage_table(metrics["stages"], stage),
+        *([protocol_table(metrics["protocols"])] if "protocols" in metrics else []),
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",

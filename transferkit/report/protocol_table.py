@@ -1,0 +1,50 @@
+"""The figures of test protocols: rows for metrics.json, a CSV file, and a table for the screen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transferkit.arrays import Labels
+from transferkit.files import write_csv
+from transferkit.metrics import compute_metrics
+from transferkit.models.protocols import ProtocolResult
+
+COST = ("views", "seconds")
+"""The entries of a row that are no metrics."""
+
+Row = Mapping[str, Any]
+
+
+def protocol_rows(tested: Mapping[str, ProtocolResult], labels: Labels) -> dict[str, dict[str, Any]]:
+    """Return, by protocol, the metrics of its probabilities, inputs of the network per image, and seconds.
+
+    Args:
+        tested: Results of N images.
+        labels: (N,).
+    """
+    return {
+        name: {**compute_metrics(one.probabilities, labels), "views": one.views, "seconds": round(one.seconds, 3)}
+        for name, one in tested.items()
+    }
+
+
+def metrics_of(row: Row) -> dict[str, Any]:
+    """Return the metrics of a row."""
+    return {key: value for key, value in row.items() if key not in COST}
+
+
+def write_protocols(run_dir: Path, rows: Mapping[str, Row]) -> None:
+    """Write `protocols.csv`, a row for each protocol."""
+    header = list(next(iter(rows.values())))
+    body = ([name, *(row[key] for key in header)] for name, row in rows.items())
+    write_csv(run_dir / "protocols.csv", ["protocol", *header], body)
+
+
+def protocol_table(rows: Mapping[str, Row]) -> str:
+    """Return a line for each protocol under a heading."""
+    lines = [f"  {'protocol':16}  {'top-1':>8}  {'balanced':>8}  {'ECE':>7}  {'NLL':>7}  {'views':>5}  {'seconds':>8}"]
+    for name, row in rows.items():
+        shares = (f"{100 * row[key]:6.2f} %" for key in ("top1", "balanced_accuracy"))
+        cells = (*shares, f"{100 * row['ece']:5.2f} %", f"{row['nll']:7.4f}", f"{row['views']:5}")
+        lines.append(f"  {name:16}  {'  '.join(cells)}  {row['seconds']:8.1f}")
+    return "\n".join(lines)
