@@ -26,7 +26,7 @@ CUT_OFF = """
   return true;
 }).map(one => one.tagName + ": " + one.textContent.slice(0, 60))
 """
-"""What goes beyond the window's right edge and is in no box that scrolls."""
+"""Elements beyond the window's right edge, and in no box that scrolls."""
 
 SCROLLING = """
 [...document.querySelectorAll("pre > code, .md-typeset__scrollwrap")]
