@@ -92,3 +92,7 @@ ProblemKind = Literal[
 Protocol = Literal["center", "ten_crop", "multi_crop", "dense", "multi_scale", "multi_crop_dense"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """Test protocols."""
+
+ExportFormat = Literal["onnx", "torch_export", "state_dict", "openvino", "hub"]
+EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
+"""File formats of task=export."""

@@ -55,6 +55,25 @@ def read_yaml(path: Path, max_bytes: int = 1 << 20) -> dict[str, Any]:
     Raises:
         UnreadableFile: As `read_bytes`, or it has a tag, an alias, a number that is not finite, or is too deep.
     """
+    value = _read(path, max_bytes)
+    if not isinstance(value, dict):
+        raise UnreadableFile(path, f"is damaged (a mapping is wanted, not a {type(value).__name__})")
+    return value
+
+
+def read_texts(path: Path, max_bytes: int = 1 << 20) -> list[str]:
+    """Return a YAML list of texts, such as the arguments of a command that Hydra records.
+
+    Raises:
+        UnreadableFile: As `read_yaml`, or it is no such list.
+    """
+    value = _read(path, max_bytes)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UnreadableFile(path, "is damaged (a list of texts is wanted)")
+    return value
+
+
+def _read(path: Path, max_bytes: int) -> Any:
     content = read_bytes(path, max_bytes)
     try:
         value = yaml.load(content, Loader=PlainLoader)
@@ -63,6 +82,4 @@ def read_yaml(path: Path, max_bytes: int = 1 << 20) -> dict[str, Any]:
         raise UnreadableFile(path, "is damaged (nested too deeply)") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UnreadableFile(path, f"is damaged ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(value, dict):
-        raise UnreadableFile(path, f"is damaged (a mapping is wanted, not a {type(value).__name__})")
     return value

@@ -62,7 +62,7 @@ def feature_map(h: Tensor, info: StageInfo | None) -> Tensor:
         raise TransferkitError(f"{_named(info)} gives no map.")
     patches = h[:, info.prefix_tokens :]
     rows, columns = _grid(patches.shape[1], info)
-    return patches.transpose(1, 2).reshape(len(h), -1, rows, columns)
+    return patches.transpose(1, 2).reshape(h.shape[0], -1, rows, columns)
 
 
 def _grid(count: int, info: StageInfo) -> tuple[int, int]:

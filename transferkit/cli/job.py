@@ -36,6 +36,7 @@ TASKS = {
     "check": "transferkit.cli.check",
     "cache": "transferkit.cli.cache",
     "inspect": "transferkit.cli.inspect",
+    "export": "transferkit.cli.export",
 }
 
 

@@ -76,7 +76,7 @@ class CacheToClear(Cache):
 class Task(Node):
     """The group `task`, where a task has no keys of its own."""
 
-    name: Literal["fit", "evaluate", "cache", "inspect"]
+    name: Literal["fit", "evaluate", "cache", "inspect", "export"]
 
 
 class Predict(Node):
@@ -130,7 +130,7 @@ class Pretrain(Node):
 
 
 TASKS: dict[str, type[Node]] = {
-    **dict.fromkeys(("fit", "evaluate", "cache", "inspect"), Task),
+    **dict.fromkeys(("fit", "evaluate", "cache", "inspect", "export"), Task),
     "predict": Predict,
     "advise": Advise,
     "compare": Compare,

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone, Backbones
 from transferkit.config.dataset_keys import DATASETS
+from transferkit.config.export_keys import Export, formats
 from transferkit.config.inspect_keys import Inspect
 from transferkit.config.job_keys import (
     TASKS,
@@ -44,6 +45,7 @@ class Job(Node):
     extract: Extract = Extract()
     calibrate: Calibrate = Calibrate()
     inspect: Inspect = Inspect.model_construct()
+    export: Export = Export.model_construct()
 
 
 ONE_MODEL: dict[str, type[Node]] = {
@@ -123,6 +125,11 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
             )
         elif shard is not None:
             found.append("extract.shard is for one network (backbone=NAME), not for several (backbones).")
+    chosen = formats(settings["export"])
+    if settings["export"]["int8"] and "onnx" not in chosen:
+        found.append("export.int8=true quantises the ONNX file: export.format=onnx, or a list with onnx in it.")
+    if settings["export"]["push"] and "hub" not in chosen:
+        found.append("export.push=... uploads the folder that export.format=hub writes.")
     return found
 
 

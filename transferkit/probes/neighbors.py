@@ -16,7 +16,7 @@ from transferkit.errors import TransferkitError, unknown_name
 TIE_VOTE = 0.01
 """Tie-breaking votes for the class of the nearest neighbour; fewer for a class whose first neighbour is farther."""
 
-_SPARE = 16
+SPARE = 16
 """Number of additional candidates that are compared exactly."""
 
 _ELEMENTS = 4_000_000
@@ -119,7 +119,7 @@ def nearest(
     Returns:
         Euclidean distances (for the cosine, between rows of unit length) and row indices, (N, k) each, nearest first.
     """
-    tried, width = min(k + _SPARE, len(gallery)), queries.shape[1]
+    tried, width = min(k + SPARE, len(gallery)), queries.shape[1]
     candidates = _candidates(queries, gallery, tried, metric)
     distances, indices = [], []
     size = max(1, _ELEMENTS // (tried * width))
@@ -168,9 +168,9 @@ def _part(features: Tensor | Features, where: slice | Tensor, metric: str) -> Te
 def vote_shares(labels: Tensor, num_classes: int) -> Tensor:
     """Return class probabilities (N, K) from the labels (N, k) of neighbours, nearest first: see `NeighborHead`."""
     k = labels.shape[1]
-    votes = torch.zeros(len(labels), num_classes, device=labels.device)
+    votes = torch.zeros(labels.shape[0], num_classes, device=labels.device)  # len() is a constant in a traced graph
     votes.scatter_add_(1, labels, torch.ones_like(labels, dtype=votes.dtype))
     nearness = torch.arange(k, 0, -1, device=labels.device, dtype=votes.dtype) / k
-    first = torch.zeros_like(votes).scatter_reduce_(1, labels, nearness.expand(len(labels), k), "amax")
+    first = torch.zeros_like(votes).scatter_reduce_(1, labels, nearness.expand(labels.shape), "amax")
     votes = votes + TIE_VOTE * first + 1 / num_classes
     return votes / votes.sum(dim=1, keepdim=True)
