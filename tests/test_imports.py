@@ -36,7 +36,7 @@ MODULES = [
 ]
 PACKAGES = [
     *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
-    *("inspection", "strategies", "quality", "cli"),
+    *("inspection", "strategies", "quality", "export", "cli"),
 ]
 ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""

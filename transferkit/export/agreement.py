@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferkit.arrays import Probabilities
 from transferkit.data.imageset import ImageSet
@@ -18,6 +18,9 @@ TOLERANCE = 1e-3
 
 FEW = 0.05
 """Share of images that may differ by more: neighbours at equal distances change places when sums are rounded."""
+
+PART = 16
+"""Images per forward pass."""
 
 Predict = Callable[[Tensor], Probabilities]
 """From preprocessed images (N, 3, H, W) to probabilities (N, K)."""
@@ -38,7 +41,18 @@ class Compared:
     origin: str
 
 
-@torch.inference_mode()
+def network_predict(network: nn.Module) -> Predict:
+    """Return the predictions of a network of torch that gives logits."""
+
+    @torch.inference_mode()
+    def predict(inputs: Tensor) -> Probabilities:
+        logits = torch.cat([network(part) for part in torch.split(inputs, PART)])
+        found: Probabilities = logits.softmax(dim=1).numpy()
+        return found
+
+    return predict
+
+
 def compared_images(model: TransferModel, images: Sequence[Image.Image], origin: str) -> Compared:
     """Preprocess and predict the images to compare on.
 
@@ -48,8 +62,7 @@ def compared_images(model: TransferModel, images: Sequence[Image.Image], origin:
         origin: Where they come from, in words.
     """
     inputs = torch.stack([model.preprocess(image) for image in images])
-    expected: Probabilities = torch.cat([model(part) for part in inputs.split(16)]).softmax(dim=1).numpy()
-    return Compared(inputs, expected, origin)
+    return Compared(inputs, network_predict(model)(inputs), origin)
 
 
 def some_images(images: ImageSet, count: int) -> list[Image.Image]:

@@ -50,12 +50,8 @@ class MatrixNeighbors(nn.Module):
 
     def __init__(self, head: NeighborHead) -> None:
         super().__init__()
-        self.num_classes, self.k, self.metric, self.temperature = (
-            head.num_classes,
-            head.k,
-            head.metric,
-            head.temperature,
-        )
+        self.num_classes, self.k = head.num_classes, head.k
+        self.metric, self.temperature = head.metric, head.temperature
         centre = head.gallery.mean(dim=0)
         self.register_buffer("centre", centre)
         self.register_buffer("gallery", head.gallery - centre)

@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from transferkit.arrays import Probabilities
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
-from transferkit.export.agreement import largest_difference
+from transferkit.export.agreement import largest_difference, network_predict
 from transferkit.export.exported import Exported, Exporting, first_line
 from transferkit.export.model_card import model_card
 from transferkit.export.original_network import original_network
@@ -42,13 +38,7 @@ def write_hub_folder(exporting: Exporting) -> Exported:
     save_for_hf(network, folder, model_config=config, model_args=arguments, safe_serialization=True)
     (folder / "model.safetensors").chmod(0o644)  # safetensors makes files that only their owner reads
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-
-    @torch.inference_mode()
-    def predict(inputs: Tensor) -> Probabilities:
-        found: Probabilities = torch.cat([loaded(part) for part in inputs.split(16)]).softmax(dim=1).numpy()
-        return found
-
-    difference = largest_difference(exporting.compared, predict, str(folder))
+    difference = largest_difference(exporting.compared, network_predict(loaded), str(folder))
     write_text(folder / "README.md", model_card(exporting))
     files = tuple(folder / name for name in ("config.json", "model.safetensors", "README.md"))
     return Exported("hub", folder, difference, files, f'timm.create_model("local-dir:{FOLDER}", pretrained=True)')

@@ -1,4 +1,4 @@
-"""The model card of a Hugging Face folder: what the model is, how well it works, on what, its limits, how it was made."""
+"""The model card of a Hugging Face folder: the model, its results and data, its limits, and how it was made."""
 
 import shlex
 from collections.abc import Mapping

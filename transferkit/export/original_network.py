@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from transferkit.arrays import Probabilities
 from transferkit.backbones.create import network_source
 from transferkit.errors import TransferkitError
-from transferkit.export.agreement import largest_difference
+from transferkit.export.agreement import largest_difference, network_predict
 from transferkit.export.exported import Exporting
 
 
@@ -43,14 +41,8 @@ def original_network(exporting: Exporting, form: str) -> tuple[nn.Module, dict[s
     state = backbone.original_state_dict()
     classifier = _classifier(network.state_dict(), state, form, model.stages[-1])
     network.load_state_dict({**state, f"{classifier}.weight": head.weight, f"{classifier}.bias": head.bias})
-
-    @torch.inference_mode()
-    def predict(inputs: Tensor) -> Probabilities:
-        found: Probabilities = torch.cat([network(part) for part in inputs.split(16)]).softmax(dim=1).numpy()
-        return found
-
     try:
-        difference = largest_difference(exporting.compared, predict, spec.name)
+        difference = largest_difference(exporting.compared, network_predict(network), spec.name)
     except TransferkitError as error:
         reason = f"pooling {model.pool} of {model.stages[-1]} is not the input of the network's own classifier"
         raise _unusual(form, reason) from error
