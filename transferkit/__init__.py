@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transferkit.features.extract import extract_features
     from transferkit.models.transfer_model import TransferModel, load_model
     from transferkit.probes.linear import LinearProbe
+    from transferkit.probes.transfer_classifier import TransferClassifier
+    from transferkit.probes.transfer_features import TransferFeatures
     from transferkit.training.finetune_module import FinetuneModule
     from transferkit.training.plan import Plan, load_strategy
     from transferkit.training.probe_module import ProbeModule
@@ -30,6 +32,8 @@ _HOMES = {
     "Plan": "transferkit.training.plan",
     "Preprocessing": "transferkit.data.preprocess",
     "ProbeModule": "transferkit.training.probe_module",
+    "TransferClassifier": "transferkit.probes.transfer_classifier",
+    "TransferFeatures": "transferkit.probes.transfer_features",
     "TransferModel": "transferkit.models.transfer_model",
     "TransferkitError": "transferkit.errors",
     "create_backbone": "transferkit.backbones.create",
@@ -47,6 +51,8 @@ __all__ = [
     "Plan",
     "Preprocessing",
     "ProbeModule",
+    "TransferClassifier",
+    "TransferFeatures",
     "TransferModel",
     "TransferkitError",
     "create_backbone",

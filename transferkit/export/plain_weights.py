@@ -25,6 +25,8 @@ def write_plain_weights(exporting: Exporting) -> Exported:
         save_file(tensors, temporary, metadata=as_text(exporting.about))
         temporary.chmod(0o644)  # safetensors makes files that only their owner reads
     spec = exporting.network.model.backbone.spec
-    arguments = ", ".join([repr(spec.name), *(f"{name}={value!r}" for name, value in kwargs.items())])
-    use = f"{BUILDERS.get(spec.source, spec.name)}({arguments}).load_state_dict(load_file({FILE!r}))"
+    builder = BUILDERS.get(spec.source)
+    given = [f"{name}={value!r}" for name, value in kwargs.items()]
+    built = f"{builder}({', '.join([repr(spec.name), *given])})" if builder else f"{spec.name}({', '.join(given)})"
+    use = f"{built}.load_state_dict(load_file({FILE!r}))"
     return Exported("state_dict", path, difference, (path,), use)

@@ -19,7 +19,8 @@ def decode(path: str) -> Image.Image:
     """Return the image upright, on white where it is transparent, in RGB."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.mode.startswith("I"):  # 16-bit gray
-        return Image.fromarray(((np.asarray(image).clip(0, 65535) + 128) // 257).astype(np.uint8)).convert("RGB")
+        wide = np.asarray(image).clip(0, 65535).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

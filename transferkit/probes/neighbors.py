@@ -167,10 +167,11 @@ def _part(features: Tensor | Features, where: slice | Tensor, metric: str) -> Te
 
 def vote_shares(labels: Tensor, num_classes: int) -> Tensor:
     """Return class probabilities (N, K) from the labels (N, k) of neighbours, nearest first: see `NeighborHead`."""
+    # Nothing but what every exporter of graphs knows, so no scatter_reduce; and len() would be a constant in a graph.
     k = labels.shape[1]
-    votes = torch.zeros(labels.shape[0], num_classes, device=labels.device)  # len() is a constant in a traced graph
-    votes.scatter_add_(1, labels, torch.ones_like(labels, dtype=votes.dtype))
-    nearness = torch.arange(k, 0, -1, device=labels.device, dtype=votes.dtype) / k
-    first = torch.zeros_like(votes).scatter_reduce_(1, labels, nearness.expand(labels.shape), "amax")
-    votes = votes + TIE_VOTE * first + 1 / num_classes
+    nearness = torch.arange(k, 0, -1, device=labels.device, dtype=torch.float32) / k
+    same = labels[:, :, None] == labels[:, None, :]
+    first = same.tril(-1).sum(dim=2) == 0  # whether no nearer neighbour has the same label
+    votes = torch.zeros(labels.shape[0], num_classes, device=labels.device)
+    votes = votes.scatter_add(1, labels, 1 + TIE_VOTE * nearness * first) + 1 / num_classes
     return votes / votes.sum(dim=1, keepdim=True)
