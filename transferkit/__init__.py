@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transferkit.backbones.backbone import Backbone
     from transferkit.backbones.create import create_backbone
+    from transferkit.backbones.feature_maps import FeatureMaps
     from transferkit.data.imageset import ImageSet
     from transferkit.data.load_data import load_data
     from transferkit.data.preprocess import Preprocessing
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "transferkit.backbones.backbone",
+    "FeatureMaps": "transferkit.backbones.feature_maps",
     "FinetuneModule": "transferkit.training.finetune_module",
     "ImageSet": "transferkit.data.imageset",
     "LinearProbe": "transferkit.probes.linear",
@@ -45,6 +47,7 @@ _HOMES = {
 
 __all__ = [
     "Backbone",
+    "FeatureMaps",
     "FinetuneModule",
     "ImageSet",
     "LinearProbe",

@@ -76,6 +76,7 @@ def refused(*arguments: str) -> str:
         ("compare runs multirun", "task=compare runs=[runs,multirun]"),
         ("inspect vgg16", "task=inspect backbone=vgg16"),
         ("inspect vgg16 resnet50", "task=inspect inspect.compare=[vgg16,resnet50]"),
+        ("export RUN export.int8=true", "task=export run=RUN export.int8=true"),
         ("embed photos ~logger", "task=embed images=photos ~logger"),
         ("task=fit seed=3", "task=fit seed=3"),
         ("fit photos strategy=lp_ft epochs=5", "task=fit dataset=folder dataset.root=photos strategy=lp_ft epochs=5"),

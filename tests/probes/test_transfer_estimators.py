@@ -34,7 +34,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     "estimator",
     [
         tk.TransferFeatures(**NETWORK, stages=["stage1"]),
-        tk.TransferClassifier(**NETWORK, classifier=tk.LinearProbe(C=1)),
+        tk.TransferClassifier(**NETWORK, classifier=LinearProbe(C=1)),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
@@ -112,8 +112,7 @@ def test_mistakes(digits, tmp_path):
     with pytest.raises(TransferkitError, match="black must be less than white"):
         tk.TransferFeatures(network, pixel_range=(1, 0)).fit(X)
     with pytest.raises(TransferkitError, match='must be "auto" or two numbers'):
-        tk.TransferFeatures(network, pixel_range="bytes")  # type: ignore[arg-type]
-       .fit(X)
+        tk.TransferFeatures(network).set_params(pixel_range="bytes").fit(X)
     with pytest.raises(TransferkitError, match="there is no stage 'stage9'"):
         tk.TransferFeatures(network, stages=["stage9"]).fit(X)
     fitted = tk.TransferFeatures(network).fit(X)

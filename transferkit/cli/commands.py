@@ -122,6 +122,7 @@ COMMANDS = {
     "predict": Command("classify images with a fitted model", (RUN, IMAGES)),
     "evaluate": Command("metrics of a fitted model on its test split, or on other images", (RUN, DATA)),
     "compare": Command("compare the finished runs below a folder", (RUNS,)),
+    "export": Command("write a fitted model as ONNX or for other programs", (RUN,)),
     "inspect": Command("the layers of a network, and what training them needs", (BACKBONES,)),
     "embed": Command("features of images as an array, for search and clustering", (IMAGES,)),
     "pretrain": Command("train a backbone from random weights", (DATA,)),

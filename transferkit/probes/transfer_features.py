@@ -55,7 +55,7 @@ class TransferFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Raises:
         TransferkitError: (from `fit`) An unknown network, stage or pooling, or an `image_shape` that does not fit.
-        ValueError: (from `fit` and `transform`, by scikit-learn) NaN, infinity, no images, or other images than in `fit`.
+        ValueError: (from `fit` and `transform`, by scikit-learn) NaN, infinity, no images, or others than in `fit`.
     """
 
     def __init__(
