@@ -86,7 +86,7 @@ def encoded(captions: list[list[str]]) -> Tensor:
     return torch.tensor([[WORDS.index(word) for word in row] for row in rows])
 
 
-def main(run: str | None = None, images: int = 1500, epochs: int = 12) -> tuple[float, float, float]:
+def main(run: str | None = None, images: int = 1500, epochs: int = 20) -> tuple[float, float, float]:
     """Train the decoder; return the first and the last loss, and the share of new drawings with the right caption."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
@@ -97,21 +97,21 @@ def main(run: str | None = None, images: int = 1500, epochs: int = 12) -> tuple[
         [backbone.preprocess.normalize(torch.from_numpy(np.array(d)).permute(2, 0, 1)) for d in drawings]
     )
     with torch.inference_mode():
-        maps = torch.cat([encoder(part)["stage3"] for part in inputs.split(64)]).clone()
+        maps = torch.cat([encoder(part)["stage3"] for part in torch.split(inputs, 64)]).clone()
     words = encoded(list(captions))
     decoder = CaptionDecoder(maps.shape[1], maps.shape[2] * maps.shape[3])
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * -(-images // 32))
     losses = []
     for _ in range(epochs):
-        for rows in torch.randperm(images).split(32):
+        for rows in torch.split(torch.randperm(images), 32):
             logits = decoder(maps[rows], words[rows, :-1])
             loss = nn.functional.cross_entropy(logits.flatten(0, 1), words[rows, 1:].flatten())
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         print(f"loss {losses[-1]:.3f}")
     written = decoder.eval().caption(maps[images:])
     right = float(np.mean([text == truth for text, truth in zip(written, captions[images:], strict=True)]))
@@ -120,4 +120,4 @@ def main(run: str | None = None, images: int = 1500, epochs: int = 12) -> tuple[
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign, box_iou
 
@@ -38,17 +39,17 @@ def detector(backbone: tk.Backbone) -> FasterRCNN:
     """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017) on a backbone; class 0 is background."""
     return FasterRCNN(
         Pyramid(backbone),
-        num_classes=11,
         min_size=CANVAS,
         max_size=CANVAS,
         image_mean=backbone.preprocess.mean,
         image_std=backbone.preprocess.std,
         rpn_anchor_generator=AnchorGenerator(((16,), (32,), (64,)), ((1.0,),) * 3),
         box_roi_pool=MultiScaleRoIAlign(STAGES, output_size=5, sampling_ratio=2),
-        rpn_pre_nms_top_n_train=200,
-        rpn_pre_nms_top_n_test=200,
+        box_head=TwoMLPHead(64 * 5 * 5, 128),
+        box_predictor=FastRCNNPredictor(128, 11),
         rpn_post_nms_top_n_train=50,
         rpn_post_nms_top_n_test=50,
+        box_batch_size_per_image=32,
     )
 
 
@@ -100,7 +101,7 @@ def main(run: str | None = None, steps: int = 150) -> tuple[float, float, float]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if step % 25 == 0 or step == steps - 1:
             print(f"step {step + 1}: loss {losses[-1]:.2f}")
     share = found(model, *scenes(data.test, 8 if steps < 10 else 50, seed=-1 % 2**32))
@@ -109,4 +110,4 @@ def main(run: str | None = None, steps: int = 150) -> tuple[float, float, float]
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

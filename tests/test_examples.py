@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, Run
 from tests.processes import PythonStarter
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
@@ -44,3 +44,17 @@ def test_the_finetuning_example_reaches_what_it_claims(python: PythonStarter, tm
     accuracy = re.search(r"test accuracy (\S+)", output)
     assert accuracy is not None
     assert float(accuracy[1]) >= 0.97
+
+
+def test_a_step_and_a_prediction_of_a_detector_on_a_runs_backbone(default_run: Run) -> None:
+    main = runpy.run_path(str(REPOSITORY / "examples/detect_with_faster_rcnn.py"))["main"]
+    first, last, share = main(str(default_run.folder), steps=2)
+    assert 0 < last < first
+    assert 0 <= share <= 1
+
+
+def test_a_decoder_of_captions_learns(default_run: Run) -> None:
+    main = runpy.run_path(str(REPOSITORY / "examples/caption_images.py"))["main"]
+    first, last, share = main(str(default_run.folder), images=320, epochs=3)
+    assert last < 0.5 * first
+    assert 0 <= share <= 1

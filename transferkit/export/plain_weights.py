@@ -28,5 +28,5 @@ def write_plain_weights(exporting: Exporting) -> Exported:
     builder = BUILDERS.get(spec.source)
     given = [f"{name}={value!r}" for name, value in kwargs.items()]
     built = f"{builder}({', '.join([repr(spec.name), *given])})" if builder else f"{spec.name}({', '.join(given)})"
-    use = f"{built}.load_state_dict(load_file({FILE!r}))"
+    use = f"{built}.load_state_dict(...)"
     return Exported("state_dict", path, difference, (path,), use)
