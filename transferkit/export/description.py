@@ -1,4 +1,4 @@
-"""What an exported file says about itself: class names, preprocessing, origin; as text, which every format can hold."""
+"""The description inside an exported file: class names, preprocessing, origin; as text, which every format can hold."""
 
 import json
 from collections.abc import Mapping

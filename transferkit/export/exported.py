@@ -1,4 +1,4 @@
-"""What is exported and where to, and what the writer of a format returns."""
+"""A fitted model on its way into files, and the record of a file that was written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
