@@ -1,0 +1,119 @@
+"""Pages in headless Chromium: no error, nothing requested, no sideways scroll, readable by a screen reader."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.browser import CHROMIUM, Tab, browser
+from tests.report.conftest import made_result
+from transferkit.data.imageset import ImageSet
+from transferkit.models.transfer_model import Prediction
+from transferkit.report.examples import worst_mistakes
+from transferkit.report.predict_page import Predicted, render_predictions
+from transferkit.report.run_page import render_report
+from transferkit.report.run_result import Neighbor, Neighborhood
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
+
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+SERIOUS = """axe.run(document, {resultTypes: ["violations"]}).then((found) => found.violations
+  .filter((one) => ["serious", "critical"].includes(one.impact))
+  .map((one) => one.id + ": " + one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)).join(" | ")))"""
+CUT = """[...document.querySelectorAll(".scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1)
+  .map((part) => part.getAttribute("aria-label"))"""
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report of few classes with all its sections, one of many, and predictions."""
+    few = made_result(["ant", "bee", "a class with a rather long name"])
+    images = ImageSet.from_arrays(np.zeros((3, 40, 40), dtype=np.uint8), [0, 1, 2])
+    wrong = worst_mistakes(few.test, few.probabilities, 2)
+    hoods = [Neighborhood(int(i), [Neighbor(images, row, 0.1) for row in range(3)]) for i in wrong]
+    history = [
+        {"phase": phase, "epoch": epoch, "lr": 0.1, "train_loss": 1 / epoch, "val_loss": 1.1, "val_top1": 0.5}
+        for phase in ("head", "tail")
+        for epoch in (1, 2)
+    ]
+    few = replace(few, history=history, neighborhoods=hoods, arguments=["dataset=toys"])
+    many = made_result([f"class {i}" for i in range(136)], n=400)
+    folder = tmp_path_factory.mktemp("pages")
+    paths = []
+    for i in range(6):
+        few.test.image(i).save(folder / f"{i}.png")
+        paths.append(str(folder / f"{i}.png"))
+    predictions = [Prediction("ant", 0.9 - i / 10, np.array([0.9], np.float32), i > 2, 0.2) for i in range(6)]
+    found = {
+        "few": render_report(few),
+        "many": render_report(many),
+        "predictions": render_predictions(Predicted(list(zip(paths, predictions, strict=True)), "run", "command")),
+    }
+    for name, page in found.items():
+        (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    return {name: folder / f"{name}.html" for name in found}
+
+
+@pytest.mark.parametrize("name", ["few", "many", "predictions"])
+def test_nothing_fails_is_requested_or_cut(tab: Tab, pages: dict[str, Path], name: str) -> None:
+    for width in (1280, 390):
+        tab.look(pages[name], width)
+        assert tab.errors() == []
+        assert tab.requested() == []
+        assert tab.value("document.documentElement.scrollWidth") == width
+        cut = set(tab.value(CUT))
+        assert cut <= ({"Confusion matrix"} if width == 390 else set())
+
+
+@pytest.mark.skipif(
+    not AXE.is_file(), reason="axe-core is not installed (npm install axe-core; AXE_CORE names its file)"
+)
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("name", ["few", "many", "predictions"])
+def test_axe_finds_nothing_serious(tab: Tab, pages: dict[str, Path], name: str, dark: bool) -> None:
+    tab.look(pages[name], dark=dark)
+    tab.value(AXE.read_text(encoding="utf-8") + "; 0")
+    assert tab.value(SERIOUS) == []
+
+
+def test_the_gallery_filters(tab: Tab, pages: dict[str, Path]) -> None:
+    tab.look(pages["few"])
+    shown = "[...document.querySelectorAll('.gallery > li')].filter((card) => !card.hidden)"
+    everything = tab.value(f"{shown}.length")
+    wanted = "form.elements.true.value = 'ant'; form.elements.predicted.value = 'bee'"
+    tab.value(f"form = document.querySelector('form'); {wanted}; form.dispatchEvent(new Event('input')); 0")
+    pairs = tab.value(f"{shown}.map((card) => [card.dataset.true, card.dataset.predicted])")
+    assert 0 < len(pairs) < everything
+    assert all(pair == ["ant", "bee"] for pair in pairs)
+    assert tab.value("document.querySelector('output').textContent").startswith(f"{len(pairs)} of {everything} images")
+    tab.value("form.elements.least.value = 100; form.dispatchEvent(new Event('input')); 0")
+    assert tab.value(f"{shown}.length") == 0
+
+
+def test_enter_enlarges_an_image_and_arrows_go_on(tab: Tab, pages: dict[str, Path]) -> None:
+    tab.look(pages["few"])
+    tab.value("document.querySelector('.gallery .frame').focus(); 0")
+    tab.key("Enter")
+    assert tab.value("document.querySelector('dialog').open")
+    source = "document.querySelector('dialog figure img').src"
+    first = tab.value(source)
+    assert first == tab.value("document.querySelector('.gallery img').src")
+    assert tab.value("document.querySelectorAll('dialog .nearest img').length") == 3
+    tab.key("ArrowRight")
+    assert tab.value(source) == tab.value("document.querySelectorAll('.gallery > li > figure img')[1].src") != first
+
+
+def test_a_command_is_copied_or_selected(tab: Tab, pages: dict[str, Path]) -> None:
+    tab.look(pages["few"])
+    tab.value("document.querySelector('button.copy').click(); 0")
+    told = "new Promise((done) => setTimeout(() => done(document.querySelector('button.copy').textContent), 300))"
+    assert tab.value(told) in ("Copied", "Selected")
