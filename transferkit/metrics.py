@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 ECE_BINS = 15
+SMALLEST = 1e-12
+"""Probabilities below it count as this, where their logarithm is needed."""
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -128,3 +130,11 @@ def reliability_bins(probabilities: FloatArray, labels: IntArray, bins: int = EC
         )
         for i in np.unique(index)
     ]
+
+
+def at_temperature(probabilities: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+    """Probabilities (N, K) whose logits are divided by the temperature."""
+    from scipy.special import softmax
+
+    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
+    return np.asarray(softmax(logits / temperature, axis=1), dtype=np.float32)

@@ -10,12 +10,11 @@ from scipy.optimize import minimize
 from torch import nn
 
 from transferkit.backbones.create import create_backbone
-from transferkit.metrics import compute_metrics
+from transferkit.metrics import at_temperature, compute_metrics
 from transferkit.models.transfer_model import Head, TransferModel, load_model, save_model
 from transferkit.probes.neighbors import NeighborHead
 from transferkit.strategies.calibrate import KEY, apply_temperature, calibrate, with_test
 from transferkit.strategies.fitted import Fitted, OutOfFold
-from transferkit.strategies.stops import at_temperature
 
 CLASSES = ["a", "b", "c"]
 N = 400

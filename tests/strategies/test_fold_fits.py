@@ -14,10 +14,11 @@ from tests.strategies.contexts import make_context, short_settings
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.folds import make_folds
+from transferkit.metrics import at_temperature
 from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.fold_fits import whole_data
-from transferkit.strategies.stops import at_temperature, choose_temperature
+from transferkit.strategies.stops import choose_temperature
 from transferkit.training.finetune_module import FinetuneModule
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from transferkit.arrays import Probabilities
-from transferkit.strategies.stops import Stop, all_stops, at_temperature, choose_stop, choose_temperature, phases_until
+from transferkit.metrics import at_temperature
+from transferkit.strategies.stops import Stop, all_stops, choose_stop, choose_temperature, phases_until
 from transferkit.training.plan import Phase, Plan
 
 PLAN = Plan("two", (Phase("a", {"head": 1e-3}, 2), Phase("b", {"stage5": 1e-4}, 3)))

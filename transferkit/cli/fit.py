@@ -14,7 +14,9 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
 from transferkit.models.protocols import run_protocols
-from transferkit.models.transfer_model import save_model
+from transferkit.models.transfer_model import TransferModel, save_model
+from transferkit.report.examples import worst_mistakes
+from transferkit.report.heat_maps import heat_maps, why_none
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
@@ -37,6 +39,9 @@ from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
+
+MISTAKES_EXPLAINED = 8
+"""Of the most confident mistakes, so many have a heat map."""
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
@@ -76,6 +81,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "cached": reuse.facts(),
         "seconds": timer.seconds(),
     }
+    explained, no_heat = _heat_maps(fitted.model, data, probabilities)
     result = RunResult(
         settings=settings,
         command=command_line(),
@@ -87,6 +93,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         class_counts=data.class_counts(),
         sweep=fitted.sweep,
         history=fitted.history,
+        heat_maps=explained,
+        no_heat_maps=no_heat,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
         run=str(shown_path(run_dir)),
         neighborhoods=find_neighborhoods(
@@ -96,6 +104,13 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
+
+
+def _heat_maps(model: TransferModel, data: ImageData, probabilities: Probabilities) -> tuple[dict[int, str], str]:
+    """Return heat maps of the most confident mistakes; or why there are none."""
+    wrong = worst_mistakes(data.test, probabilities, MISTAKES_EXPLAINED).tolist()
+    reason = why_none(model) if wrong else ""
+    return (dict(heat_maps(model, data.test, wrong)), "") if reason is None else ({}, reason)
 
 
 def _compared(metrics: Mapping[str, Any], data: ImageData, seed: int) -> ImageSet | None:

@@ -101,14 +101,23 @@ def _column(history: Sequence[Mapping[str, Any]], key: str) -> npt.NDArray[np.fl
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def reliability_figure(bins: Sequence[Bin]) -> str:
-    """Draw accuracy over confidence, one bar per bin, and below it the number of images in each bin."""
+def reliability_figure(bins: Sequence[Bin], before: Sequence[Bin] | None = None) -> str:
+    """Draw accuracy over confidence, one bar per bin, and below it the number of images in each bin.
+
+    Args:
+        bins: As the model predicts.
+        before: Of its probabilities without the temperature; drawn as a line.
+    """
     left, width = [100 * b.lower for b in bins], [100 * (b.upper - b.lower) for b in bins]
     confidence, accuracy = [100 * b.confidence for b in bins], [100 * b.accuracy for b in bins]
     with new_figure(4.6, 4.6, rows=2, sharex=True, height_ratios=(3, 1)) as (figure, (axes, below)):
         axes.plot([0, 100], [0, 100], "--", color=MUTED, lw=1)
         axes.bar(left, accuracy, width, align="edge", color=LINES[0], alpha=0.35, ec=LINES[0])
         axes.plot(confidence, accuracy, "o", color=LINES[0], ms=5, clip_on=False)
+        if before:
+            points = [100 * b.confidence for b in before], [100 * b.accuracy for b in before]
+            axes.plot(*points, "s:", color=LINES[1], ms=4, lw=1, clip_on=False, label="before the temperature")
+            axes.legend(frameon=False, labelcolor=INK, loc="upper left")
         axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
         below.bar(left, [b.count for b in bins], width, align="edge", color=MUTED, alpha=0.35, ec=MUTED)
         below.set(xlabel="confidence, %", ylabel="images")

@@ -74,3 +74,16 @@ if (gallery) {
   form.addEventListener("submit", (event) => event.preventDefault());
   filter();
 }
+
+const matrix = document.querySelector("img[data-cells]");
+if (matrix) {
+  const { names, cells } = JSON.parse(matrix.dataset.cells), told = matrix.parentElement.querySelector("output");
+  const counts = new Map(cells.map(([row, column, count]) => [row * names.length + column, count]));
+  told.hidden = false;
+  matrix.addEventListener("pointermove", (event) => {
+    const box = matrix.getBoundingClientRect();
+    const place = (part, whole) => Math.min(Math.max(Math.floor(part / whole * names.length), 0), names.length - 1);
+    const row = place(event.clientY - box.top, box.height), column = place(event.clientX - box.left, box.width);
+    told.textContent = `${names[row]} \u2192 ${names[column]}: ${counts.get(row * names.length + column) || 0}`;
+  });
+}

@@ -1,13 +1,15 @@
 """The report of a run, `report.html`: one self-contained page without network access."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from transferkit.files import write_text
-from transferkit.metrics import reliability_bins
+from transferkit.metrics import Bin, at_temperature, reliability_bins
 from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
+from transferkit.report.confusion_order import by_similarity, cell_data
 from transferkit.report.facts import (
     as_yaml,
     chosen_by,
@@ -71,12 +73,14 @@ def content(result: RunResult) -> dict[str, Any]:
         "chosen_by": chosen_by(result.metrics),
         "judged_on": judged_on(result.metrics),
         "gallery": run_gallery(result),
+        "no_heat_maps": result.no_heat_maps,
+        "heated": len(result.heat_maps),
         **_confusion(confusion),
         "classes": class_rows(test.labels, predicted, names, result.class_counts),
         "classes_shown": CLASSES_SHOWN,
         "imagenet_names": result.metrics.get("imagenet_names", {}),
         "bins": bins,
-        "reliability": Markup(reliability_figure(bins)),
+        **_calibration(result, bins),
         "chosen_C": chosen,
         "sweep": Markup(sweep_figure(result.sweep, chosen, judged_on(result.metrics))) if result.sweep else None,
         **_stages(result),
@@ -95,6 +99,20 @@ def content(result: RunResult) -> dict[str, Any]:
         "seed": result.settings.get("seed"),
         "versions": versions(),
         "settings": as_yaml(result.settings),
+    }
+
+
+def _calibration(result: RunResult, bins: Sequence[Bin]) -> dict[str, Any]:
+    """Return the reliability diagram, with what it was before the temperature, if there is one."""
+    found = result.metrics.get("calibration", {})
+    before = None
+    if found.get("temperature", 1.0) != 1.0:
+        before = reliability_bins(at_temperature(result.probabilities, 1 / found["temperature"]), result.test.labels)
+    return {
+        "reliability": Markup(reliability_figure(bins, before)),
+        "bins_before": before,
+        "temperature": found.get("temperature"),
+        "calibrated": found.get("test"),
     }
 
 
@@ -125,10 +143,14 @@ def _training(result: RunResult) -> dict[str, Any]:
 def _confusion(confusion: Confusion) -> dict[str, Any]:
     """Return the confusion matrix as a table or, for many classes, as an image with the most frequent confusions."""
     size = len(confusion.names)
+    shown = by_similarity(confusion) if size > COUNTS_SHOWN_TO else confusion
+    as_picture = size > LABELS_SHOWN_TO
     return {
-        "confusion": confusion if size <= LABELS_SHOWN_TO else None,
+        "confusion": None if as_picture else shown,
+        "by_similarity": shown is not confusion,
         "counts_shown": size <= COUNTS_SHOWN_TO,
-        "confusion_picture": confusion_picture(confusion) if size > LABELS_SHOWN_TO else None,
+        "confusion_picture": confusion_picture(shown) if as_picture else None,
+        "confusion_cells": cell_data(shown) if as_picture else None,
         "cells_per_pixel": cells_per_pixel(size),
         "pairs": confused_pairs(confusion, PAIRS_SHOWN) if size > COUNTS_SHOWN_TO else [],
     }

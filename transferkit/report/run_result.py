@@ -47,6 +47,7 @@ class RunResult:
         run: The run directory of the model, for these commands.
         neighborhoods: Some test images and their nearest training images.
         heat_maps: Index of a test image to a `data:` URI of the image with a heat map over it.
+        no_heat_maps: Why there are none, where the reader can change that.
     """
 
     settings: Mapping[str, Any]
@@ -63,3 +64,4 @@ class RunResult:
     run: str = "RUN_DIR"
     neighborhoods: Sequence[Neighborhood] = ()
     heat_maps: Mapping[int, str] = field(default_factory=dict)
+    no_heat_maps: str = ""

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from transferkit.arrays import Labels, Probabilities
-from transferkit.metrics import compute_metrics
+from transferkit.metrics import at_temperature, compute_metrics
 from transferkit.models.transfer_model import Head
 from transferkit.probes.neighbors import NeighborHead
 from transferkit.strategies.fitted import Fitted, OutOfFold
-from transferkit.strategies.stops import at_temperature, choose_temperature
+from transferkit.strategies.stops import choose_temperature
 
 KEY = "calibration"
 """The entry of metrics.json."""

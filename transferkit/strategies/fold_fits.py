@@ -12,11 +12,11 @@ import torch
 from transferkit.arrays import Probabilities
 from transferkit.data.imagedata import ImageData
 from transferkit.folds import Fold, cross_validates, make_folds
-from transferkit.metrics import compute_metrics
+from transferkit.metrics import at_temperature, compute_metrics
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import OutOfFold
 from transferkit.strategies.phases import Phases
-from transferkit.strategies.stops import Stop, all_stops, at_temperature, choose_stop, choose_temperature
+from transferkit.strategies.stops import Stop, all_stops, choose_stop, choose_temperature
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.plan import Plan
 

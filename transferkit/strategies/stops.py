@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from transferkit.arrays import Doubles, Labels, Probabilities
+from transferkit.metrics import SMALLEST
 from transferkit.ranking import rank
 from transferkit.training.plan import Phase, Plan
 
 TEMPERATURES = (0.5, 10.0)
 """The range of `choose_temperature`."""
-
-_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def choose_stop(course: Sequence[Probabilities], labels: Labels) -> int:
         labels: (N,).
     """
     right = np.stack([p.argmax(axis=1) == labels for p in course]).astype(np.float64)
-    losses = np.stack([-np.log(np.maximum(p[np.arange(len(labels)), labels], _SMALLEST)) for p in course])
+    losses = np.stack([-np.log(np.maximum(p[np.arange(len(labels)), labels], SMALLEST)) for p in course])
     last = len(course) - 1
     better = [last]
     for stop in range(last):
@@ -69,7 +68,7 @@ def is_clear(differences: Doubles) -> bool:
     if len(differences) < 2:
         return False
     error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return bool(differences.mean() > error * (1 + 1e-6) + _SMALLEST)
+    return bool(differences.mean() > error * (1 + 1e-6) + SMALLEST)
 
 
 def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
@@ -82,7 +81,7 @@ def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
         probabilities: (N, K) of images that were not fitted.
         labels: (N,).
     """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
+    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
 
     def losses(log_temperature: float) -> Doubles:
         found: Doubles = -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels]
@@ -95,9 +94,3 @@ def choose_temperature(probabilities: Probabilities, labels: Labels) -> float:
     lowest, highest = np.log(TEMPERATURES)
     best = float(minimize_scalar(loss, bounds=(lowest, highest), method="bounded").x)
     return float(np.exp(best)) if is_clear(losses(0.0) - losses(best)) else 1.0
-
-
-def at_temperature(probabilities: Probabilities, temperature: float) -> Probabilities:
-    """Probabilities (N, K) whose logits are divided by the temperature."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
-    return np.asarray(softmax(logits / temperature, axis=1), dtype=np.float32)
