@@ -1,5 +1,6 @@
 """Pages in headless Chromium: no error, nothing requested, no sideways scroll, readable by a screen reader."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from transferkit.models.transfer_model import Prediction
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.predict_page import Predicted, render_predictions
 from transferkit.report.run_page import render_report
-from transferkit.report.run_result import Neighbor, Neighborhood
+from transferkit.report.run_result import Neighbor, Neighborhood, Places
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
 
@@ -40,12 +41,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     images = ImageSet.from_arrays(np.zeros((3, 40, 40), dtype=np.uint8), [0, 1, 2])
     wrong = worst_mistakes(few.test, few.probabilities, 2)
     hoods = [Neighborhood(int(i), [Neighbor(images, row, 0.1) for row in range(3)]) for i in wrong]
+    places = Places(np.arange(60), np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32), "t-SNE")
     history = [
         {"phase": phase, "epoch": epoch, "lr": 0.1, "train_loss": 1 / epoch, "val_loss": 1.1, "val_top1": 0.5}
         for phase in ("head", "tail")
         for epoch in (1, 2)
     ]
-    few = replace(few, history=history, neighborhoods=hoods, arguments=["dataset=toys"])
+    few = replace(few, history=history, neighborhoods=hoods, arguments=["dataset=toys"], places=places)
     many = made_result([f"class {i}" for i in range(136)], n=400)
     folder = tmp_path_factory.mktemp("pages")
     paths = []
@@ -110,6 +112,28 @@ def test_enter_enlarges_an_image_and_arrows_go_on(tab: Tab, pages: dict[str, Pat
     assert tab.value("document.querySelectorAll('dialog .nearest img').length") == 3
     tab.key("ArrowRight")
     assert tab.value(source) == tab.value("document.querySelectorAll('.gallery > li > figure img')[1].src") != first
+
+
+def test_a_point_of_the_map_opens_its_image(tab: Tab, pages: dict[str, Path]) -> None:
+    tab.look(pages["few"])
+    link = "document.querySelector('.map a')"
+    tab.value(f"{link}.dispatchEvent(new MouseEvent('click', {{bubbles: true, cancelable: true}})); 0")
+    shown = tab.value("document.querySelector('dialog figure img').src")
+    assert shown == tab.value(f"document.querySelector({link}.getAttribute('href') + ' img').src")
+
+
+def test_the_pointer_names_a_cell_of_a_large_confusion_matrix(tab: Tab, pages: dict[str, Path]) -> None:
+    tab.look(pages["many"])
+    box = tab.value(
+        "(() => {const m = document.querySelector('img[data-cells]'); m.scrollIntoView(); "
+        "const b = m.getBoundingClientRect(); return [b.left, b.top, b.width]})()"
+    )
+    cells = json.loads(tab.value("document.querySelector('img[data-cells]').dataset.cells"))
+    row, column, count = cells["cells"][len(cells["cells"]) // 2]
+    x, y = (box[0] + (column + 0.5) * box[2] / 136, box[1] + (row + 0.5) * box[2] / 136)
+    tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    told = tab.value("document.querySelector('output.cell').textContent")
+    assert told == f"{cells['names'][row]} → {cells['names'][column]}: {count}"
 
 
 def test_a_command_is_copied_or_selected(tab: Tab, pages: dict[str, Path]) -> None:

@@ -17,6 +17,7 @@ from transferkit.models.protocols import run_protocols
 from transferkit.models.transfer_model import TransferModel, save_model
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.heat_maps import heat_maps, why_none
+from transferkit.report.image_map import find_places
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
@@ -94,6 +95,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         sweep=fitted.sweep,
         history=fitted.history,
         heat_maps=explained,
+        places=find_places(fitted.model, data.test, probabilities, extract) if cached else None,
         no_heat_maps=no_heat,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
         run=str(shown_path(run_dir)),

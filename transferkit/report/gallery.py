@@ -82,7 +82,7 @@ def gallery(cards: Sequence[Card]) -> Gallery:
 def run_gallery(result: RunResult) -> Gallery:
     """Return mistakes, and correctly classified images, of the test split."""
     test, probabilities, names = result.test, result.probabilities, result.class_names
-    indices = np.concatenate([varied_mistakes(test, probabilities), right_examples(test, probabilities, RIGHT_SHOWN)])
+    indices = shown_indices(test, probabilities)
     near: dict[int, Sequence[Near]] = {}
     if "k" not in result.metrics:  # a nearest-neighbour model has a section with its own
         near = {
@@ -95,6 +95,11 @@ def run_gallery(result: RunResult) -> Gallery:
             for index, example in zip(indices.tolist(), shown, strict=True)
         ]
     )
+
+
+def shown_indices(test: ImageSet, probabilities: Probabilities) -> Rows:
+    """Return the images of the gallery: mistakes, then correctly classified images of every class."""
+    return np.concatenate([varied_mistakes(test, probabilities), right_examples(test, probabilities, RIGHT_SHOWN)])
 
 
 def varied_mistakes(test: ImageSet, probabilities: Probabilities, limit: int = MISTAKES_SHOWN) -> Rows:

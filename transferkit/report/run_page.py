@@ -33,6 +33,7 @@ from transferkit.report.figures import (
     sweep_figure,
 )
 from transferkit.report.gallery import run_gallery
+from transferkit.report.image_map import map_figure, map_key
 from transferkit.report.nearest import show_neighborhoods
 from transferkit.report.next_steps import next_steps, verdict
 from transferkit.report.render import render
@@ -60,6 +61,7 @@ def content(result: RunResult) -> dict[str, Any]:
     test, probabilities, names = result.test, result.probabilities, result.class_names
     predicted = probabilities.argmax(axis=1)
     chosen = chosen_C(result)
+    shown = run_gallery(result)
     bins = reliability_bins(probabilities, test.labels)
     found, confusion = headline(result), confuse(test.labels, predicted, names)
     return {
@@ -72,7 +74,10 @@ def content(result: RunResult) -> dict[str, Any]:
         "scores": scores(result),
         "chosen_by": chosen_by(result.metrics),
         "judged_on": judged_on(result.metrics),
-        "gallery": run_gallery(result),
+        "gallery": shown,
+        "map": Markup(map_figure(result, {card.index for card in shown.cards})) if result.places else None,
+        "map_key": map_key(result) if result.places else {},
+        "map_method": result.places.method if result.places else "",
         "no_heat_maps": result.no_heat_maps,
         "heated": len(result.heat_maps),
         **_confusion(confusion),

@@ -28,6 +28,15 @@ class Neighborhood:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Test images in a plane: the image at `indices[i]` (M,) at `xy[i]` (M, 2), by a `method`."""
+
+    indices: npt.NDArray[np.int64]
+    xy: npt.NDArray[np.float32]
+    method: str
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One fitted model, evaluated.
 
@@ -47,6 +56,7 @@ class RunResult:
         run: The run directory of the model, for these commands.
         neighborhoods: Some test images and their nearest training images.
         heat_maps: Index of a test image to a `data:` URI of the image with a heat map over it.
+        places: Some test images in a plane by their features, if there are any in the cache.
         no_heat_maps: Why there are none, where the reader can change that.
     """
 
@@ -65,3 +75,4 @@ class RunResult:
     neighborhoods: Sequence[Neighborhood] = ()
     heat_maps: Mapping[int, str] = field(default_factory=dict)
     no_heat_maps: str = ""
+    places: Places | None = None
