@@ -117,7 +117,7 @@ def reliability_figure(bins: Sequence[Bin], before: Sequence[Bin] | None = None)
         if before:
             points = [100 * b.confidence for b in before], [100 * b.accuracy for b in before]
             axes.plot(*points, "s:", color=LINES[1], ms=4, lw=1, clip_on=False, label="before the temperature")
-            axes.legend(frameon=False, labelcolor=INK, loc="upper left")
+            axes.legend(frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1))
         axes.set(xlim=(0, 100), ylim=(0, 102), ylabel="accuracy, %")
         below.bar(left, [b.count for b in bins], width, align="edge", color=MUTED, alpha=0.35, ec=MUTED)
         below.set(xlabel="confidence, %", ylabel="images")
