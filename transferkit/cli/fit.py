@@ -9,7 +9,6 @@ from transferkit.arrays import Labels, Probabilities
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
-from transferkit.data.imageset import ImageSet
 from transferkit.features.from_settings import make_extractor
 from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
@@ -82,7 +81,6 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "cached": reuse.facts(),
         "seconds": timer.seconds(),
     }
-    explained, no_heat = _heat_maps(fitted.model, data, probabilities)
     result = RunResult(
         settings=settings,
         command=command_line(),
@@ -94,30 +92,32 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         class_counts=data.class_counts(),
         sweep=fitted.sweep,
         history=fitted.history,
-        heat_maps=explained,
-        places=find_places(fitted.model, data.test, probabilities, extract) if cached else None,
-        no_heat_maps=no_heat,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
         run=str(shown_path(run_dir)),
-        neighborhoods=find_neighborhoods(
-            fitted.model, data, probabilities, extract, _compared(metrics, data, settings["seed"])
-        ),
+        **_explained(context, fitted.model, probabilities, metrics),
     )
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
 
 
-def _heat_maps(model: TransferModel, data: ImageData, probabilities: Probabilities) -> tuple[dict[int, str], str]:
-    """Return heat maps of the most confident mistakes; or why there are none."""
+def _explained(
+    context: Context, model: TransferModel, probabilities: Probabilities, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what explains predictions on test, as arguments of `RunResult`: heat maps, neighbours, a map."""
+    data, settings, extract = context.data, context.settings, context.extract
     wrong = worst_mistakes(data.test, probabilities, MISTAKES_EXPLAINED).tolist()
     reason = why_none(model) if wrong else ""
-    return (dict(heat_maps(model, data.test, wrong)), "") if reason is None else ({}, reason)
-
-
-def _compared(metrics: Mapping[str, Any], data: ImageData, seed: int) -> ImageSet | None:
-    """Return the images that new ones are compared with, where the model tells known images."""
-    return compared_images(data, metrics["known"]["on"] == "val", seed) if "known" in metrics else None
+    # The images that new ones are compared with, where the model tells known images.
+    known = metrics.get("known")
+    compared = compared_images(data, known["on"] == "val", settings["seed"]) if known else None
+    cached = bool(settings["cache"]["enabled"])
+    return {
+        "heat_maps": dict(heat_maps(model, data.test, wrong)) if reason is None else {},
+        "no_heat_maps": reason or "",
+        "neighborhoods": find_neighborhoods(model, data, probabilities, extract, compared),
+        "places": find_places(model, data.test, probabilities, extract) if cached else None,
+    }
 
 
 def _with_test(details: Mapping[str, Any], probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
