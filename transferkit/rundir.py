@@ -116,7 +116,7 @@ def one_job(run_dir: Path) -> Iterator[None]:
         other = read_status(run_dir)
         try:
             # Processes that a killed job had started keep its lock until they notice, which takes some seconds.
-            lock.acquire(timeout=ORPHANS_SECONDS if _is_gone(other) else 0)
+            lock.acquire(timeout=ORPHANS_SECONDS if is_gone(other) else 0)
         except Timeout:
             raise TransferkitError(
                 f"Another job is running in {run_dir}: process {other.get('pid', '?')} on {other.get('host', '?')}. "
@@ -131,8 +131,8 @@ def one_job(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _is_gone(job: Mapping[str, Any]) -> bool:
-    """Whether the process of a status ran on this machine and has ended."""
+def is_gone(job: Mapping[str, Any]) -> bool:
+    """Whether the process of a status (`read_status`) ran on this machine and has ended."""
     pid = job.get("pid")
     if job.get("host") != socket.gethostname() or not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return False

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.cli.test_failures import raised_from
 from tests.conftest import RunCommand
 from tests.processes import Process, PythonStarter
-from transferkit.cli.job import recorded_end
+from transferkit.cli.job_record import recorded_end
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
 from transferkit.rundir import Status, Terminated, one_job, write_status

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.compare.conftest import WriteRun
-from transferkit.compare.collect import FinishedRun, UnfinishedRun, find_runs, flatten, read_run, read_split
+from transferkit.compare.collect import FinishedRun, UnfinishedRun, find_runs, read_run, read_split
 from transferkit.compare.comparison import compare, screen
+from transferkit.config.flat_values import flat_values
 from transferkit.errors import TransferkitError
 
 
@@ -75,8 +76,8 @@ def test_messages_say_what_to_do(write_run: WriteRun, tmp_path: Path) -> None:
         find_runs([tmp_path / "only"])
 
 
-def test_flatten_keeps_lists_and_empty_mappings() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": [1, 2], "e": {}}, "f": None}) == {
+def test_flat_values_keeps_lists_and_empty_mappings() -> None:
+    assert flat_values({"a": {"b": {"c": 1}, "d": [1, 2], "e": {}}, "f": None}) == {
         "a.b.c": 1,
         "a.d": [1, 2],
         "a.e": {},

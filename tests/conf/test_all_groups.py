@@ -8,7 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import REPOSITORY
-from transferkit.cli.job import TASKS, named_choices, resolve
+from transferkit.cli.job import TASKS
+from transferkit.cli.job_record import named_choices, resolve
 
 CONF = REPOSITORY / "conf"
 FILES = sorted(path for path in CONF.rglob("*.yaml"))

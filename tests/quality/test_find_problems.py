@@ -11,7 +11,7 @@ from tests.conftest import compose_settings
 from tests.quality.planted import write_photos
 from tests.report.html_page import Page
 from transferkit.cli.check import fit_command, main
-from transferkit.cli.job import named_choices
+from transferkit.cli.job_record import named_choices
 from transferkit.data.load_data import load_data
 from transferkit.quality.problems import KINDS
 

@@ -124,6 +124,7 @@ COMMANDS = {
     "compare": Command("compare the finished runs below a folder", (RUNS,)),
     "export": Command("write a fitted model as ONNX or for other programs", (RUN,)),
     "inspect": Command("the layers of a network, and what training them needs", (BACKBONES,)),
+    "search": Command("search strategy, rates and augmentation with Optuna, by val", (DATA,)),
     "embed": Command("features of images as an array, for search and clustering", (IMAGES,)),
     "pretrain": Command("train a backbone from random weights", (DATA,)),
     "cache": Command("list or clear the cache of features"),

@@ -37,6 +37,7 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.held_out import add_held_out_parts, compared_images
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
+from transferkit.training.run_logger import RunLogger, run_logger
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
+    with run_logger(settings, run_dir) as logger:
+        _fit(settings, run_dir, logger)
+
+
+def _fit(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -> None:
     timer, reuse = StepTimer(), count_reuse()
     plan = check_strategy(settings)
     data, backbone = prepare(settings, run_dir, timer)
@@ -58,7 +64,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         extract_share(settings, data, backbone)
         return
     extract = make_extractor(settings)
-    context = Context(backbone, data, settings, extract, timer, run_dir, plan)
+    context = Context(backbone, data, settings, extract, timer, run_dir, plan, logger)
     fitted = add_held_out_parts(context, fit_strategy(context))
     with timer.step("evaluate"):
         tested = run_protocols(settings, fitted.model, data.test, extract)
@@ -98,6 +104,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     )
     write_run(run_dir, settings, data, fitted, result)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    if logger:
+        logger.log_result(settings, metrics)
     log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
 
 

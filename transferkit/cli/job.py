@@ -4,8 +4,7 @@ import logging
 import multiprocessing
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason, reports_in_destructors_hidden
+from transferkit.cli.failures import plain_reason
+from transferkit.cli.job_record import named_choices, recorded_end, resolve
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.cli.sweep import TERMINATION_SECONDS
 from transferkit.config.schema import check_config
@@ -37,6 +37,7 @@ TASKS = {
     "cache": "transferkit.cli.cache",
     "inspect": "transferkit.cli.inspect",
     "export": "transferkit.cli.export",
+    "search": "transferkit.cli.search",
 }
 
 
@@ -94,28 +95,6 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             raise SystemExit(1) from None
 
 
-@contextmanager
-def recorded_end(run_dir: Path) -> Iterator[None]:
-    """Write `failed` and the reason into the run directory when the block raises anything."""
-    try:
-        with reports_in_destructors_hidden():
-            yield
-    except BaseException as caught:
-        error = death_behind(caught)
-        if isinstance(error, Terminated | KeyboardInterrupt):
-            reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
-        elif isinstance(error, TransferkitError):
-            reason = str(error)
-        else:
-            reason = plain_reason(error) or f"{type(error).__name__}: {error}"
-        # If nothing can be written to the disk, the message on the screen remains.
-        with deaths_raise_nothing(), suppress(OSError):
-            write_status(run_dir, Status.FAILED, reason)
-        if error is caught:
-            raise
-        raise error from None
-
-
 def write_configuration(cfg: DictConfig, run_dir: Path) -> None:
     """Write `.hydra/`: the configuration as composed, Hydra's own, and the overrides.
 
@@ -127,21 +106,6 @@ def write_configuration(cfg: DictConfig, run_dir: Path) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg))
     write_text(folder / "hydra.yaml", OmegaConf.to_yaml(hydra_config))
     write_text(folder / "overrides.yaml", OmegaConf.to_yaml(HydraConfig.get().overrides.task))
-
-
-def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """Return `cfg` as plain containers, with every interpolation resolved."""
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise TransferkitError(f"Values are missing; give them on the command line: {'=... '.join(missing)}=...")
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
-    return {str(key): value for key, value in settings.items()}
-
-
-def named_choices(overrides: list[str]) -> list[str]:
-    """Return the top-level groups and keys that were named on the command line, e.g. `["dataset", "seed"]`."""
-    return sorted({override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0] for override in overrides})
 
 
 def run_task(settings: Mapping[str, Any], run_dir: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.device import find_device, find_precision
 from transferkit.errors import WeightsUnavailable
-from transferkit.report.run_files import write_splits
+from transferkit.report.run_files import command_of, write_splits
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ def load_backbone(group: Mapping[str, Any]) -> Backbone:
 def with_installed_weights(arguments: Sequence[str]) -> str:
     """Return the command line of this process with the backbone whose ImageNet weights are always installed."""
     kept = [argument for argument in arguments if not re.match(r"[+~]*backbone[.@=]", argument)]
-    return shlex.join(["python", "-m", "transferkit", *kept, "backbone=efficientnet_lite0"])
+    return command_of(*kept, "backbone=efficientnet_lite0")
 
 
 def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transferkit.report.run_files import absolute_paths, write_history, write_pr
 from transferkit.strategies.context import Context
 from transferkit.strategies.pretraining import pretrain
 from transferkit.timing import StepTimer
+from transferkit.training.run_logger import RunLogger, run_logger
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,16 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     """Pretrain, evaluate on the source's test split, and write the artifact."""
+    with run_logger(settings, run_dir) as logger:
+        _pretrain(settings, run_dir, logger)
+
+
+def _pretrain(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -> None:
     task, timer = settings["task"], StepTimer()
     data, backbone = prepare(settings, run_dir, timer)
     extract = make_extractor(settings)
     with timer.step("fit"):
-        trained = pretrain(Context(backbone, data, settings, extract, timer, run_dir))
+        trained = pretrain(Context(backbone, data, settings, extract, timer, run_dir, logger=logger))
     with timer.step("evaluate"):
         tested = next(iter(run_protocols(settings, trained.model, data.test, extract).values()))
         probabilities = {"val": center_probabilities(trained.model, data.val, extract), "test": tested.probabilities}
@@ -51,7 +57,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         seed=settings["seed"],
         task=task,
     )
-    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    metrics["seconds"] = timer.seconds()
+    write_json(run_dir / "metrics.json", metrics)
+    if logger:
+        logger.log_result(settings, metrics)
     log.info(
         "Best epoch %d: test top-1 %.2f %% on the source data.\nUse with the same backbone: backbone.weights=%s",
         trained.best_epoch,

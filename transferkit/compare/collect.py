@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.compare.run_figures import check_figures
+from transferkit.config.flat_values import flat_values
 from transferkit.errors import TransferkitError, shown_text
 from transferkit.plain_yaml import read_yaml
 from transferkit.rundir import Status, read_status
@@ -129,22 +130,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / ".hydra" / "config.yaml"
     if path.exists():
-        return flatten(read_yaml(path))
+        return flat_values(read_yaml(path))
     model = read_json(folder / "model.json") if (folder / "model.json").exists() else {}
-    return flatten({key: model[key] for key in ("dataset", "strategy", "seed") if key in model})
-
-
-def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, from dotted key to value; lists are values, and so are empty mappings.
-
-    Keys and text come as `shown_text` gives them.
-    """
-    if not isinstance(settings, dict) or not settings:
-        value = shown_text(settings) if isinstance(settings, str) else settings
-        return {prefix: value} if prefix else {}
-    names = {key: shown_text(str(key)) for key in settings}
-    pairs = (flatten(value, f"{prefix}.{names[key]}" if prefix else names[key]) for key, value in settings.items())
-    return {key: value for flat in pairs for key, value in flat.items()}
+    return flat_values({key: model[key] for key in ("dataset", "strategy", "seed") if key in model})
 
 
 def read_split(path: Path) -> tuple[str | None, int | None]:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from transferkit import choices
 from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing, Text
@@ -129,6 +129,30 @@ class Pretrain(Node):
     dtype: choices.WeightType = "float32"
 
 
+class Range(Node):
+    """Numbers from `low` to `high`, on a logarithmic scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low={self.low:g} must be below high={self.high:g}, and above 0 if log is true.")
+        return self
+
+
+class Search(Node):
+    """The group `task` of task=search."""
+
+    name: Literal["search"]
+    trials: int = Field(20, ge=1, le=100_000)
+    strategies: list[Text] = Field(default=["linear_probe"], min_length=1, max_length=100)
+    space: dict[str, Annotated[list[Any], Field(min_length=1)] | Range] = Field(default={})
+    storage: Path | None = None
+
+
 TASKS: dict[str, type[Node]] = {
     **dict.fromkeys(("fit", "evaluate", "cache", "inspect", "export"), Task),
     "predict": Predict,
@@ -137,14 +161,48 @@ TASKS: dict[str, type[Node]] = {
     "check": Check,
     "embed": Embed,
     "pretrain": Pretrain,
+    "search": Search,
 }
 """Name of a task to its keys."""
 
 
 class Logger(Node):
-    """The group `logger`."""
+    """The group `logger`: a table, or nothing."""
 
     name: Literal["csv", "none"] = "csv"
+
+
+class TensorBoard(Node):
+    """logger=tensorboard."""
+
+    name: Literal["tensorboard"]
+    dir: Path | None = None
+
+
+class MLflow(Node):
+    """logger=mlflow."""
+
+    name: Literal["mlflow"]
+    uri: Text | None = None
+    experiment: Text = "transferkit"
+
+
+class Wandb(Node):
+    """logger=wandb."""
+
+    name: Literal["wandb"]
+    project: Text = "transferkit"
+    entity: Text | None = None
+    offline: bool = False
+
+
+LOGGERS: dict[str, type[Node]] = {
+    **dict.fromkeys(("csv", "none"), Logger),
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "wandb": Wandb,
+}
+"""Name of a logger to its keys."""
 
 
 class Selection(Node):

@@ -11,12 +11,12 @@ from transferkit.config.dataset_keys import DATASETS
 from transferkit.config.export_keys import Export, formats
 from transferkit.config.inspect_keys import Inspect
 from transferkit.config.job_keys import (
+    LOGGERS,
     TASKS,
     Cache,
     CacheToClear,
     Calibrate,
     Extract,
-    Logger,
     Selection,
     Trainer,
 )
@@ -54,7 +54,6 @@ ONE_MODEL: dict[str, type[Node]] = {
     "trainer": Trainer,
     "selection": Selection,
     "protocol": Protocols,
-    "logger": Logger,
 }
 """Groups whose keys are always the same."""
 
@@ -63,6 +62,7 @@ BY_KEY: dict[str, tuple[str, Mapping[str, type[Node]]]] = {
     "optimizer": ("name", OPTIMIZERS),
     "schedule": ("name", SCHEDULES),
     "task": ("name", TASKS),
+    "logger": ("name", LOGGERS),
 }
 """Groups whose keys follow from the value of one of them, and which."""
 

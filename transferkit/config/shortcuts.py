@@ -50,7 +50,7 @@ def shortcut_values(settings: Mapping[str, Any], name: str) -> dict[Sequence[str
         TransferkitError: It is given, and nothing that the task does has it.
     """
     value = settings.get(name)
-    if value is None:
+    if value is None or settings["task"]["name"] == "search":  # which fits with them
         return {}
     task, strategy = settings["task"]["name"], settings["strategy"]
     if task == "pretrain":

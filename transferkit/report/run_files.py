@@ -76,7 +76,7 @@ def write_history(run_dir: Path, settings: Mapping[str, Any], history: Sequence[
 
     Phases train different stages, so a rate `lr_STAGE` may be empty.
     """
-    if history and settings["logger"]["name"] == "csv":
+    if history and settings["logger"]["name"] != "none":
         header = list(dict.fromkeys(key for row in history for key in row))
         write_csv(run_dir / "history.csv", header, ([row.get(key, "") for key in header] for row in history))
 

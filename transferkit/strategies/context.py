@@ -11,6 +11,7 @@ from transferkit.features.from_settings import Extract
 from transferkit.strategies.fitted import Fitted
 from transferkit.timing import StepTimer
 from transferkit.training.plan import Plan, plan_of
+from transferkit.training.run_logger import RunLogger
 
 UNAUGMENTED: Mapping[str, Any] = {"augment": {"name": "none", "transforms": {}}}
 """The group for probes, which are exact on one view of each image; augmentation is for training by gradient."""
@@ -28,6 +29,7 @@ class Context:
         timer: Gets the steps `extract` and `fit`.
         run_dir: Gets the checkpoints for resuming (`checkpoints/`).
         plan: The phases of a finetuning strategy; None for the others.
+        logger: Gets the figures of every epoch, and the result; None for none.
         fit: Fits any strategy; `strategies.registry` sets it, for strategies that fit others.
     """
 
@@ -38,6 +40,7 @@ class Context:
     timer: StepTimer
     run_dir: Path
     plan: Plan | None = None
+    logger: RunLogger | None = None
     fit: "Callable[[Context], Fitted] | None" = None
 
     @property

@@ -126,6 +126,7 @@ def _train(context: Context) -> tuple[ProbeModule, list[Mapping[str, Any]]]:
         trainer["device"],
         trainer["devices"],
         precision=run_place(context.settings)[1],
+        logger=context.logger,
         keep="last",  # not the best: the objective is convex, so more training is closer to its minimum
     )
     with context.timer.step("fit"):

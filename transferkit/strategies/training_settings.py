@@ -21,6 +21,7 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
         ema=plan.ema,
         early_stopping=plan.early_stopping,
         precision=run_place(context.settings)[1],
+        logger=context.logger,
     )
 
 

@@ -1,6 +1,7 @@
 """Callbacks around the steps of a fit: random numbers, history, progress."""
 
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -51,14 +52,16 @@ class History(Callback):  # type: ignore[misc]
 
     Args:
         held_out: Whether val was not fitted, so that the log shows its figures.
+        log_epoch: Gets the row of an epoch when it ends, in one process; None for nothing.
 
     Attributes:
         rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1`, `lr_STAGE` of each stage.
     """
 
-    def __init__(self, held_out: bool = True) -> None:
+    def __init__(self, held_out: bool = True, log_epoch: Callable[[Mapping[str, float]], None] | None = None) -> None:
         self.rows: list[dict[str, float]] = []
         self._held_out = held_out
+        self._log_epoch = log_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch, and log it.
@@ -77,6 +80,8 @@ class History(Callback):  # type: ignore[misc]
         self.rows.append({"epoch": epoch, "lr": rate, **figures, **rates_by_stage(trainer.optimizers[0])})
         if not trainer.is_global_zero:
             return
+        if self._log_epoch:
+            self._log_epoch(self.rows[-1])
         done = f"Epoch {epoch} of {trainer.max_epochs}: training loss {figures['train_loss']:.3f}"
         seen = f", val loss {figures['val_loss']:.3f}, val top-1 {100 * figures['val_top1']:.1f} %"
         log.info("%s", done + (seen if self._held_out else ""))

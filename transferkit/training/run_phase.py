@@ -24,6 +24,7 @@ from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoi
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
 from transferkit.training.loaders import TrainingData
 from transferkit.training.plan import differences
+from transferkit.training.run_logger import RunLogger
 from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
 from transferkit.training.spawned import SpawnedProcess
 from transferkit.untrusted import UnreadableFile, read_json
@@ -51,6 +52,7 @@ class TrainSettings:
         keep: The final weights: "best", those of the epoch that is best on val, or "last".
         keep_val: Whether to keep the probabilities of val after every epoch.
         held_out: Whether val is not a part of train; if it is, the log does not show its figures.
+        logger: Gets the figures of every epoch; None for none.
     """
 
     epochs: int
@@ -66,6 +68,7 @@ class TrainSettings:
     keep: str = "best"
     keep_val: bool = False
     held_out: bool = True
+    logger: RunLogger | None = None
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
     callbacks: list[Callback] = [
         SpawnedProcess(),
         SeededSteps(run.seed),
-        History(run.held_out),
+        History(run.held_out, partial(run.logger.log_epoch, folder) if run.logger else None),
         EpochProgress(),
         best,
         last,

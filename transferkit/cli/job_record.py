@@ -1,0 +1,49 @@
+"""The settings of a job in plain containers, and the end of a job in its `status.json`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason, reports_in_destructors_hidden
+from transferkit.errors import TransferkitError
+from transferkit.rundir import Status, Terminated, write_status
+
+
+@contextmanager
+def recorded_end(run_dir: Path) -> Iterator[None]:
+    """Write `failed` and the reason into the run directory when the block raises anything."""
+    try:
+        with reports_in_destructors_hidden():
+            yield
+    except BaseException as caught:
+        error = death_behind(caught)
+        if isinstance(error, Terminated | KeyboardInterrupt):
+            reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+        elif isinstance(error, TransferkitError):
+            reason = str(error)
+        else:
+            reason = plain_reason(error) or f"{type(error).__name__}: {error}"
+        # If nothing can be written to the disk, the message on the screen remains.
+        with deaths_raise_nothing(), suppress(OSError):
+            write_status(run_dir, Status.FAILED, reason)
+        if error is caught:
+            raise
+        raise error from None
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return `cfg` as plain containers, with every interpolation resolved."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise TransferkitError(f"Values are missing; give them on the command line: {'=... '.join(missing)}=...")
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(settings, dict)
+    return {str(key): value for key, value in settings.items()}
+
+
+def named_choices(overrides: list[str]) -> list[str]:
+    """Return the top-level groups and keys that were named on the command line, e.g. `["dataset", "seed"]`."""
+    return sorted({override.lstrip("+~").split("=")[0].split(".")[0].split("@")[0] for override in overrides})
