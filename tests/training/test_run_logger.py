@@ -25,7 +25,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 
 def write(settings: dict[str, Any], run_dir: Path) -> None:
-    """What a run of two epochs logs."""
+    """Log two epochs, one of a fold, and the result."""
     with run_logger({"logger": settings}, run_dir) as logger:
         assert logger is not None
         for row in ROWS:

@@ -143,13 +143,19 @@ class Range(Node):
         return self
 
 
+SEARCHED = ("linear_probe", "stage_probe", "finetune_few", "finetune_many", "full_finetune", "lp_ft")
+
+
 class Search(Node):
     """The group `task` of task=search."""
 
     name: Literal["search"]
     trials: int = Field(20, ge=1, le=100_000)
-    strategies: list[Text] = Field(default=["linear_probe"], min_length=1, max_length=100)
-    space: dict[str, Annotated[list[Any], Field(min_length=1)] | Range] = Field(default={})
+    strategies: list[Text] = Field(default=list(SEARCHED), min_length=1, max_length=100)
+    space: dict[str, Annotated[list[Any], Field(min_length=1)] | Range] = {
+        "lr": Range(low=1e-4, high=1e-2, log=True),
+        "augment": ["none", "light", "strong"],
+    }
     storage: Path | None = None
 
 

@@ -24,7 +24,7 @@ NOT_LOGGED = ("cache", "logger", "overrides", "choices", "run", "runs", "images"
 
 
 class RunLogger:
-    """What a run logs; it can be passed to other processes, of which each opens its own connection.
+    """The log of a run; it can be passed to other processes, of which each opens its own connection.
 
     Args:
         settings: The group `logger`.
