@@ -74,7 +74,7 @@ def test_another_search_in_the_same_file_is_another_study(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["task.space.lr.low=1"], "low=1 must be below high=0.01"),
+        (["task.space.lr.low=1"], "task.space.lr.high: 0.01 must be above low."),
         (["task.trials=0"], "task.trials=0 must be"),
         (["task.strategies=[nothing]"], "nothing"),
     ],

@@ -184,7 +184,10 @@ def test_absent_keys_get_their_defaults() -> None:
 
 def test_the_defaults_of_files_and_schema_agree() -> None:
     settings = composed()
-    for group in ("trainer", "logger", "protocol", "augment"):
+    assert check_group("logger", {"name": "csv"}) == check_group("logger", settings["logger"])
+    for name in ("search", "predict"):
+        assert check_group("task", {"name": name}) == check_group("task", composed(f"task={name}")["task"])
+    for group in ("trainer", "protocol", "augment"):
         assert check_group(group, {}) == check_group(group, settings[group])
     for name, node in (("linear_probe", "probe"), ("nearest_neighbor", "neighbors"), ("auto", "auto")):
         strategy = composed(f"strategy={name}")["strategy"]

@@ -3,7 +3,15 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
 
 from transferkit import choices
 from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing, Text
@@ -129,21 +137,42 @@ class Pretrain(Node):
     dtype: choices.WeightType = "float32"
 
 
+Bound = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
 class Range(Node):
     """Numbers from `low` to `high`, on a logarithmic scale if `log`."""
 
-    low: float
-    high: float
+    low: Bound
+    high: Bound
     log: bool = False
 
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"low={self.low:g} must be below high={self.high:g}, and above 0 if log is true.")
-        return self
+    @field_validator("high")
+    @classmethod
+    def _above(cls, high: float, info: ValidationInfo) -> float:
+        if high <= info.data.get("low", high - 1):
+            raise ValueError(f"{high:g} must be above low.")
+        return high
 
+    @field_validator("log")
+    @classmethod
+    def _positive(cls, log: bool, info: ValidationInfo) -> bool:
+        if log and info.data.get("low", 1) <= 0:
+            raise ValueError("a logarithmic scale needs low above 0.")
+        return log
+
+
+Choices = Annotated[
+    Annotated[list[Any], Field(min_length=1), Tag("list")] | Annotated[Range, Tag("range")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "range"),
+]
+"""The values of a key that is searched."""
 
 SEARCHED = ("linear_probe", "stage_probe", "finetune_few", "finetune_many", "full_finetune", "lp_ft")
+
+
+def _space() -> dict[str, list[Any] | Range]:
+    return {"lr": Range(low=1e-4, high=1e-2, log=True), "augment": ["none", "light", "strong"]}
 
 
 class Search(Node):
@@ -152,10 +181,7 @@ class Search(Node):
     name: Literal["search"]
     trials: int = Field(20, ge=1, le=100_000)
     strategies: list[Text] = Field(default=list(SEARCHED), min_length=1, max_length=100)
-    space: dict[str, Annotated[list[Any], Field(min_length=1)] | Range] = {
-        "lr": Range(low=1e-4, high=1e-2, log=True),
-        "augment": ["none", "light", "strong"],
-    }
+    space: dict[str, Choices] = Field(default_factory=_space)
     storage: Path | None = None
 
 
