@@ -21,9 +21,9 @@ WHAT: dict[str, Any] = {"strategies": ["linear_probe", "finetune_few"], "seed": 
 def test_the_best_on_val_is_told_with_its_command_and_more_trials_go_on(
     transferkit: RunCommand, tmp_path: Path
 ) -> None:
-    small = ["dataset=digits", "dataset.per_class=8", "dataset.max_test=30", "selection=val", *QUICK]
+    small = ["dataset=digits", "dataset.per_class=8", "dataset.max_test=30", "selection=val", "epochs=3", *QUICK]
     search = ["experiment=search", "task.strategies=[linear_probe,nearest_neighbor]", *small]
-    done = transferkit(*search, "task.trials=1", cwd=tmp_path)
+    done = transferkit(*search, "task.trials=1", cwd=tmp_path)  # whose strategies have no epochs
     assert done.returncode == 0, done.stdout + done.stderr
     done = transferkit(*search, "task.trials=2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

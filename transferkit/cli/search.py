@@ -22,6 +22,7 @@ from transferkit.cli.job_record import named_choices, recorded_end, resolve
 from transferkit.config.compose import load_strategy_settings, own_hydra
 from transferkit.config.explain import explain
 from transferkit.config.schema import check_config
+from transferkit.config.shortcuts import NAMES
 from transferkit.config.wording import show
 from transferkit.errors import TransferkitError
 from transferkit.files import write_csv, write_json, write_text
@@ -62,10 +63,12 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         overrides = suggest(trial, strategies, space if finetuned else {}, finetuned)
         folder = Path(trial.user_attrs.get("folder") or (run_dir / "trials" / str(trial.number)).resolve())
         trial.set_user_attr("folder", str(folder))
+        shared = fixed if overrides[0].removeprefix("strategy=") in finetuned else without_shortcuts(fixed)
         trial.set_user_attr("overrides", overrides)
+        trial.set_user_attr("arguments", [*shared, *overrides])
         log.info("\nTrial %d of %d: %s", trial.number + 1, task["trials"], " ".join(overrides))
         try:
-            metrics = run_trial([*fixed, *overrides], folder)
+            metrics = run_trial([*shared, *overrides], folder)
         except TransferkitError as error:
             log.error("Trial %d failed: %s", trial.number + 1, error)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -74,7 +77,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         trial.set_user_attr("val", {"top1": val["top1"], "nll": val["nll"], "n": val["n"]})
         trial.set_user_attr("seconds", metrics["seconds"]["total"])
         study.tell(trial, score(val["top1"], val["nll"], val["n"]))
-    report(study, fixed, run_dir)
+    report(study, run_dir)
 
 
 def import_optuna() -> Any:
@@ -176,7 +179,12 @@ def arguments(words: Sequence[str]) -> Iterator[None]:
         sys.argv = before
 
 
-def report(study: Any, fixed: Sequence[str], run_dir: Path) -> None:
+def without_shortcuts(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without `epochs` and `lr`, which a strategy that does not train in epochs lacks."""
+    return [one for one in arguments if not one.startswith(tuple(f"{name}=" for name in NAMES))]
+
+
+def report(study: Any, run_dir: Path) -> None:
     """Write the tables, and tell the best trial on val with its command.
 
     Raises:
@@ -190,7 +198,7 @@ def report(study: Any, fixed: Sequence[str], run_dir: Path) -> None:
     rows = [row(trial) for trial in done]
     write_csv(run_dir / "search.csv", list(rows[0]), [list(one.values()) for one in rows])
     best = done[0]
-    command = command_of("task=fit", *fixed, *best.user_attrs["overrides"])
+    command = command_of("task=fit", *best.user_attrs["arguments"])
     write_json(
         run_dir / "search.json", {"study": study.study_name, "trials": rows, "best": {**rows[0], "command": command}}
     )
