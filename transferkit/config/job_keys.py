@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    Discriminator,
     Field,
-    Tag,
+    ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from transferkit import choices
+from transferkit.config.mistakes import explain
 from transferkit.config.node import Batch, Epochs, Images, Node, Path, Smoothing, Text
 from transferkit.errors import TransferkitError
 
@@ -162,17 +162,26 @@ class Range(Node):
         return log
 
 
-Choices = Annotated[
-    Annotated[list[Any], Field(min_length=1), Tag("list")] | Annotated[Range, Tag("range")],
-    Discriminator(lambda value: "list" if isinstance(value, list) else "range"),
-]
-"""The values of a key that is searched."""
+def _searched(space: dict[str, Any]) -> dict[str, Any]:
+    """Check the values of every key that is searched: a list, or a `Range`, which is completed."""
+    mistakes, checked = list[str](), dict[str, Any]()
+    for key, values in space.items():
+        checked[key] = values
+        if isinstance(values, list) and values:
+            continue
+        try:
+            checked[key] = Range.model_validate(values).model_dump()
+        except ValidationError as error:
+            mistakes += explain(error, Range, values, f"task.space.{key}")
+    if mistakes:
+        raise TransferkitError("\n".join(mistakes))
+    return checked
+
 
 SEARCHED = ("linear_probe", "stage_probe", "finetune_few", "finetune_many", "full_finetune", "lp_ft")
 
 
-def _space() -> dict[str, list[Any] | Range]:
-    return {"lr": Range(low=1e-4, high=1e-2, log=True), "augment": ["none", "light", "strong"]}
+SPACE: dict[str, Any] = {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "augment": ["none", "light", "strong"]}
 
 
 class Search(Node):
@@ -181,7 +190,11 @@ class Search(Node):
     name: Literal["search"]
     trials: int = Field(20, ge=1, le=100_000)
     strategies: list[Text] = Field(default=list(SEARCHED), min_length=1, max_length=100)
-    space: dict[str, Choices] = Field(default_factory=_space)
+    space: Annotated[
+        dict[str, Any],
+        AfterValidator(_searched),
+        Field(json_schema_extra={"description": "a mapping from keys to a list of values, or to low, high and log"}),
+    ] = Field(default=SPACE)
     storage: Path | None = None
 
 
