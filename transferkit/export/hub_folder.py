@@ -33,9 +33,11 @@ def write_hub_folder(exporting: Exporting) -> Exported:
     network, kwargs, _ = original_network(exporting, "hub")
     folder = exporting.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"pretrained_cfg": timm_preprocessing(model.preprocess), "label_names": model.class_names}
+    described: Any = network
+    described.pretrained_cfg = {**described.pretrained_cfg, **timm_preprocessing(model.preprocess)}
+    names = {"label_names": model.class_names}
     arguments = {name: value for name, value in kwargs.items() if name != "num_classes"}
-    save_for_hf(network, folder, model_config=config, model_args=arguments, safe_serialization=True)
+    save_for_hf(network, folder, model_config=names, model_args=arguments, safe_serialization=True)
     (folder / "model.safetensors").chmod(0o644)  # safetensors makes files that only their owner reads
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     difference = largest_difference(exporting.compared, network_predict(loaded), str(folder))
