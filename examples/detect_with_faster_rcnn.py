@@ -1,7 +1,7 @@
 """A backbone under torchvision's Faster R-CNN: find digits on a canvas, with boxes, without a network.
 
 Command: python examples/detect_with_faster_rcnn.py [RUN_DIR]     (RUN_DIR: a fit whose backbone is used instead)
-Result: the loss falls; two thirds of the digits on new canvases are found, with their class, in half a minute of one core.
+Result: the loss falls; two thirds of the digits on new canvases are found, with their class, in half a minute.
 """
 
 import sys
