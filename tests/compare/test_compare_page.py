@@ -37,3 +37,12 @@ def test_the_command_can_be_pasted(make_run: MakeRun) -> None:
     comparison = compare([make_run()], [])
     assert "task=compare 'runs=my runs'" in Page(render_page(comparison, "my runs")).text
     assert "task=compare 'runs=[a,b]'" in Page(render_page(comparison, ["a", "b"])).text
+
+
+def test_the_page_links_each_runs_report(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run("x", seed) for seed in (0, 1)]
+    (runs[1].folder / "report.html").touch()
+    here = tmp_path / "compare"
+    page = Page(render_page(compare(runs, []), "multirun", here))
+    (link,) = [one for one in page.values("a", "href") if not one.startswith("#")]
+    assert (here / link).resolve() == (runs[1].folder / "report.html").resolve()

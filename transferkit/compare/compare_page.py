@@ -1,15 +1,18 @@
 """The page of a comparison, `report.html`, in the style of a run's report."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from transferkit.compare.compare_figures import cost_figure, learning_figure, seeds_figure
-from transferkit.compare.comparison import Comparison, Part, show_difference, show_spread, show_uncached
-from transferkit.compare.groups import Group, by_images, short_names, show_images
+from transferkit.compare.comparison import Comparison, Part, show_difference, show_uncached
+from transferkit.compare.groups import Group, by_images, short_names, show_images, show_spread
+from transferkit.compare.headline import headline
 from transferkit.compare.variants import show_variant
 from transferkit.files import write_text
 from transferkit.report.render import render
@@ -17,14 +20,14 @@ from transferkit.report.render import render
 
 def write_page(path: Path, comparison: Comparison, runs: Any) -> None:
     """Write the page of a comparison of the runs below `runs`."""
-    write_text(path, render_page(comparison, runs))
+    write_text(path, render_page(comparison, runs, path.parent))
 
 
-def render_page(comparison: Comparison, runs: Any) -> str:
-    """Return the page."""
+def render_page(comparison: Comparison, runs: Any, folder: Path | None = None) -> str:
+    """Return the page, with links to the reports of the runs if it is known in which folder it will be."""
     named = f"[{','.join(map(str, runs))}]" if isinstance(runs, list) else runs
     content = {
-        "parts": [_part(part) for part in comparison.parts],
+        "parts": [_part(part, folder) for part in comparison.parts],
         "runs": comparison.runs,
         "groups": sum(len(part.groups) for part in comparison.parts),
         "unfinished": comparison.unfinished,
@@ -34,7 +37,13 @@ def render_page(comparison: Comparison, runs: Any) -> str:
     return render("compare.html.j2", content, "compare", **filters)
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _links(group: Group, folder: Path | None) -> list[tuple[int, str]]:
+    """Return seed and address, relative to the page, of the report of each run that has one."""
+    found = [(run.metrics["seed"], run.folder / "report.html") for run in group.runs] if folder else []
+    return [(seed, quote(os.path.relpath(path, folder))) for seed, path in found if path.is_file()]
+
+
+def _part(part: Part, folder: Path | None) -> dict[str, Any]:
     """Return the template variables of one test set. Cost is drawn only for the most images per class."""
     levels = by_images(part.groups)
     most = next(iter(levels.values()))
@@ -42,6 +51,8 @@ def _part(part: Part) -> dict[str, Any]:
         "title": part.title,
         "groups": part.groups,
         "against": {group: show_difference(part.contest(group), group) for group in part.groups},
+        "links": {group: _links(group, folder) for group in part.groups},
+        "findings": [line for contest in part.contests if (line := headline(contest))],
         "sentences": part.sentences(),
         "networks": sorted({group.network for group in part.groups}),
         "levels": len(levels),

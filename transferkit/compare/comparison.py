@@ -14,8 +14,10 @@ from transferkit.compare.groups import (
     pareto_front,
     short_names,
     show_images,
+    show_spread,
     uncached_seconds,
 )
+from transferkit.compare.headline import headline
 from transferkit.compare.testsets import part_by_test_set
 from transferkit.compare.variants import show_value
 from transferkit.compare.winner import Contest, hold_contests
@@ -103,14 +105,6 @@ def compare(
     return Comparison(parts, unfinished)
 
 
-def show_spread(spread: Spread) -> str:
-    """Write percent: `97.2 ± 0.3` (sample standard deviation), minimum and maximum in brackets for two."""
-    mean = f"{100 * spread.mean:.1f}"
-    if spread.deviation is not None:
-        return f"{mean} ± {100 * spread.deviation:.1f}"
-    return mean if spread.n == 1 else f"{mean} ({100 * spread.low:.1f} – {100 * spread.high:.1f})"
-
-
 def show_difference(contest: Contest, group: Group) -> str:
     """Write the difference from the best in points, with its interval: `-1.4 (-2.9 – 0.1)`."""
     found = contest.others.get(group)
@@ -147,7 +141,8 @@ def screen(comparison: Comparison) -> str:
             ]
             for group in part.groups
         ]
-        lines += ["", part.title, *_aligned([["  " + header[0], *header[1:]], *rows])]
+        found = [line for contest in part.contests if (line := headline(contest))]
+        lines += ["", part.title, *found, *([""] if found else []), *_aligned([["  " + header[0], *header[1:]], *rows])]
         lines += [f"  {group.label}: {group.not_finetuned}" for group in part.groups if group.not_finetuned]
         lines += [f"  {sentence}" for sentence in part.sentences()]
     lines.append("* Pareto-optimal: no group with the same number of images is both faster and more accurate")
@@ -188,6 +183,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "test_images": part.images,
                 "test_set": part.number or 1,
                 "groups": [_group_as_json(part.contest(group), group) for group in part.groups],
+                "finding": [line for contest in part.contests if (line := headline(contest))],
                 "result": part.sentences(),
                 "pareto_front": [i for i, group in enumerate(part.groups) if group in part.front],
             }

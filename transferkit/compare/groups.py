@@ -198,3 +198,11 @@ def short_names(groups: Sequence[Group]) -> dict[Group, str]:
         )
         for group in groups
     }
+
+
+def show_spread(spread: Spread) -> str:
+    """Write percent: `97.2 ± 0.3` (sample standard deviation), minimum and maximum in brackets for two."""
+    mean = f"{100 * spread.mean:.1f}"
+    if spread.deviation is not None:
+        return f"{mean} ± {100 * spread.deviation:.1f}"
+    return mean if spread.n == 1 else f"{mean} ({100 * spread.low:.1f} – {100 * spread.high:.1f})"

@@ -87,3 +87,26 @@ if (matrix) {
     told.textContent = `${names[row]} \u2192 ${names[column]}: ${counts.get(row * names.length + column) || 0}`;
   });
 }
+
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  const value = (row, column) => {
+    const cell = row.cells[column], text = cell.dataset.value || cell.textContent.trim();
+    const number = Number.parseFloat(text.replaceAll(",", "").replace("\u2212", "-"));
+    return column && !Number.isNaN(number) ? number : text;
+  };
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.className = "sort";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") === "descending" || (!column && !head.hasAttribute("aria-sort"));
+      heads.forEach((one) => one.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : Number(a > b)) : (typeof a === "number" ? -1 : 1);
+      const rows = [...body.rows].sort((a, b) => (up ? 1 : -1) * compare(value(a, column), value(b, column)));
+      body.append(...rows);
+    });
+  });
+}
