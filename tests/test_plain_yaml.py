@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from transferkit.plain_yaml import read_yaml
+from transferkit.plain_yaml import read_texts, read_yaml
 from transferkit.untrusted import UnreadableFile
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12))
@@ -42,3 +42,13 @@ def test_refused(tmp_path: Path, content: str, told: str) -> None:
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(UnreadableFile, match=told):
         read_yaml(tmp_path / "c.yaml")
+
+
+def test_a_list_of_texts(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.yaml"
+    path.write_text("- dataset=digits\n- seed=1\n")
+    assert read_texts(path) == ["dataset=digits", "seed=1"]
+    for wrong in ("a: 1\n", "- 1\n", "- &a x\n- *a\n"):
+        path.write_text(wrong)
+        with pytest.raises(UnreadableFile):
+            read_texts(path)
