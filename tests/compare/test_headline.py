@@ -3,6 +3,7 @@
 import pytest
 
 from tests.compare.conftest import MakeRun
+from transferkit.compare.compare_page import render_page
 from transferkit.compare.comparison import as_json, compare, screen
 from transferkit.compare.headline import headline
 
@@ -26,6 +27,9 @@ def test_the_best_and_what_is_as_good_for_less(make_run: MakeRun, correct: int, 
     said = headline(comparison.parts[0].contests[0])
     assert said == f"many on resnet18 with 3 images per class: 96.0 %, best of 2{told}"
     assert said in screen(comparison)
+    page = render_page(comparison, "runs")
+    assert f"<h1>{said}</h1>" in page
+    assert page.count(said) == 1
     assert as_json(comparison)["test_sets"][0]["finding"] == [said]
 
 
