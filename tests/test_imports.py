@@ -33,6 +33,7 @@ MODULES = [
     "tensor_header",
     "artifact_schema",
     "artifact",
+    "ensemble_artifact",
 ]
 PACKAGES = [
     *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from transferkit.data.preprocess import Preprocessing
     from transferkit.errors import TransferkitError
     from transferkit.features.extract import extract_features
-    from transferkit.models.transfer_model import TransferModel, load_model
+    from transferkit.models.ensemble import EnsembleModel, load_model
+    from transferkit.models.transfer_model import TransferModel
     from transferkit.probes.linear import LinearProbe
     from transferkit.probes.transfer_classifier import TransferClassifier
     from transferkit.probes.transfer_features import TransferFeatures
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Backbone": "transferkit.backbones.backbone",
+    "EnsembleModel": "transferkit.models.ensemble",
     "FeatureMaps": "transferkit.backbones.feature_maps",
     "FinetuneModule": "transferkit.training.finetune_module",
     "ImageSet": "transferkit.data.imageset",
@@ -41,12 +43,13 @@ _HOMES = {
     "create_backbone": "transferkit.backbones.create",
     "extract_features": "transferkit.features.extract",
     "load_data": "transferkit.data.load_data",
-    "load_model": "transferkit.models.transfer_model",
+    "load_model": "transferkit.models.ensemble",
     "load_strategy": "transferkit.training.plan",
 }
 
 __all__ = [
     "Backbone",
+    "EnsembleModel",
     "FeatureMaps",
     "FinetuneModule",
     "ImageSet",

@@ -32,6 +32,7 @@ from transferkit.untrusted import UnreadableFile, read_json
 
 WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
+ENSEMBLE_FILE = "ensemble.json"
 REQUIRED = ("format", "backbone", "stage", "head", "class_names", "preprocessing")
 MEND = "Fit again, or restore both files of the artifact."
 
@@ -87,7 +88,7 @@ def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[s
             raise OSError(code, os.strerror(code), str(folder / WEIGHTS_FILE)) from error
         digest = _sha256(temporary)
     content = json.loads(json.dumps({"format": FORMAT, **metadata, "weights_sha256": digest}))  # as it will be read
-    write_json(folder / METADATA_FILE, {**content, "metadata_sha256": _metadata_sha256(content)})
+    write_json(folder / METADATA_FILE, {**content, "metadata_sha256": metadata_digest(content)})
     # safetensors creates files readable only by their owner; both files get the same permissions.
     (folder / WEIGHTS_FILE).chmod((folder / METADATA_FILE).stat().st_mode)
 
@@ -108,6 +109,10 @@ def open_artifact(folder: Path) -> Artifact:
     if not folder.is_dir():
         raise TransferkitError(f"{folder} is not a folder: a run directory is wanted (it holds {METADATA_FILE}).")
     check_done(folder)
+    if (folder / ENSEMBLE_FILE).is_file():
+        raise TransferkitError(
+            f"{folder} holds an ensemble, where one model is wanted: name a member, such as {folder / 'members/1'}."
+        )
     if not path.is_file():
         raise TransferkitError(
             f"{folder} holds no {METADATA_FILE}, so it is not the run directory of a finished fit or pretraining."
@@ -165,7 +170,7 @@ def _compare_shapes(
 
 def _check_hashes(folder: Path, description: ModelDescription, metadata: Mapping[str, Any]) -> None:
     wanted = description.metadata_sha256
-    if wanted is not None and wanted != _metadata_sha256(metadata):
+    if wanted is not None and wanted != metadata_digest(metadata):
         raise UnreadableFile(folder / METADATA_FILE, "is damaged, or was changed since it was written (its SHA-256)")
     path = folder / WEIGHTS_FILE
     if description.weights_sha256 not in (None, _digest(path)):
@@ -184,7 +189,7 @@ def _sha256(path: Path, version: tuple[int, ...] = ()) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _metadata_sha256(metadata: Mapping[str, Any]) -> str:
+def metadata_digest(metadata: Mapping[str, Any]) -> str:
     """SHA-256 of everything in `model.json` except this entry, independent of order and layout."""
     rest = {key: value for key, value in metadata.items() if key != "metadata_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -12,7 +12,7 @@ import transferkit as tk
 from tests.conftest import Run, RunCommand
 from transferkit.cli.predict import FIRST_COLUMNS, images_at, main
 from transferkit.errors import TransferkitError
-from transferkit.models.transfer_model import save_model
+from transferkit.models.transfer_model import load_model, save_model
 from transferkit.report.probability_table import class_columns
 from transferkit.rundir import Status, write_status
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_not_done_is_refused(default_run: Run, photos: Path, tmp_p
 
 
 def test_probabilities_that_are_no_numbers_are_not_written(default_run: Run, photos: Path, tmp_path: Path) -> None:
-    model = tk.load_model(default_run.folder)
+    model = load_model(default_run.folder)
     torch.nn.init.constant_(model.head.bias, float("nan"))  # type: ignore[arg-type]
     save_model(tmp_path / "run", model)
     with pytest.raises(TransferkitError, match=r"no finite probabilities.*the first .*photos.*\.png"):

@@ -47,7 +47,7 @@ def images() -> torch.Tensor:
 
 @torch.no_grad()
 def test_the_loaded_model_gives_the_same_logits(model: TransferModel, saved: Path) -> None:
-    loaded = tk.load_model(saved)
+    loaded = load_model(saved)
     assert not loaded.training
     assert loaded.class_names == CLASSES
     assert loaded.preprocess == model.preprocess

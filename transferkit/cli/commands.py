@@ -121,6 +121,7 @@ COMMANDS = {
     "check": Command("look for duplicates, suspected label errors, outliers", (DATA,)),
     "predict": Command("classify images with a fitted model", (RUN, IMAGES)),
     "evaluate": Command("metrics of a fitted model on its test split, or on other images", (RUN, DATA)),
+    "fuse": Command("join fitted models: mean of probabilities, or of weights", (RUNS,)),
     "compare": Command("compare the finished runs below a folder", (RUNS,)),
     "export": Command("write a fitted model as ONNX or for other programs", (RUN,)),
     "inspect": Command("the layers of a network, and what training them needs", (BACKBONES,)),

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferkit.artifact import read_metadata
 from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
+from transferkit.ensemble_artifact import read_notes
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
-from transferkit.models.protocols import run_protocols
-from transferkit.models.transfer_model import TransferModel, load_model
+from transferkit.models.ensemble import EnsembleModel, load_model, run_all_protocols
+from transferkit.models.transfer_model import TransferModel
 from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
 from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
 from transferkit.report.run_page import write_report
@@ -31,10 +31,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     fitted_run = required_run(settings)
     model = load_model(fitted_run)
     with timer.step("data"):
-        data = data_to_evaluate(settings, read_metadata(fitted_run))
+        data = data_to_evaluate(settings, read_notes(fitted_run))
         labels = labels_of_model(data, model.class_names)
     with timer.step("evaluate"):
-        tested = run_protocols(settings, model, data.test, make_extractor(settings))
+        tested = run_all_protocols(settings, model, data.test, make_extractor(settings))
     rows = protocol_rows(tested, labels)
     first, probabilities = next((name, result.probabilities) for name, result in tested.items())
     write_protocols(run_dir, rows)
@@ -75,13 +75,17 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     log.info("%s", "\n".join(lines), extra={"result": "test top-1"})
 
 
-def _about(fitted_run: Path, model: TransferModel) -> dict[str, Any]:
+def _about(fitted_run: Path, model: TransferModel | EnsembleModel) -> dict[str, Any]:
     """Return what the report says of the model, as in the metrics.json of its fit."""
-    backbone = model.backbone
+    return {"model": str(shown_path(fitted_run.resolve())), **networks_of(model)}
+
+
+def networks_of(model: TransferModel | EnsembleModel) -> dict[str, str]:
+    """Return the names of the networks and of their weights."""
+    backbones = [one.backbone for one in ([model] if isinstance(model, TransferModel) else model.models)]
     return {
-        "model": str(shown_path(fitted_run.resolve())),
-        "backbone": backbone.spec.name,
-        "weights": backbone.weights_name,
+        "backbone": "+".join(dict.fromkeys(backbone.spec.name for backbone in backbones)),
+        "weights": "+".join(dict.fromkeys(backbone.weights_name for backbone in backbones)),
     }
 
 
@@ -103,8 +107,8 @@ def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -
     return load_data(metadata["dataset"], metadata["seed"])
 
 
-def labels_of_model(data: ImageData, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the labels of the test images as indices into the model's classes (N,).
+def labels_of_model(data: ImageData, class_names: Sequence[str], split: str = "test") -> npt.NDArray[np.int64]:
+    """Return the labels of the images of a split as indices into the model's classes (N,).
 
     Raises:
         TransferkitError: a class of the data is not one of the model's.
@@ -117,4 +121,4 @@ def labels_of_model(data: ImageData, class_names: Sequence[str]) -> npt.NDArray[
             f"Its classes are {', '.join(list(class_names)[:10])}{', ...' if len(class_names) > 10 else ''}."
         )
     translation = np.array([index[name] for name in data.class_names], dtype=np.int64)
-    return translation[data.test.labels]
+    return translation[data.splits[split].labels]

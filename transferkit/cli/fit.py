@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.arrays import Labels, Probabilities
+from transferkit.backbones.backbone import Backbone
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
 from transferkit.data.imagedata import ImageData
@@ -37,7 +38,7 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.held_out import add_held_out_parts, compared_images
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
-from transferkit.training.run_logger import RunLogger, run_logger
+from transferkit.training.run_logger import run_logger
 
 log = logging.getLogger(__name__)
 
@@ -52,19 +53,45 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
-    with run_logger(settings, run_dir) as logger:
-        _fit(settings, run_dir, logger)
-
-
-def _fit(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -> None:
-    timer, reuse = StepTimer(), count_reuse()
-    plan = check_strategy(settings)
+    timer = StepTimer()
+    check_strategy(settings)
     data, backbone = prepare(settings, run_dir, timer)
     if settings["extract"]["shard"]:
         extract_share(settings, data, backbone)
-        return
-    extract = make_extractor(settings)
-    context = Context(backbone, data, settings, extract, timer, run_dir, plan, logger)
+    elif settings["ensemble"] > 1:
+        from transferkit.cli.fit_members import fit_members  # with Lightning, which most fits do without
+
+        fit_members(settings, run_dir, data, backbone, fit_one)
+    else:
+        fit_one(settings, run_dir, data, backbone, timer)
+
+
+def fit_one(
+    settings: Mapping[str, Any],
+    run_dir: Path,
+    data: ImageData,
+    backbone: Backbone,
+    timer: StepTimer,
+    split_seed: int | None = None,
+) -> None:
+    """Fit, evaluate and report.
+
+    Args:
+        settings: The resolved configuration.
+        run_dir: Gets every file of the run.
+        data: The splits.
+        backbone: With the weights to start from.
+        timer: Has counted the time so far.
+        split_seed: The seed of the splits, where it is another than that of the fit.
+    """
+    with run_logger(settings, run_dir) as logger:
+        extract, plan = make_extractor(settings), check_strategy(settings)
+        _fit(Context(backbone, data, settings, extract, timer, run_dir, plan, logger), split_seed)
+
+
+def _fit(context: Context, split_seed: int | None) -> None:
+    reuse, timer, run_dir = count_reuse(), context.timer, context.run_dir
+    settings, data, backbone, extract = context.settings, context.data, context.backbone, context.extract
     fitted = add_held_out_parts(context, fit_strategy(context))
     with timer.step("evaluate"):
         tested = run_protocols(settings, fitted.model, data.test, extract)
@@ -87,7 +114,20 @@ def _fit(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -
         "cached": reuse.facts(),
         "seconds": timer.seconds(),
     }
-    result = RunResult(
+    result = _run_result(context, fitted, metrics, probabilities)
+    write_run(run_dir, settings, data, fitted, result, split_seed)
+    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
+    if context.logger:
+        context.logger.log_result(settings, metrics)
+    log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
+
+
+def _run_result(
+    context: Context, fitted: Fitted, metrics: Mapping[str, Any], probabilities: Probabilities
+) -> RunResult:
+    """Return the result of a fit for its report; probabilities (N, K) are those of the test images."""
+    data, settings = context.data, context.settings
+    return RunResult(
         settings=settings,
         command=command_line(),
         metrics=metrics,
@@ -99,14 +139,9 @@ def _fit(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -
         sweep=fitted.sweep,
         history=fitted.history,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
-        run=str(shown_path(run_dir)),
+        run=str(shown_path(context.run_dir)),
         **_explained(context, fitted.model, probabilities, metrics),
     )
-    write_run(run_dir, settings, data, fitted, result)
-    write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
-    if logger:
-        logger.log_result(settings, metrics)
-    log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
 
 
 def _explained(
@@ -134,10 +169,19 @@ def _with_test(details: Mapping[str, Any], probabilities: Probabilities, labels:
     return {**details, **calibrated}
 
 
-def write_run(run_dir: Path, settings: Mapping[str, Any], data: ImageData, fitted: Fitted, result: RunResult) -> None:
+def write_run(
+    run_dir: Path,
+    settings: Mapping[str, Any],
+    data: ImageData,
+    fitted: Fitted,
+    result: RunResult,
+    split_seed: int | None = None,
+) -> None:
     """Write the artifact, `predictions.csv`, `report.html`, and `history.csv` where something was trained."""
-    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
-    save_model(run_dir, fitted.model, **notes)
+    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"]}
+    seed = settings["seed"]
+    seeds = {"seed": seed} if split_seed is None else {"seed": split_seed, "fit_seed": seed}
+    save_model(run_dir, fitted.model, **notes, **seeds)
     predictions = run_dir / "predictions.csv"
     write_predictions(predictions, data.test.names, data.test.labels, result.probabilities, data.class_names)
     write_history(run_dir, settings, fitted.history)

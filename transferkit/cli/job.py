@@ -32,6 +32,7 @@ TASKS = {
     "embed": "transferkit.cli.embed",
     "pretrain": "transferkit.cli.pretrain",
     "compare": "transferkit.cli.compare",
+    "fuse": "transferkit.cli.fuse",
     "advise": "transferkit.cli.advise",
     "check": "transferkit.cli.check",
     "cache": "transferkit.cli.cache",

@@ -11,7 +11,8 @@ from transferkit.data.folder_walk import FolderWalk, ignored_files, unreadable_f
 from transferkit.data.images import UnreadableImage, decode
 from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
-from transferkit.models.transfer_model import Prediction, TransferModel, load_model
+from transferkit.models.ensemble import EnsembleModel, load_model
+from transferkit.models.transfer_model import Prediction, TransferModel
 from transferkit.progress import progress
 from transferkit.report.predict_page import Predicted, write_predict_page
 from transferkit.report.probability_table import class_columns
@@ -117,7 +118,7 @@ def _matches(pattern: Path) -> Iterable[Path]:
 
 
 def predict_files(
-    model: TransferModel,
+    model: TransferModel | EnsembleModel,
     paths: Sequence[Path],
     batch_size: int,
     unreadable: list[tuple[str, str]],

@@ -101,6 +101,13 @@ class Compare(Node):
     confidence: float = Field(0.95, ge=0.5, lt=1)
 
 
+class Fuse(Node):
+    """The group `task` of task=fuse."""
+
+    name: Literal["fuse"]
+    how: Literal["mean", "uniform_soup", "greedy_soup"] = "mean"
+
+
 class Advise(Node):
     """The group `task` of task=advise."""
 
@@ -203,6 +210,7 @@ TASKS: dict[str, type[Node]] = {
     "predict": Predict,
     "advise": Advise,
     "compare": Compare,
+    "fuse": Fuse,
     "check": Check,
     "embed": Embed,
     "pretrain": Pretrain,

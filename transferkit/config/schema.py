@@ -1,9 +1,9 @@
 """The schema of the whole configuration, and the check at the start of every job."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone, Backbones
@@ -40,6 +40,7 @@ class Job(Node):
     seed: Seed = 0
     run: Path | None = None
     runs: Path | list[Path] | None = None
+    ensemble: Annotated[int, Field(ge=1, le=64)] = 1
     images: Path | list[Path] | None = None
     backbones: Backbones | None = None
     extract: Extract = Extract()
@@ -116,6 +117,8 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         found.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
     if shard is not None and task != "fit":
         found.append(f"extract.shard is for task=fit, not for task={task}.")
+    if settings["ensemble"] > 1 and (task != "fit" or shard is not None or settings["backbones"] is not None):
+        found.append("ensemble is for task=fit of one network (without backbones and extract.shard).")
     if shard is not None and not settings["cache"]["enabled"]:
         found.append("extract.shard stores its share in the cache, which cache.enabled=false turns off.")
     if settings["backbones"] is not None:

@@ -136,7 +136,7 @@ class TransferModel(nn.Module):
         training = self.training
         self.eval()
         predictions: list[Prediction] = []
-        for batch in _batches(images, batch_size):
+        for batch in in_batches(images, batch_size):
             inputs = torch.stack([self._input(image) for image in batch]).to(device)
             features = self.features(inputs)
             computed = self.head(features).softmax(dim=1).cpu().numpy()
@@ -178,7 +178,8 @@ class TransferModel(nn.Module):
         return self.preprocess(decode(to_pil_image(image) if isinstance(image, Tensor) else image))
 
 
-def _batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
+def in_batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
+    """Yield lists of at most `size` images."""
     iterator = iter(images)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -72,6 +72,8 @@ def content(result: RunResult) -> dict[str, Any]:
         "next_steps": next_steps(result, found, confusion),
         "setting": setting(result),
         "scores": scores(result),
+        "protocols": result.metrics.get("protocols", {}),
+        "ensemble": result.metrics.get("ensemble"),
         "chosen_by": chosen_by(result.metrics),
         "judged_on": judged_on(result.metrics),
         "gallery": shown,

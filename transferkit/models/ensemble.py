@@ -1,0 +1,156 @@
+"""Several fitted models as one: the mean of their probabilities (Lakshminarayanan et al. 2017)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
+
+from transferkit.arrays import Doubles
+from transferkit.data.images import decode
+from transferkit.data.imageset import ImageSet
+from transferkit.data.preprocess import Preprocessing
+from transferkit.ensemble_artifact import is_ensemble, open_ensemble
+from transferkit.errors import TransferkitError
+from transferkit.features.from_settings import Extract
+from transferkit.models.conformal import class_set, least_probability
+from transferkit.models.protocols import ProtocolResult, run_protocols
+from transferkit.models.transfer_model import ImageLike, Prediction, TransferModel, in_batches
+from transferkit.models.transfer_model import load_model as load_one
+
+
+class EnsembleModel(nn.Module):
+    """Models with the same classes, whose probabilities are averaged; their networks may differ.
+
+    Args:
+        members: The models.
+        held_out_scores: Ascending scores (n,) of held-out images, for sets of classes.
+
+    Attributes:
+        class_names: The K names, in the order of the probabilities.
+
+    Raises:
+        TransferkitError: The members have different classes.
+    """
+
+    def __init__(self, members: Sequence[TransferModel], held_out_scores: Doubles | None = None) -> None:
+        super().__init__()
+        self.class_names = members[0].class_names
+        if any(member.class_names != self.class_names for member in members):
+            raise TransferkitError("The members of an ensemble need the same classes, in the same order.")
+        self.members = nn.ModuleList(members)
+        self.held_out_scores = held_out_scores
+
+    @property
+    def models(self) -> list[TransferModel]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, TransferModel)]
+
+    @property
+    def known(self) -> bool | None:
+        """True where every member tells known images from others; else None."""
+        return all(member.known is not None for member in self.models) or None
+
+    @property
+    def preprocess(self) -> Preprocessing:
+        """The transform from a PIL image to an input tensor.
+
+        Raises:
+            TransferkitError: The members have different ones.
+        """
+        first = self.models[0].preprocess
+        if any(member.preprocess != first for member in self.models):
+            raise TransferkitError("The members preprocess images differently: give predict() images, not tensors.")
+        return first
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logarithm of the mean probabilities (N, K) of preprocessed images (N, 3, H, W)."""
+        _ = self.preprocess  # the same for all
+        return torch.stack([member(images).softmax(dim=1) for member in self.models]).mean(dim=0).log()
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 32,
+        names: Sequence[str] | None = None,
+        coverage: float | None = None,
+    ) -> list[Prediction]:
+        """Classify images; the arguments are those of `TransferModel.predict`.
+
+        An image is known if at least half of the members say so; the distance is the mean of theirs.
+
+        Raises:
+            TransferkitError: As `TransferModel.predict`; or preprocessed tensors were given and the members preprocess
+                images differently.
+        """
+        if isinstance(images, str | Path | Image.Image):
+            images = [images]
+        least = None
+        if coverage is not None:
+            if self.held_out_scores is None:
+                raise TransferkitError("The ensemble has no scores of held-out images, which coverage needs.")
+            least = least_probability(self.held_out_scores, coverage)
+        found: list[Prediction] = []
+        for batch in in_batches(images, batch_size):
+            decoded = [self._decoded(image) for image in batch]
+            named = names[len(found) : len(found) + len(batch)] if names else None
+            each = [member.predict(decoded, batch_size, named) for member in self.models]
+            found += [self._combined(predictions, least) for predictions in zip(*each, strict=True)]
+        return found
+
+    def _decoded(self, image: ImageLike) -> ImageLike:
+        if isinstance(image, Tensor) and image.is_floating_point():
+            _ = self.preprocess  # the same for all
+            return image
+        return decode(to_pil_image(image) if isinstance(image, Tensor) else image)
+
+    def _combined(self, predictions: Sequence[Prediction], least: float | None) -> Prediction:
+        mean = np.mean([one.probabilities for one in predictions], axis=0)
+        best = int(mean.argmax())
+        known, distance = None, None
+        if self.known:
+            known = 2 * sum(bool(one.known) for one in predictions) >= len(predictions)
+            distance = float(np.mean([one.distance for one in predictions if one.distance is not None]))
+        classes = None if least is None else tuple(self.class_names[k] for k in class_set(mean, least))
+        return Prediction(self.class_names[best], float(mean[best]), mean, known, distance, classes)
+
+
+def load_model(run: str | Path) -> TransferModel | Any:
+    """Return the model of a run directory, or its `EnsembleModel`, in eval mode, on the CPU.
+
+    The type is that of one model, which most run directories hold; an ensemble has no `backbone` of its own.
+
+    Raises:
+        TransferkitError: `run` holds no artifact, or a damaged one.
+    """
+    folder = Path(run).expanduser().absolute()
+    if not is_ensemble(folder):
+        return load_one(folder)
+    description, _, artifacts = open_ensemble(folder)
+    scores = description.held_out_scores
+    members = [load_one(artifact.folder) for artifact in artifacts]
+    return EnsembleModel(members, None if scores is None else np.array(scores, dtype=np.float64)).eval()
+
+
+def run_all_protocols(
+    settings: Mapping[str, Any], model: "TransferModel | EnsembleModel", images: ImageSet, extract: Extract
+) -> dict[str, ProtocolResult]:
+    """Return the results of the configured protocols for a model, or the mean over the members of an ensemble."""
+    if isinstance(model, TransferModel):
+        return run_protocols(settings, model, images, extract)
+    return mean_results([run_protocols(settings, member, images, extract) for member in model.models])
+
+
+def mean_results(each: Sequence[Mapping[str, ProtocolResult]]) -> dict[str, ProtocolResult]:
+    """Return, by protocol, the mean probabilities of several models, and the sum of views and seconds."""
+    found = {}
+    for name in each[0]:
+        results = [one[name] for one in each]
+        mean = np.mean([result.probabilities for result in results], axis=0)
+        found[name] = ProtocolResult(mean, sum(r.views for r in results), sum(r.seconds for r in results))
+    return found
