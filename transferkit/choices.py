@@ -55,6 +55,13 @@ Parameters = Literal["all", "norms", "biases_and_norms", "lora"]
 PARAMETERS: tuple[str, ...] = get_args(Parameters)
 """The parameters that a phase trains inside its stages; the head is always trained whole."""
 
+InitMethod = Literal["default", "constant", "gaussian", "xavier", "he", "orthogonal", "lsuv", "random_walk"]
+INIT_METHODS: tuple[InitMethod, ...] = get_args(InitMethod)
+"""How weights that are trained from scratch start; `default`: as the network's own code has it."""
+
+PROBE = "probe"
+"""The teacher of a distillation that is the network before it is trained, with the probe's head."""
+
 LoraTarget = Literal["attention", "mlp", "convolutions"]
 LORA_TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)
 """Kinds of layers that LoRA adapts."""

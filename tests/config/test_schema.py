@@ -21,6 +21,7 @@ NEEDED = {
     "dataset=folder": ["dataset.root=photos"],
     "dataset=csv": ["dataset.file=t.csv"],
     "backbone=timm": ["backbone.name=convnext_tiny"],
+    "optimizer=timm": ["optimizer.name=adan"],
     "backbone=torchvision": ["backbone.name=regnet_y_400mf"],
 }
 """Keys that a choice requires."""
@@ -143,7 +144,13 @@ NO_SHARES = ("0/4", "5/4", "1/33", "1", "a/b", "1/4/2", "-1/4", "1/0", "0.25")
         (["task=pretrain", "optimizer.lr=null"], "optimizer.lr=null must be a number above 0 for task=pretrain."),
         (["task=cache", "cache.clear=12e4"], "in quotes it is a key"),
         (["task=cache", "cache.unused_days=30d"], "cache.unused_days=30d must be a number from 0 to 36500."),
-        (["schedule=plateau", "+schedule.warmup=0.1"], "schedule.warmup must be 0 for plateau"),
+        (["strategy=from_scratch", "strategy.l2_sp.alpha=0.1"], "strategy.l2_sp.alpha needs pretrained weights"),
+        (["strategy=lp_ft", "strategy.network_init=he"], "is for weights that start at random"),
+        (["strategy=lp_ft", "strategy.head_init=he"], "strategy.head_init is for a head that starts at random"),
+        (["strategy=full_finetune", "strategy.wise_ft=0.5"], "strategy.wise_ft takes the mean with the start"),
+        (["strategy=full_finetune", "strategy.distill.teacher=probe"], "strategy.distill.teacher=probe needs"),
+        (["strategy=lp_ft", "strategy.ema=0.9", "strategy.swa.start=0.5"], "are two averages of the weights"),
+        (["strategy=lp_ft", "strategy.wise_ft=auto", "selection=last"], "but selection=last chooses nothing"),
         (["dataset=glyphs", "dataset.images=10"], "dataset.images=10 must be a whole number of at least 50"),
         (["dataset=glyphs", "dataset.images=10000000", "dataset.size=1024"], "are too many: at most"),
         (["task=advise", "extract.shard=1/2"], "extract.shard is for task=fit, not for task=advise."),

@@ -15,8 +15,8 @@ import transferkit as tk
 from transferkit.errors import TransferkitError
 from transferkit.features.frozen_network import FrozenStages
 from transferkit.training.finetune_module import FinetuneModule
-from transferkit.training.optimizers import SCHEDULES
 from transferkit.training.plan import Plan
+from transferkit.training.schedules import SCHEDULES
 
 NET = ("narrow_resnet10", "resnet_glyphs")
 BATCH = 8
@@ -191,16 +191,23 @@ def test_every_trained_parameter_is_in_exactly_one_group_with_its_rate() -> None
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "schedule"), [*(("adamw", schedule) for schedule in sorted(SCHEDULES)), ("sgd", "one_cycle")]
+    ("optimizer", "schedule", "keys"),
+    [
+        *(("adamw", {"name": schedule}, {}) for schedule in sorted(SCHEDULES)),
+        ("sgd", {"name": "one_cycle"}, {}),
+        ("sgd", {"name": "plateau", "warmup": 0.5, "patience": 0}, {"l2_sp": {"alpha": 0.1}, "head_dropout": 0.5}),
+        ("sgd", {"name": "cosine"}, {"swa": {"start": 0.3}}),
+    ],
+    ids=str,
 )
 def test_every_schedule_works_and_ends_where_a_resumed_one_does(
-    schedule: str, optimizer: str, loader: DataLoader[Any], tmp_path: Path
+    schedule: dict[str, Any], optimizer: str, keys: dict[str, Any], loader: DataLoader[Any], tmp_path: Path
 ) -> None:
     phases = {
         "head": {"epochs": 3, "train": {"head": 1e-2}},
         "tail": {"epochs": 3, "train": {"head": 1e-3, "stage5": 1e-3}},
     }
-    recipe = plan({}, phases=phases, optimizer={"name": optimizer}, schedule={"name": schedule})
+    recipe = plan({}, phases=phases, optimizer={"name": optimizer}, schedule=schedule, **keys)
 
     def fit(folder: Path, stop_after: int | None) -> FinetuneModule:
         module = FinetuneModule(tk.create_backbone(*NET), 3, recipe, head=head())

@@ -12,10 +12,11 @@ import transferkit as tk
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.ranking import score
+from transferkit.training.averaging import moving_average
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.loaders import TrainingData
 from transferkit.training.plan import Plan
-from transferkit.training.run_phase import Trained, TrainSettings, check_recipe, fit_module, moving_average
+from transferkit.training.run_phase import Trained, TrainSettings, check_recipe, fit_module
 
 PHASES = {
     "head": {"epochs": 2, "train": {"head": 1e-2}},

@@ -17,6 +17,7 @@ from transferkit.report.run_files import absolute_paths, write_history, write_pr
 from transferkit.strategies.context import Context
 from transferkit.strategies.pretraining import pretrain
 from transferkit.timing import StepTimer
+from transferkit.training.optimizers import check_timms_name
 from transferkit.training.run_logger import RunLogger, run_logger
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 def _pretrain(settings: Mapping[str, Any], run_dir: Path, logger: RunLogger | None) -> None:
     task, timer = settings["task"], StepTimer()
+    check_timms_name(settings["optimizer"])
     data, backbone = prepare(settings, run_dir, timer)
     extract = make_extractor(settings)
     with timer.step("fit"):

@@ -1,10 +1,10 @@
 """The keys of the group `optimizer`. For null, torch's default is used."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from transferkit.config.node import Node, Rate
+from transferkit.config.node import Node, Rate, Text
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -76,6 +76,17 @@ class Adagrad(Optimizer):
     initial_accumulator_value: float | None = Field(None, ge=0, le=1e6)
     eps: float | None = Field(None, gt=0, le=1)
     fused: bool | None = None
+
+
+class Timm(Optimizer):
+    """source: timm, any optimizer of timm's by its name there; for null, that optimizer's own default is used."""
+
+    source: Literal["timm"]
+    name: Text
+    momentum: Decay | None = None
+    betas: Annotated[list[Decay], Field(min_length=2, max_length=3)] | None = None
+    eps: float | None = Field(None, gt=0, le=1)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from transferkit.config.node import Node
 from transferkit.errors import TransferkitError
 
+LONGEST = 1_000_000
+"""Of the cycles of `cosine_restarts`, as a multiple of the first."""
+
 Part = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -29,11 +32,19 @@ class Cosine(Schedule):
     final_lr: float = Field(0.0, ge=0, le=100)
 
 
+class Linear(Schedule):
+    """name: linear."""
+
+    name: Literal["linear"]
+    final_lr: float = Field(0.0, ge=0, le=100)
+
+
 class OneCycle(Schedule):
     """name: one_cycle."""
 
     name: Literal["one_cycle"]
     warmup: Part = 0.3
+    cycle_momentum: bool = True
 
 
 class CosineRestarts(Schedule):
@@ -42,6 +53,16 @@ class CosineRestarts(Schedule):
     name: Literal["cosine_restarts"]
     final_lr: float = Field(0.0, ge=0, le=100)
     cycles: int = Field(4, ge=1, le=10_000)
+    growth: int = Field(1, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.growth > 1 and self.growth ** (self.cycles - 1) > LONGEST:
+            raise TransferkitError(
+                f"schedule.growth={self.growth} makes the last of schedule.cycles={self.cycles} more than {LONGEST:,} "
+                "times as long as the first."
+            )
+        return self
 
 
 class Step(Schedule):
@@ -59,15 +80,10 @@ class Plateau(Schedule):
     factor: float = Field(0.1, gt=0, lt=1)
     patience: int = Field(3, ge=0, le=100_000)
 
-    @model_validator(mode="after")
-    def _goes_by_epochs(self) -> Self:
-        if self.warmup:
-            raise TransferkitError("schedule.warmup must be 0 for plateau, which changes the rate after epochs.")
-        return self
-
 
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": Constant,
+    "linear": Linear,
     "cosine": Cosine,
     "one_cycle": OneCycle,
     "cosine_restarts": CosineRestarts,

@@ -22,7 +22,7 @@ from transferkit.config.job_keys import (
 )
 from transferkit.config.mistakes import explain
 from transferkit.config.node import Epochs, Node, Path, Rate, Seed
-from transferkit.config.optimizer_keys import OPTIMIZERS
+from transferkit.config.optimizer_keys import OPTIMIZERS, Timm
 from transferkit.config.protocol_keys import Protocols
 from transferkit.config.run_names import dataset_name
 from transferkit.config.schedule_keys import SCHEDULES
@@ -115,6 +115,10 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
     task, shard, found = settings["task"]["name"], settings["extract"]["shard"], list[str]()
     if task == "pretrain" and "lr" not in settings["optimizer"]:
         found.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
+    if settings["strategy"].get("wise_ft") == "auto" and settings["selection"]["name"] == "last":
+        found.append(
+            "strategy.wise_ft=auto is chosen on held-out images, but selection=last chooses nothing: give it a number."
+        )
     if shard is not None and task != "fit":
         found.append(f"extract.shard is for task=fit, not for task={task}.")
     if settings["ensemble"] > 1 and (task != "fit" or shard is not None or settings["backbones"] is not None):
@@ -206,6 +210,8 @@ def _model(group: str, given: Any) -> type[Node]:
         return ONE_MODEL[group]
     if group == "strategy":
         return _strategy_model(given)
+    if group == "optimizer" and given.get("source") is not None:
+        return Timm
     key, models = BY_KEY[group]
     if not isinstance(given.get(key), str) or given[key] not in models:
         raise TransferkitError(no_such_choice(f"{group}.{key}", given.get(key), list(models)))

@@ -1,27 +1,29 @@
 """The keys of the group `strategy`, which depend on the node that determines its kind."""
 
 from fnmatch import fnmatch
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from transferkit.choices import (
     C_COUNT,
     GRADIENT_CS,
     LORA_TARGETS,
     NEIGHBORS,
+    PROBE,
     STAGES,
     TOP,
     Classifier,
     Combine,
+    InitMethod,
     LoraTarget,
     Metric,
     Parameters,
     Pool,
     Solver,
 )
-from transferkit.config.node import Batch, Epochs, Images, Node, Rate, Smoothing, Steps, Text
-from transferkit.errors import unknown_name
+from transferkit.config.node import Batch, Epochs, Images, Node, Path, Rate, Smoothing, Steps, Text
+from transferkit.errors import TransferkitError, unknown_name
 
 C = Annotated[float, Field(gt=0, le=1e12)]
 """Inverse strength of the regularisation of a logistic regression."""
@@ -144,6 +146,28 @@ class Lora(Node):
     targets: list[LoraTarget] = Field(default=list(LORA_TARGETS), min_length=1, max_length=3)
 
 
+class L2Sp(Node):
+    """The node `l2_sp`: a penalty on the distance from the pretrained weights."""
+
+    alpha: float = Field(default=0.0, ge=0, le=1000)
+    beta: float = Field(default=0.01, ge=0, le=1000)
+
+
+class Swa(Node):
+    """The node `swa`: stochastic weight averaging."""
+
+    start: Annotated[float, Field(ge=0, lt=1)] | None = None
+    lr: float = Field(default=0.5, gt=0, le=1000)
+
+
+class Distill(Node):
+    """The node `distill`: a teacher whose probabilities are targets, too."""
+
+    teacher: Path | None = None
+    temperature: float = Field(default=2.0, gt=0, le=1000)
+    weight: float = Field(default=0.5, gt=0, le=1)
+
+
 class FinetuningOptions(Node):
     """Keys of a finetuning strategy besides its phases, explained in `training.plan.Plan`."""
 
@@ -161,8 +185,42 @@ class FinetuningOptions(Node):
     batch_size: Batch = 32
     accumulate: int = Field(1, ge=1, le=100_000)
     lora: Lora = Lora()
+    network_init: InitMethod = "default"
+    head_init: InitMethod = "default"
+    init_value: float = Field(0.01, ge=-100, le=100)
+    head_dropout: float = Field(0.0, ge=0, lt=1)
+    l2_sp: L2Sp = L2Sp()
+    swa: Swa = Swa()
+    wise_ft: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] | None = None
+    distill: Distill = Distill()
     head_scale: Literal["auto"] | Annotated[float, Field(gt=0, le=1000)] = "auto"
     layer_norm_scale: float = Field(0.1, gt=0, le=1000)
+
+    @model_validator(mode="after")
+    def _go_together(self) -> Self:
+        random_network, random_head = self.init == "random", self.head == "random"
+        mistakes = {
+            "strategy.network_init is for weights that start at random, with strategy.init=random.": (
+                self.network_init != "default" and not random_network
+            ),
+            "strategy.head_init is for a head that starts at random, with strategy.head=random.": (
+                self.head_init != "default" and not random_head
+            ),
+            "strategy.l2_sp.alpha needs pretrained weights to stay near, but strategy.init=random has none.": (
+                self.l2_sp.alpha > 0 and random_network
+            ),
+            "strategy.wise_ft takes the mean with the start, which is of use with strategy.init=pretrained and "
+            "strategy.head=probe only.": self.wise_ft is not None and (random_network or random_head),
+            "strategy.distill.teacher=probe needs strategy.init=pretrained and strategy.head=probe.": (
+                self.distill.teacher == PROBE and (random_network or random_head)
+            ),
+            "strategy.ema and strategy.swa.start are two averages of the weights: choose one.": (
+                self.ema > 0 and self.swa.start is not None
+            ),
+        }
+        if found := [sentence for sentence, wrong in mistakes.items() if wrong]:
+            raise TransferkitError("\n".join(found))
+        return self
 
 
 class Finetuning(FinetuningOptions, Strategy):

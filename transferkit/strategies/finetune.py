@@ -12,9 +12,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.backbones.create import create_backbone
+from transferkit.choices import PROBE
 from transferkit.data.imagedata import ImageData
 from transferkit.data.sources.generated import mixed
 from transferkit.device import run_place
+from transferkit.models.transfer_model import TransferModel, load_model
 from transferkit.report.facts import NOT_FINETUNED
 from transferkit.strategies.calibrate import KEY, apply_temperature, calibration_facts
 from transferkit.strategies.context import Context
@@ -24,6 +26,16 @@ from transferkit.strategies.head_start import HeadStart, probed_head, random_hea
 from transferkit.strategies.phases import Phases, run_phases, run_until
 from transferkit.strategies.stops import Stop, all_stops
 from transferkit.strategies.training_settings import plan_recipe
+from transferkit.strategies.wise_ft import (
+    State,
+    choose_share,
+    copied_state,
+    course_of_shares,
+    mix_weights,
+    mixed_stops,
+    share_facts,
+)
+from transferkit.training.distill import Teacher
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Plan
 from transferkit.training.run_phase import check_recipe
@@ -52,8 +64,11 @@ def fit_finetune(context: Context) -> Fitted:
     if folds:
         return _fit_all(context, plan, fit_folds(context, plan, folds, carry_out), len(folds))
     module, start = make_module(context, plan)
+    before = copied_state(module.model) if plan.wise_ft is not None else {}
     last = context.settings["selection"]["name"] == "last"
     phases = run_until(module, context, all_stops(plan)[-1]) if last else run_phases(module, context)
+    if before:
+        phases = _averaged(module, before, phases, context)
     by = {"by": "last" if last else "val", "images": len(context.data.val)}
     return _fitted(context, module, start, phases, by)
 
@@ -74,14 +89,42 @@ def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart
             class_weights=class_weights(plan, data),
             feature_norm=start.feature_norm,
         )
+    module.teacher = make_teacher(context, plan, module.model)
     return module, start
+
+
+def make_teacher(context: Context, plan: Plan, model: TransferModel) -> Teacher | None:
+    """The teacher of a plan with `distill`: a copy of the model before training, or that of a run directory.
+
+    Raises:
+        TransferkitError: It cannot be read, or has other classes.
+    """
+    given = plan.distill["teacher"]
+    if given is None:
+        return None
+    teacher = copy.deepcopy(model) if given == PROBE else load_model(given)
+    return Teacher(teacher, plan.distill, model.preprocess, context.data.class_names)
 
 
 def carry_out(context: Context, stop: Stop) -> Phases:
     """Carry out the plan up to a stop, for a fold."""
     assert context.plan is not None
     module, _ = make_module(context, context.plan)
-    return run_until(module, context, stop)
+    mixed = mixed_stops(context.plan)
+    before = copied_state(module.model) if mixed else {}
+    phases = run_until(module, context, stop)
+    means = course_of_shares(module.model, before, mixed, context) if mixed else []
+    return replace(phases, course=[*phases.course, *means])
+
+
+def _averaged(module: FinetuneModule, before: State, phases: Phases, context: Context) -> Phases:
+    """The mean with the weights before training, its share chosen on val unless the plan gives it."""
+    stops = mixed_stops(module.plan)
+    course, labels = course_of_shares(module.model, before, stops, context), context.data.val.labels
+    chosen = choose_share(course, labels)
+    facts = share_facts(stops, course, labels, chosen, "val")
+    mix_weights(module.model, before, copied_state(module.model), stops[chosen].share)
+    return replace(phases, val=course[chosen], wise_ft=facts)
 
 
 def _announce(context: Context, plan: Plan, folds: int) -> None:
@@ -112,7 +155,10 @@ def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fit
         *(_named(plan, found.stop), _named(plan, found.stop)),
     )
     module, start = make_module(whole, plan)
+    before = copied_state(module.model) if found.wise_ft else {}
     phases = run_until(module, whole, found.stop, held_out=False)
+    if before:
+        mix_weights(module.model, before, copied_state(module.model), found.stop.share)
     apply_temperature(module.model.head, found.temperature)
     # Val was fitted, too: its figures are those of the folds.
     history: list[Mapping[str, Any]] = [
@@ -121,7 +167,7 @@ def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fit
     ]
     by = {"by": "cv", "images": begun["n"], "folds": folds, "chosen": _named(plan, found.stop)}
     val = found.predictions.rows(len(context.data.train), len(whole.data.train))
-    fitted = _fitted(context, module, start, replace(phases, val=val, history=history), by)
+    fitted = _fitted(context, module, start, replace(phases, val=val, history=history, wise_ft=found.wise_ft), by)
     calibration = calibration_facts(found.temperature, "out of fold", ended, found.predictions.metrics())
     return replace(fitted, out_of_fold=found.predictions, details={**fitted.details, KEY: calibration})
 
@@ -130,7 +176,8 @@ def _named(plan: Plan, stop: Stop) -> str:
     if not stop.phases:
         return "no training"
     phase = plan.phases[stop.phases - 1]
-    return f"epoch {stop.epochs} of {phase.epochs} of phase {phase.name}"
+    share = "" if stop.share == 1 else f", {100 * stop.share:.0f} % of its weights"
+    return f"epoch {stop.epochs} of {phase.epochs} of phase {phase.name}{share}"
 
 
 def _fitted(
@@ -151,6 +198,7 @@ def _fitted(
             "precision": run_place(context.settings)[1],
             "phases": phases.figures,
             "selection": dict(selection),
+            **({"wise_ft": dict(phases.wise_ft)} if phases.wise_ft else {}),
             **({"finetuned": phases.trained} if start.head is not None else {}),
         },
     )

@@ -2,14 +2,14 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from transferkit.arrays import Probabilities
+from transferkit.arrays import Labels, Probabilities
 from transferkit.data.imagedata import ImageData
 from transferkit.folds import Fold, cross_validates, make_folds
 from transferkit.metrics import at_temperature, compute_metrics
@@ -17,13 +17,14 @@ from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import OutOfFold
 from transferkit.strategies.phases import Phases
 from transferkit.strategies.stops import Stop, all_stops, choose_stop, choose_temperature
+from transferkit.strategies.wise_ft import choose_share, mixed_stops, share_facts
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.plan import Plan
 
 log = logging.getLogger(__name__)
 
 Fit = Callable[[Context, Stop], Phases]
-"""Carries out the plan of a context up to a stop."""
+"""Carries out the plan of a context up to a stop; the course ends with the means of `wise_ft.mixed_stops`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class FoldChoice:
         temperature: By which the logits are divided; 1 without calibration.
         predictions: At this stop and temperature.
         figures: By stop, the metrics over all images that were held out.
+        wise_ft: What was found of the mean with the start (`strategies.wise_ft`); empty where there is none.
     """
 
     stop: Stop
@@ -43,6 +45,7 @@ class FoldChoice:
     temperature: float
     predictions: OutOfFold
     figures: Sequence[dict[str, Any]]
+    wise_ft: Mapping[str, Any] = field(default_factory=dict)
 
 
 def finetune_folds(context: Context) -> list[Fold]:
@@ -69,21 +72,37 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
         folds: Rows of train and val together.
         fit: Fits the plan to the context of a fold.
     """
-    whole, stops = whole_data(context.data), all_stops(plan)
+    whole, ends, mixed = whole_data(context.data), all_stops(plan), mixed_stops(plan)
+    stops = [*ends, *mixed]
     labels = whole.train.labels
     course = np.zeros((len(stops), len(labels), len(whole.class_names)), dtype=np.float32)
     held_out = np.zeros(len(labels), dtype=bool)
     for number, (rows, held) in enumerate(folds):
         log.info("Fold %d of %d: %d images fitted, %d held out.", number + 1, len(folds), len(rows), len(held))
-        course[:, held] = _fold_course(context, whole, (rows, held), number, fit, stops[-1])
+        course[:, held] = _fold_course(context, whole, (rows, held), number, fit, ends[-1])
         held_out[held] = True
-    chosen = choose_stop(list(course[:, held_out]), labels[held_out])
+    chosen, shares = _choose(course[:, held_out], labels[held_out], mixed)
     figures = [compute_metrics(found, labels[held_out]) for found in course[:, held_out]]
     found, images = course[chosen][held_out], np.flatnonzero(held_out)
     wanted = context.settings["calibrate"]["temperature"]
     temperature = choose_temperature(found, labels[held_out]) if wanted else 1.0
     predictions = OutOfFold.of(at_temperature(found, temperature), images, labels)
-    return FoldChoice(stops[chosen], chosen, temperature, predictions, figures)
+    return FoldChoice(stops[chosen], chosen, temperature, predictions, figures, shares)
+
+
+def _choose(course: Probabilities, labels: Labels, mixed: Sequence[Stop]) -> tuple[int, Mapping[str, Any]]:
+    """The index of the chosen stop, and what was found of the mean with the start, among which it is if there is one.
+
+    Args:
+        course: Probabilities (S, N, K) at every stop, those of the mean last.
+        labels: (N,).
+        mixed: The stops of the mean.
+    """
+    if not mixed:
+        return choose_stop(list(course), labels), {}
+    shares = list(course[-len(mixed) :])
+    chosen = choose_share(shares, labels)
+    return len(course) - len(mixed) + chosen, share_facts(mixed, shares, labels, chosen, "out of fold")
 
 
 def whole_data(data: ImageData) -> ImageData:

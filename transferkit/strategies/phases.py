@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,20 @@ class Phases:
         history: One row per epoch, with its `phase`.
         figures: By phase, the entry in metrics.json.
         course: Probabilities (N_val, K) at every stop (`stops.all_stops`), where the plan was carried out to its end.
+        wise_ft: The entry of metrics.json about the mean with the weights before training; empty without one.
     """
 
     val: Probabilities
     history: list[Mapping[str, Any]]
     figures: dict[str, dict[str, Any]]
     course: Sequence[Probabilities] = ()
+    wise_ft: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
         """Whether the weights of any phase were kept."""
-        return any(figures["best_epoch"] for figures in self.figures.values())
+        kept = any(figures["best_epoch"] for figures in self.figures.values())
+        return kept and bool(self.wise_ft.get("share", 1.0))
 
 
 def run_phases(module: FinetuneModule, context: Context) -> Phases:
@@ -165,14 +168,15 @@ def _part(module: FinetuneModule) -> str:
 def phase_batches(module: FinetuneModule, context: Context, number: int) -> Batches:
     """Train and val batches of a phase, each phase in an order of its own."""
     plan = module.plan
-    mixes = plan.mixup or plan.cutmix  # images are mixed, not activations
+    # Images are mixed, and given to a teacher, not activations.
+    of_images = plan.mixup or plan.cutmix or plan.distill["teacher"] is not None
     batches = make_batches(
         context,
         module.model.backbone,
         module.phase,
         plan.batch_size,
         seed=mixed(context.seed, number) if number else context.seed,
-        prefix=() if mixes else module.frozen_prefix,
+        prefix=() if of_images else module.frozen_prefix,
         accumulate=plan.accumulate,
     )
     module.inputs_after = batches.stage

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from transferkit.artifact import read_metadata
+from transferkit.choices import PROBE
 from transferkit.errors import TransferkitError
 from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.fitted import Fitted
 from transferkit.training.adapters import require_peft
+from transferkit.training.optimizers import check_timms_name
 from transferkit.training.plan import Plan
 
 KINDS = {
@@ -25,13 +29,17 @@ def check_strategy(settings: Mapping[str, Any]) -> Plan | None:
     """Find mistakes that the schema cannot know, before any work is done; return the plan of a strategy with phases.
 
     Raises:
-        TransferkitError: A key was given that this strategy does not read, or a package that it needs is missing.
+        TransferkitError: A key was given that this strategy does not read, a package that it needs is missing, or a run
+            directory that it names cannot be read.
     """
     if "phases" in settings["strategy"]:
         refuse_single_rate(settings)
+    check_timms_name(settings["optimizer"])
     plan = find_plan(settings)
     if plan is not None and any(phase.parameters == "lora" for phase in plan.phases):
         require_peft()
+    if plan is not None and plan.distill["teacher"] not in (None, PROBE):
+        read_metadata(Path(plan.distill["teacher"]).expanduser())
     return plan
 
 

@@ -23,10 +23,12 @@ class Stop:
     Attributes:
         phases: Number of phases that are begun; 0 if nothing is trained.
         epochs: Of the last of them.
+        share: Of the weights there, in their mean with those at the start (`strategies.wise_ft`).
     """
 
     phases: int = 0
     epochs: int = 0
+    share: float = 1.0
 
 
 def all_stops(plan: Plan) -> list[Stop]:

@@ -19,6 +19,7 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
         gradient_clip=plan.gradient_clip,
         accumulate=plan.accumulate,
         ema=plan.ema,
+        swa_start=plan.swa["start"],
         early_stopping=plan.early_stopping,
         precision=run_place(context.settings)[1],
         logger=context.logger,

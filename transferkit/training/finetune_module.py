@@ -15,7 +15,9 @@ from transferkit.models.transfer_model import TransferModel
 from transferkit.training.adapters import add_adapters, merge_adapters
 from transferkit.training.auxiliary import GROUP, WEIGHT, attached, auxiliary_classifiers, with_rate
 from transferkit.training.callbacks import ValidationSums
+from transferkit.training.distill import Teacher
 from transferkit.training.freezing import frozen_entries, set_gradients, set_modes
+from transferkit.training.l2_sp import StartingPoint
 from transferkit.training.mixing import create_mixing
 from transferkit.training.optimizers import create_optimizer
 from transferkit.training.parameter_groups import layer_factors, parameter_groups
@@ -25,7 +27,7 @@ from transferkit.training.scheduled import ScheduledModule
 from transferkit.training.split_forward import logits_after, logits_of_images
 
 FUSED = ("sgd", "adam", "adamw")
-"""Optimizers with a fused implementation in torch."""
+"""Optimizers of torch's with a fused implementation."""
 
 
 class FinetuneModule(ScheduledModule):
@@ -53,6 +55,7 @@ class FinetuneModule(ScheduledModule):
 
     Attributes:
         model: The `TransferModel`, which predicts and can be saved.
+        teacher: For a plan with `distill`; to be set before training.
         phase: The present phase.
         auxiliary: The auxiliary classifiers, if the backbone has any; they are no part of `model`.
         rates: Learning rate of each of its trained stages, before `lr_decay`, and of the auxiliary classifiers.
@@ -83,6 +86,8 @@ class FinetuneModule(ScheduledModule):
         self.register_buffer("class_weights", weights, persistent=False)
         self._val = ValidationSums()
         self.mix = create_mixing(plan, num_classes)
+        self.teacher: Teacher | None = None
+        self._start = StartingPoint(self.model.backbone, plan.l2_sp) if plan.l2_sp["alpha"] else None
         self._seed = torch.initial_seed()
         for phase in plan.phases:
             phase.rates(self.stage_names)
@@ -138,25 +143,33 @@ class FinetuneModule(ScheduledModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W): preprocessed, or uint8, resized and cropped only."""
-        return logits_of_images(self.model, images, self.frozen_prefix, self.fast)
+        return logits_of_images(self.model, images, self.frozen_prefix, self.fast, self._dropout)
 
     def batch_logits(self, inputs: Tensor) -> Tensor:
         """Logits of a batch of images or stored activations."""
         stage = self.inputs_after
-        logits: Tensor = self(inputs) if stage is None else logits_after(self.model, stage, inputs)
+        logits: Tensor = self(inputs) if stage is None else logits_after(self.model, stage, inputs, self._dropout)
         return logits
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    @property
+    def _dropout(self) -> float:
+        return self.plan.head_dropout if self.training and "head" in self.rates else 0.0
+
+    def batch_normalised(self) -> list[nn.Module]:
+        """The trained stages if their batch norm uses the statistics of batches."""
+        return [] if self.plan.batch_norm == "running" else [self.named_stages[name] for name in self.rates]
+
+    def configure_optimizers(self) -> Any:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
         optimizer = create_optimizer(self.parameter_groups(), _optimizer_settings(self))
-        return self.with_schedule(optimizer, self.plan.schedule)
+        return self.with_schedule(optimizer, self.plan.schedule, self.plan.swa)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for the optimizer, named after their stages; every trained parameter is in exactly one."""
         return _parameter_groups(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Cross entropy of one batch of images (n, 3, H, W) and labels (n,), with auxiliary classifiers, if any."""
+        """The loss of one batch of images (n, 3, H, W) and labels (n,)."""
         loss = _loss(self, batch[0], batch[1])
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
         return loss
@@ -223,7 +236,7 @@ def _parameter_groups(module: FinetuneModule) -> list[dict[str, Any]]:
 
 
 def _loss(module: FinetuneModule, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of mixed images, if the plan mixes them, and of the auxiliary classifiers, if any."""
+    """Cross entropy of labels, of auxiliary classifiers and of a teacher, and the penalty, each if the plan has it."""
     if module.mix is not None:
         images = module.model.preprocess.finish(images)
         images, labels = module.mix(images, labels)
@@ -232,15 +245,29 @@ def _loss(module: FinetuneModule, images: Tensor, labels: Tensor) -> Tensor:
     with attached(module.auxiliary, module.named_stages, module.rates) as further:
         logits = module.batch_logits(images)
     loss: Tensor = sum((WEIGHT * criterion(extra) for extra in further), criterion(logits))
-    return loss
+    if module.plan.distill["teacher"] is not None:
+        loss = _teacher(module).loss(images, logits, loss)
+    start = module._start
+    return loss if start is None else loss + start.penalty(module.model.backbone, module.model.head)  # type: ignore[arg-type]
+
+
+def _teacher(module: FinetuneModule) -> Teacher:
+    if module.teacher is None or module.inputs_after is not None:
+        raise TransferkitError(
+            "A plan with strategy.distill.teacher needs images, not activations, and module.teacher = "
+            "transferkit.training.distill.Teacher(...)."
+        )
+    return module.teacher
 
 
 def _optimizer_settings(module: FinetuneModule) -> dict[str, Any]:
     """The plan's optimizer without its rates; fused where it can be, which halves the time of a step."""
     settings = {key: value for key, value in module.plan.optimizer.items() if key not in ("lr", "lr_scale")}
+    if module.plan.l2_sp["alpha"]:  # it draws to the pretrained weights in place of zero
+        settings["weight_decay"] = 0.0
     # Fusing cannot be combined with gradient clipping under the scaler of fp16.
     fused = module.device.type in ("cpu", "cuda") and module.trainer.precision != "16-mixed"
-    return {"fused": True, **settings} if fused and settings["name"] in FUSED else settings
+    return {"fused": True, **settings} if fused and settings["name"] in FUSED and "source" not in settings else settings
 
 
 def refuse_other_training(checkpoint: Mapping[str, Any], plan: Plan, phase: str) -> None:

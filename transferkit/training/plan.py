@@ -11,7 +11,7 @@ from transferkit.backbones.stages import CANONICAL, match_stages
 from transferkit.choices import TOP
 from transferkit.config.compose import load_strategy_settings
 from transferkit.config.schema import check_group, check_node
-from transferkit.config.strategy_keys import FinetuningOptions, Lora
+from transferkit.config.strategy_keys import Distill, FinetuningOptions, L2Sp, Lora, Swa
 from transferkit.config.strategy_keys import Phase as PhaseKeys
 from transferkit.errors import TransferkitError, unknown_name
 
@@ -106,6 +106,15 @@ class Plan:
         accumulate: Batches per optimizer step.
         lora: Of phases with `parameters="lora"`: `rank`, `alpha`, `dropout`, and `targets`, some of
             `choices.LORA_TARGETS`.
+        network_init: How the weights of `init="random"` start, one of `choices.INIT_METHODS` (`training.initialise`).
+        head_init: The same for a head that starts at random.
+        init_value: Standard deviation of "gaussian", value of "constant".
+        head_dropout: Share of the head's inputs that are zero in training; the others are scaled up.
+        l2_sp: `alpha` and `beta` of the penalty on the distance from the pretrained weights (`training.l2_sp`).
+        swa: `start` and `lr` of stochastic weight averaging (`training.averaging`).
+        wise_ft: Share of the finetuned weights in their mean with the initial ones (WiSE-FT, Wortsman et al. 2022);
+            "auto": chosen on held-out images; None for no mean.
+        distill: `teacher`, `temperature` and `weight` (`training.distill`).
         head_scale: Factor of the head's rates; "auto" lowers them for features of large norm (`training.rates`).
         layer_norm_scale: Factor of the rates below the head in a pretrained network with layer norm.
     """
@@ -128,6 +137,14 @@ class Plan:
     batch_size: int = 32
     accumulate: int = 1
     lora: Mapping[str, Any] = field(default_factory=lambda: Lora().model_dump())
+    network_init: str = "default"
+    head_init: str = "default"
+    init_value: float = 0.01
+    head_dropout: float = 0.0
+    l2_sp: Mapping[str, Any] = field(default_factory=lambda: L2Sp().model_dump())
+    swa: Mapping[str, Any] = field(default_factory=lambda: Swa().model_dump())
+    wise_ft: str | float | None = None
+    distill: Mapping[str, Any] = field(default_factory=lambda: Distill().model_dump())
     head_scale: str | float = "auto"
     layer_norm_scale: float = 0.1
 
@@ -136,6 +153,11 @@ class Plan:
             raise TransferkitError(f"strategy={self.name} has no phases.")
         keys = {name: getattr(self, name) for name in FinetuningOptions.model_fields}
         check_node(FinetuningOptions, keys, "strategy")
+        if self.l2_sp["alpha"] and any(phase.parameters == "lora" for phase in self.phases):
+            raise TransferkitError(
+                "strategy.l2_sp.alpha does nothing in phases with parameters: lora, which leave the "
+                "pretrained weights as they are."
+            )
 
     @classmethod
     def from_mapping(cls, strategy: Mapping[str, Any], **more: Any) -> "Plan":

@@ -175,7 +175,7 @@ class ProbeModule(ScheduledModule):
         model = TransferModel(self.backbone.truncate(taken[-1]), head, self.class_names, taken, self.pool)
         return model.to(next(self.backbone.parameters()).device).eval()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """The optimizer and its schedule."""
         optimizer = create_optimizer([{"params": list(self.layers.parameters()), "name": "heads"}], self._optimizer)
         return self.with_schedule(optimizer, self._schedule)

@@ -6,19 +6,19 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.files import write_json
 from transferkit.rundir import Terminated
+from transferkit.training.averaging import StochasticAverage, exponential_average, first_averaged
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, StopAfter, ValCourse, set_filling
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
@@ -46,6 +46,7 @@ class TrainSettings:
         gradient_clip: Maximum norm of the gradient; None for no limit.
         accumulate: Batches per optimizer step.
         ema: Decay of the moving average of the weights, which is then validated and saved; 0 for none.
+        swa_start: Fraction of the epochs after which the mean of the weights is validated and saved; None for never.
         early_stopping: Epochs without improvement on val after which the fit ends; None for never.
         precision: Of matrix products, as `find_precision` returns it; weights stay fp32.
         stop_after: Epochs after which the fit ends, at the rates of all `epochs`; None for all.
@@ -62,6 +63,7 @@ class TrainSettings:
     gradient_clip: float | None = None
     accumulate: int = 1
     ema: float = 0.0
+    swa_start: float | None = None
     early_stopping: int | None = None
     precision: str = "fp32"
     stop_after: int | None = None
@@ -202,7 +204,9 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
     if run.keep_val:
         callbacks.append(ValCourse())
     if run.ema:
-        callbacks.append(WeightAveraging(avg_fn=partial(moving_average, run.ema)))
+        callbacks.append(exponential_average(run.ema))
+    if run.swa_start is not None:
+        callbacks.append(StochasticAverage(first_averaged(run.swa_start, run.epochs)))
     if run.early_stopping is not None:
         callbacks.append(
             EarlyStopping("val_score", mode="max", patience=run.early_stopping, check_on_train_epoch_end=True)
@@ -227,11 +231,6 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
         reload_dataloaders_every_n_epochs=1,
         deterministic="warn",
     )
-
-
-def moving_average(decay: float, average: Tensor, now: Tensor, count: Any = None) -> Tensor:
-    """Update the moving average; unchanged weights stay bit-identical, counters are copied."""
-    return torch.lerp(average, now, 1 - decay) if now.is_floating_point() else now
 
 
 @contextmanager

@@ -8,11 +8,13 @@ import pytorch_lightning as pl
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import SWALR
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.features.frozen_network import FrozenStages
-from transferkit.training.optimizers import create_schedule
+from transferkit.training.averaging import first_averaged
+from transferkit.training.schedules import constant_end, create_schedules
 
 LIGHTNING_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Lightning's name of each precision that `find_precision` returns."""
@@ -29,6 +31,8 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
     """
 
     fast: FrozenStages | None = None
+    _rising = 0
+    _averaged_from: int | None = None
 
     def frozen_backbone(self) -> Backbone | None:
         """The leading frozen stages, if any."""
@@ -50,8 +54,15 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         """The entries of the state dict that no training step changes."""
         return set()
 
-    def with_schedule(self, optimizer: Optimizer, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def with_schedule(
+        self, optimizer: Optimizer, settings: Mapping[str, Any], swa: Mapping[str, Any] | None = None
+    ) -> tuple[list[Optimizer], list[dict[str, Any]]]:
         """The result of `configure_optimizers`: the optimizer, and its schedule over all steps of the trainer.
+
+        Args:
+            optimizer: Its groups have the full rates.
+            settings: Of the schedule (`create_schedules`).
+            swa: `start` and `lr` of a plan's `swa`; with a start, the schedule ends in constant rates.
 
         Raises:
             TransferkitError: The trainer has neither a number of epochs nor of steps.
@@ -60,8 +71,13 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         if steps == math.inf:
             raise TransferkitError("The schedule needs the number of steps: give the Trainer max_epochs or max_steps.")
         epochs = max(self.trainer.max_epochs or 1, 1)
-        schedule = create_schedule(optimizer, settings, epochs, max(round(steps / epochs), 1))
-        return {"optimizer": optimizer} | ({"lr_scheduler": schedule} if schedule else {})
+        each = max(round(steps / epochs), 1)
+        schedules = create_schedules(optimizer, settings, epochs, each)
+        self._rising, self._averaged_from = round(settings.get("warmup", 0) * epochs * each), None
+        if swa and swa["start"] is not None:
+            self._averaged_from = first_averaged(swa["start"], epochs) * each
+            schedules.append(constant_end(optimizer, swa["lr"], each))
+        return [optimizer], schedules
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -74,12 +90,18 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_train_epoch_end(self) -> None:
-        """Advance a schedule that follows the loss on val."""
-        schedule = self.lr_schedulers()
-        if isinstance(schedule, ReduceLROnPlateau):
-            schedule.step(self.trainer.callback_metrics["val_loss"])
+        """Advance a schedule that follows the loss on val, once its warm-up is over."""
+        found = self.lr_schedulers()
+        for schedule in found if isinstance(found, list) else [found]:
+            warm = self.trainer.global_step > self._rising and not self._averages()
+            if isinstance(schedule, ReduceLROnPlateau) and warm:
+                schedule.step(self.trainer.callback_metrics["val_loss"])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advance a schedule by steps."""
-        if not isinstance(scheduler, ReduceLROnPlateau):
+        """Advance a schedule by steps: the constant end of averaged weights, or that before it."""
+        if not isinstance(scheduler, ReduceLROnPlateau) and isinstance(scheduler, SWALR) == self._averages():
             scheduler.step()
+
+    def _averages(self) -> bool:
+        """Whether the steps are those whose weights are averaged."""
+        return self._averaged_from is not None and self.trainer.global_step > self._averaged_from
