@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from tests.conftest import compose_settings
 from transferkit.config.augment_use import count_views, used_augment
 from transferkit.data.augment import TRANSFORMS, create_augment
 from transferkit.data.preprocess import Preprocessing
@@ -73,7 +74,54 @@ def test_every_transform_takes_an_image(name: str, image: Image.Image) -> None:
     augment: Any = create_augment({name: needed.get(name, {})}, PREPROCESS)
     changed = augment(image)
     assert isinstance(changed, Image.Image)
-    assert changed.size == ((24, 24) if "crop" in name else image.size)
+    sized = "crop" in name or name == "resize"
+    assert name == "shortest_side" or changed.size == ((24, 24) if sized else image.size)
+
+
+def test_the_shorter_side_has_every_length_of_the_range(image: Image.Image) -> None:
+    """VGG's scale jitter: S in [256; 512] for an input of 224, here 24 * [8 / 7; 16 / 7]."""
+    jitter: Any = create_augment({"shortest_side": {}}, PREPROCESS)
+    torch.manual_seed(0)
+    changed = [jitter(image) for _ in range(300)]
+    assert {min(found.size) for found in changed} == set(range(27, 56))
+    assert all(found.height / found.width == pytest.approx(4 / 3, abs=0.05) for found in changed)
+    assert not jitter.cropped
+    cropped: Any = create_augment({"shortest_side": {}, "random_crop": {}}, PREPROCESS)
+    assert cropped.cropped
+    assert cropped(image).size == (24, 24)
+
+
+def test_the_recipe_of_the_course(image: Image.Image) -> None:
+    """Resize, ColorJitter(hue=.05, saturation=.05), RandomHorizontalFlip, RandomRotation(20) of torchvision."""
+    group = compose_settings("finetune_few", "augment=course")["augment"]
+    ours: Any = create_augment(group["transforms"], PREPROCESS)
+    theirs = v2.Compose(
+        [
+            *(v2.Resize((24, 24)), v2.ColorJitter(hue=0.05, saturation=0.05)),
+            *(v2.RandomHorizontalFlip(), v2.RandomRotation(20)),
+        ]
+    )
+    for seed in range(5):
+        torch.manual_seed(seed)
+        changed = np.asarray(ours(image))
+        torch.manual_seed(seed)
+        assert (changed == np.asarray(theirs(image))).all()
+
+
+def test_what_is_erased_is_one_rectangle_of_one_colour(image: Image.Image) -> None:
+    erasing: Any = create_augment({"random_erasing": {"p": 1.0, "value": [1, 2, 3]}}, PREPROCESS)
+    torch.manual_seed(0)
+    before, after = np.asarray(image), np.asarray(erasing(image))
+    rows, columns = np.nonzero((before != after).any(axis=2))
+    patch = after[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert (patch == [1, 2, 3]).all()
+    assert 0.02 <= patch.shape[0] * patch.shape[1] / (40 * 30) <= 0.4
+
+
+def test_names_are_what_torchvision_calls_interpolations(image: Image.Image) -> None:
+    for name in ("resize", "shortest_side", "random_resized_crop"):
+        augment: Any = create_augment({name: {"interpolation": "bicubic"}}, PREPROCESS)
+        augment(image)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +136,9 @@ def test_every_transform_takes_an_image(name: str, image: Image.Image) -> None:
             r"augment\.transforms\.rotation\.degree: there is no such key\. Did you mean .*\.deg",
         ),
         ({"rotation": {}}, r"augment\.transforms\.rotation\.degrees is missing"),
+        ({"shortest_side": {"scale": [2.0, 1.0]}}, r"shortest_side\.scale=\[2\.0, 1\.0\] must begin with the smaller"),
+        ({"aug_mix": {"chain_depth": 0}}, r"aug_mix\.chain_depth=0 must be -1"),
+        ({"random_erasing": {"ratio": [3.0, 1.0]}}, r"random_erasing\.ratio=\[3\.0, 1\.0\] is the wrong way round"),
         ({"horizontal_flip": {"p": 2}}, r"augment\.transforms\.horizontal_flip\.p=2 must be a number from 0 to 1"),
     ],
 )

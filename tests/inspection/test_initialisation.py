@@ -47,11 +47,29 @@ def test_he_keeps_relu(depths: Depths) -> None:
     assert all(row.saturated == pytest.approx(0.5, abs=0.08) for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("activation", "init"), [("ReLU", "orthogonal"), ("ReLU", "random walk"), ("tanh", "orthogonal")]
+)
+def test_orthogonal_weights_and_random_walks_vanish_no_more_than_he_and_xavier(
+    activation: str, init: str, depths: Depths
+) -> None:
+    rows, known = depths[activation, init], depths[activation, "he" if activation == "ReLU" else "xavier"]
+    for row, other in zip(rows, known, strict=True):
+        assert row.std == pytest.approx(other.std, rel=0.25)
+        assert row.gradient_std == pytest.approx(other.gradient_std, rel=0.4)
+
+
+def test_lsuv_gives_every_layer_inputs_of_the_same_spread(depths: Depths) -> None:
+    """Of a standard normal variable tanh has a standard deviation of 0.628, and ReLU one of 0.584."""
+    for activation, expected in (("tanh", 0.628), ("ReLU", 0.584)):
+        assert all(row.std == pytest.approx(expected, rel=0.1) for row in depths[activation, "lsuv"])
+
+
 def test_the_task_writes_it(depths: Depths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transferkit.cli.inspect.all_depths", lambda seed: depths)
     settings = compose_settings("finetune_few")
     settings["inspect"] |= {"what": "initialisation"}
     main(settings, tmp_path)
     lines = (tmp_path / "initialisation.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 1 + 2 * 4 * 10
+    assert len(lines) == 1 + 2 * 7 * 10
     assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 2

@@ -20,8 +20,9 @@ from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities
-from transferkit.strategies.finetune import class_weights, fit_finetune, random_like
+from transferkit.strategies.finetune import fit_finetune
 from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.start_module import class_weights, random_like
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.run_phase import Trained
 

@@ -12,7 +12,8 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import center_probabilities
-from transferkit.strategies.finetune import fit_finetune, make_module
+from transferkit.strategies.finetune import fit_finetune
+from transferkit.strategies.start_module import make_module
 from transferkit.strategies.stops import Stop
 from transferkit.strategies.wise_ft import SHARES, choose_share, mix_weights, mixed_stops
 

@@ -64,6 +64,30 @@ class Crop(Node):
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
 
 
+class ShortestSide(Node):
+    """shortest_side: the shorter side is resized to a random length, in multiples of the network's input."""
+
+    scale: Factors = Field(default=[8 / 7, 16 / 7])
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.scale[0] > self.scale[1]:
+            raise TransferkitError(
+                f"augment.transforms.shortest_side.scale={self.scale} must begin with the smaller one."
+            )
+        return self
+
+
+class Resize(Node):
+    """resize, without regard to the proportions; its size is the network's where none is given."""
+
+    size: Sides | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+
+
 class Rotation(Node):
     """rotation, in degrees."""
 
@@ -159,10 +183,50 @@ class TrivialAugment(Node):
     interpolation: Interpolation = "nearest"
 
 
+class AugMix(Node):
+    """aug_mix (Hendrycks et al. 2020)."""
+
+    severity: int = Field(3, ge=1, le=10)
+    mixture_width: int = Field(3, ge=1, le=100)
+    chain_depth: int = Field(-1, ge=-1, le=100)
+    alpha: float = Field(1.0, gt=0, le=1000)
+    all_ops: bool = True
+    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _has_a_depth(self) -> Self:
+        if self.chain_depth == 0:
+            raise TransferkitError(
+                "augment.transforms.aug_mix.chain_depth=0 must be -1 (1 to 3 at random), or above 0."
+            )
+        return self
+
+
+class RandomErasing(Node):
+    """random_erasing (Zhong et al. 2020); `value` is a gray value or a colour, of 255."""
+
+    p: Share = 0.5
+    scale: PositiveShares = Field(default=[0.02, 0.33])
+    ratio: Factors = Field(default=[0.3, 3.3])
+    value: Fill = 124.0
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise TransferkitError(
+                    f"augment.transforms.random_erasing.{name}=[{low}, {high}] is the wrong way round."
+                )
+        return self
+
+
 class Transforms(Node):
     """The node `transforms`, applied in the order given; null disables one."""
 
     random_resized_crop: ResizedCrop | None = None
+    shortest_side: ShortestSide | None = None
+    resize: Resize | None = None
     random_crop: Crop | None = None
     horizontal_flip: Flip | None = None
     vertical_flip: Flip | None = None
@@ -177,6 +241,8 @@ class Transforms(Node):
     auto_augment: AutoAugment | None = None
     rand_augment: RandAugment | None = None
     trivial_augment: TrivialAugment | None = None
+    aug_mix: AugMix | None = None
+    random_erasing: RandomErasing | None = None
 
 
 class Augment(Node):

@@ -142,6 +142,8 @@ class Pretrain(Node):
     epochs: Epochs = 10
     label_smoothing: Smoothing = 0.1
     dtype: choices.WeightType = "float32"
+    network_init: choices.InitMethod = "default"
+    init_value: float = Field(0.01, ge=-100, le=100)
 
 
 Bound = Annotated[float, Field(ge=-1e9, le=1e9)]

@@ -115,6 +115,8 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
     task, shard, found = settings["task"]["name"], settings["extract"]["shard"], list[str]()
     if task == "pretrain" and "lr" not in settings["optimizer"]:
         found.append("optimizer.lr=null must be a number above 0 for task=pretrain.")
+    if task == "pretrain" and settings["task"]["network_init"] != "default" and settings["backbone"]["weights"]:
+        found.append("task.network_init is for weights that start at random: backbone.weights=null.")
     if settings["strategy"].get("wise_ft") == "auto" and settings["selection"]["name"] == "last":
         found.append(
             "strategy.wise_ft=auto is chosen on held-out images, but selection=last chooses nothing: give it a number."

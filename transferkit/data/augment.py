@@ -1,7 +1,7 @@
 """Augmentation of training images: transforms by name, as in the `augment` group."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from transferkit.config.schema import check_transforms
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError
 
-CROPS = ("random_resized_crop", "random_crop")
+CROPS = ("random_resized_crop", "random_crop", "resize")
+"""Transforms whose result is of the network's size unless they are given another."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,21 @@ class Augment:
         return pixels
 
 
-TRANSFORMS: dict[str, type[v2.Transform]] = {
+def shortest_side(size: Sequence[int], scale: Sequence[float] = (8 / 7, 16 / 7), **keys: Any) -> v2.Transform:
+    """Resize the shorter side to a random length, in multiples of the input's shorter side (VGG, section 3.1)."""
+    low, high = (round(factor * min(size)) for factor in scale)
+    return v2.RandomShortestSize(list(range(low, high + 1)), **keys)
+
+
+def random_erasing(value: float | Sequence[float] = 124, **keys: Any) -> v2.Transform:
+    """Fill a random rectangle; PIL images are of bytes."""
+    return v2.RandomErasing(value=int(value) if isinstance(value, int | float) else [int(v) for v in value], **keys)
+
+
+TRANSFORMS: dict[str, Callable[..., v2.Transform]] = {
     "random_resized_crop": v2.RandomResizedCrop,
+    "shortest_side": shortest_side,
+    "resize": v2.Resize,
     "random_crop": v2.RandomCrop,
     "horizontal_flip": v2.RandomHorizontalFlip,
     "vertical_flip": v2.RandomVerticalFlip,
@@ -60,6 +74,8 @@ TRANSFORMS: dict[str, type[v2.Transform]] = {
     "auto_augment": v2.AutoAugment,
     "rand_augment": v2.RandAugment,
     "trivial_augment": v2.TrivialAugmentWide,
+    "aug_mix": v2.AugMix,
+    "random_erasing": random_erasing,
 }
 """Name to torchvision's transform of PIL images; its keys are in `config.augment_keys`."""
 
@@ -82,8 +98,8 @@ def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preproces
     chain = [_create(name, given, preprocess) for name, given in chosen.items()]
     if not chain:
         return None
-    last = next((name for name in reversed(chosen) if name in CROPS), None)
-    cropped = last is not None and chosen[last].get("size") is None
+    last = next((name for name in reversed(chosen) if name in (*CROPS, "shortest_side")), None)
+    cropped = last in CROPS and chosen[last].get("size") is None
     grown = any(given.get("expand") for given in chosen.values())
     return Augment(v2.Compose(chain), cropped and not grown)
 

@@ -1,26 +1,31 @@
 """Activations and gradients of a deep network before training, by how it is initialised.
 
 The experiment of CS231n (lecture on training): ten layers of 500 units, inputs from a standard normal distribution.
-Glorot & Bengio 2010 and He et al. 2015 derive the two scales at which the spread neither vanishes nor explodes.
+Glorot & Bengio 2010 and He et al. 2015 derive the two scales at which the spread neither vanishes nor explodes; the
+other methods are those with which networks can be trained from scratch (`training.initialise`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from transferkit.training.initialise import initialise
 
 LAYERS, UNITS, IMAGES = 10, 500, 1000
 
-INITS: dict[str, Callable[[int], float]] = {
-    "gaussian 0.01": lambda fan_in: 0.01,
-    "gaussian 1": lambda fan_in: 1.0,
-    "xavier": lambda fan_in: fan_in**-0.5,
-    "he": lambda fan_in: (2 / fan_in) ** 0.5,
+INITS: dict[str, tuple[str, float]] = {
+    "gaussian 0.01": ("gaussian", 0.01),
+    "gaussian 1": ("gaussian", 1.0),
+    "xavier": ("xavier", 0.0),
+    "he": ("he", 0.0),
+    "orthogonal": ("orthogonal", 0.0),
+    "lsuv": ("lsuv", 0.0),
+    "random walk": ("random_walk", 0.0),
 }
-"""Name to the standard deviation of the weights, from the number of inputs of a unit."""
+"""Name to the method of `training.initialise`, and its value."""
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "ReLU": torch.relu}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "ReLU": nn.ReLU}
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,25 @@ def depth_statistics(activation: str, init: str, seed: int) -> list[Depth]:
         seed: Of inputs, weights and the gradient.
     """
     generator = torch.Generator().manual_seed(seed)
-    scale, function = INITS[init](UNITS), ACTIVATIONS[activation]
     h = torch.randn(IMAGES, UNITS, generator=generator).requires_grad_(True)
-    outputs = []
+    network = nn.Sequential()
     for _ in range(LAYERS):
-        h = function(h @ (scale * torch.randn(UNITS, UNITS, generator=generator)))
+        network.append(nn.Sequential(nn.Linear(UNITS, UNITS, bias=False), ACTIVATIONS[activation]()))
+    method, value = INITS[init]
+    # Another seed than that of the inputs, of which the first weights would be a copy.
+    initialise(network, method, value=value, activation=activation.lower(), seed=seed + 1, inputs=h.detach())
+    outputs = list[Tensor]()
+    for layer in network:
+        h = layer(h)
         h.retain_grad()
         outputs.append(h)
     torch.autograd.backward(h, torch.randn(IMAGES, UNITS, generator=generator))
     rows = []
-    for layer, output in enumerate(outputs, 1):
+    for number, output in enumerate(outputs, 1):
         assert output.grad is not None
         gradient, output = float(output.grad.std()), output.detach()
         flat = output.abs() > 0.99 if activation == "tanh" else output == 0
-        rows.append(Depth(layer, float(output.mean()), float(output.std()), float(flat.float().mean()), gradient))
+        rows.append(Depth(number, float(output.mean()), float(output.std()), float(flat.float().mean()), gradient))
     return rows
 
 

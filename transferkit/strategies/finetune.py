@@ -1,29 +1,19 @@
 """Finetuning: the head starts as a probe or at random, then each phase of a plan trains its stages."""
 
-import copy
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
-from sklearn.utils.class_weight import compute_class_weight
-
-from transferkit.backbones.backbone import Backbone
-from transferkit.backbones.create import create_backbone
-from transferkit.choices import PROBE
-from transferkit.data.imagedata import ImageData
-from transferkit.data.sources.generated import mixed
 from transferkit.device import run_place
-from transferkit.models.transfer_model import TransferModel, load_model
 from transferkit.report.facts import NOT_FINETUNED
 from transferkit.strategies.calibrate import KEY, apply_temperature, calibration_facts
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.fold_fits import FoldChoice, by_folds, finetune_folds, fit_folds, whole_data
-from transferkit.strategies.head_start import HeadStart, probed_head, random_head
+from transferkit.strategies.head_start import HeadStart
 from transferkit.strategies.phases import Phases, run_phases, run_until
+from transferkit.strategies.start_module import make_module
 from transferkit.strategies.stops import Stop, all_stops
 from transferkit.strategies.training_settings import plan_recipe
 from transferkit.strategies.wise_ft import (
@@ -35,7 +25,6 @@ from transferkit.strategies.wise_ft import (
     mixed_stops,
     share_facts,
 )
-from transferkit.training.distill import Teacher
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Plan
 from transferkit.training.run_phase import check_recipe
@@ -71,39 +60,6 @@ def fit_finetune(context: Context) -> Fitted:
         phases = _averaged(module, before, phases, context)
     by = {"by": "last" if last else "val", "images": len(context.data.val)}
     return _fitted(context, module, start, phases, by)
-
-
-def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart]:
-    """The module before its first phase, and where its head comes from."""
-    data = context.data
-    backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
-    start = probed_head(context, backbone) if plan.head == "probe" else random_head(context, backbone)
-    with torch.random.fork_rng():
-        torch.manual_seed(context.seed)
-        module = FinetuneModule(
-            backbone,
-            len(data.class_names),
-            plan,
-            head=start.head,
-            class_names=data.class_names,
-            class_weights=class_weights(plan, data),
-            feature_norm=start.feature_norm,
-        )
-    module.teacher = make_teacher(context, plan, module.model)
-    return module, start
-
-
-def make_teacher(context: Context, plan: Plan, model: TransferModel) -> Teacher | None:
-    """The teacher of a plan with `distill`: a copy of the model before training, or that of a run directory.
-
-    Raises:
-        TransferkitError: It cannot be read, or has other classes.
-    """
-    given = plan.distill["teacher"]
-    if given is None:
-        return None
-    teacher = copy.deepcopy(model) if given == PROBE else load_model(given)
-    return Teacher(teacher, plan.distill, model.preprocess, context.data.class_names)
 
 
 def carry_out(context: Context, stop: Stop) -> Phases:
@@ -202,24 +158,3 @@ def _fitted(
             **({"finetuned": phases.trained} if start.head is not None else {}),
         },
     )
-
-
-def random_like(context: Context) -> Backbone:
-    """The context's network with random weights."""
-    given = context.backbone
-    with torch.random.fork_rng():
-        # Not the seed itself: the embedded weights were trained from the initialisation of seed 0.
-        torch.manual_seed(mixed(context.seed, 2))
-        fresh = create_backbone(given.spec.name, None, given.spec.source, kwargs=given.spec.kwargs)
-    fresh.preprocess = given.preprocess
-    fresh.changed_stages.update(fresh.stage_names)  # no other run will ask for the features of these random weights
-    return fresh.truncate(given.stage_names[-1])
-
-
-def class_weights(plan: Plan, data: ImageData) -> list[float] | None:
-    """Class weights (K,) of the loss."""
-    if plan.class_weights == "none":
-        return None
-    classes = np.arange(len(data.class_names))
-    weights: list[float] = compute_class_weight("balanced", classes=classes, y=data.train.labels).tolist()
-    return weights

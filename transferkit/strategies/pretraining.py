@@ -9,6 +9,7 @@ import torch
 from transferkit.models.transfer_model import TransferModel
 from transferkit.strategies.context import Context
 from transferkit.strategies.phases import phase_batches
+from transferkit.strategies.start_module import initialise_model
 from transferkit.strategies.training_settings import plan_recipe, train_settings
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Phase, Plan
@@ -36,7 +37,10 @@ def pretrain_plan(settings: Mapping[str, Any]) -> Plan:
     return Plan(
         name="pretrain",
         phases=(Phase("all", {"*": optimizer["lr"]}, task["epochs"]),),
+        init="random",
         head="random",
+        network_init=task["network_init"],
+        init_value=task["init_value"],
         batch_norm="batch",
         optimizer={key: value for key, value in optimizer.items() if key not in ("lr", "lr_scale")},
         schedule=settings["schedule"],
@@ -66,6 +70,7 @@ def pretrain(context: Context) -> Pretrained:
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
         module = FinetuneModule(context.backbone, len(data.class_names), plan, class_names=data.class_names)
+    initialise_model(context, plan, module.model)
     trained = fit_module(
         module, phase_batches(module, context, 0).data, train_settings(context, plan, plan.phases[0].epochs), folder
     )
