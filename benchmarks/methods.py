@@ -1,4 +1,4 @@
-"""What each training method gains over the plain recipe, on the same images and seeds.
+"""The gain of each training method over the plain recipe, on the same images and seeds.
 
     python -m benchmarks.methods                                        lp_ft on digits, 20 images a class, three seeds
     python -m benchmarks.methods --quick                                one seed, one epoch: only checks that it runs

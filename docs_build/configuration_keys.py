@@ -13,6 +13,7 @@ from docs_build.choice_texts import Choice, read_choices, read_config
 from transferkit.config.job_keys import Cache
 from transferkit.config.mistakes import branches, json_schema, words
 from transferkit.config.node import Node
+from transferkit.config.optimizer_keys import Timm
 from transferkit.config.schema import BY_KEY, CACHE, GROUPS, ONE_MODEL, Job
 from transferkit.config.strategy_keys import STRATEGIES
 from transferkit.config.wording import show
@@ -118,10 +119,13 @@ def _kinds(group: str, found: Sequence[Choice]) -> list[Kind]:
             kinds.append(Kind(node, model, mine))
         return kinds
     key, models = BY_KEY[group]
-    return [
-        Kind(name, model, [one for one in found if one.values[f"{group}.{key}"] == name])
+    timms = [one for one in found if one.values.get("optimizer.source") == "timm"]
+    own = [one for one in found if one not in timms]
+    kinds = [
+        Kind(name, model, [one for one in own if one.values[f"{group}.{key}"] == name])
         for name, model in models.items()
     ]
+    return [*kinds, Kind("timm", Timm, timms)] if timms else kinds
 
 
 def _merged(rows: Sequence[Key], group: str, found: Sequence[Choice]) -> Key:

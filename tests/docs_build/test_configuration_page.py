@@ -74,7 +74,7 @@ def test_every_row_says_values_and_meaning(keys: dict[str, list[Key]]) -> None:
         ("trainer.batch_size", "a whole number from 1 to 65536", "`64`"),
         ("trainer.num_workers", "auto, or a whole number from 0 to 256", "`auto`"),
         ("strategy.auto.share", "a number above 0, at most 0.5", "`0.25`"),
-        ("optimizer.lr", "null, or a number above 0, at most 100", "`0.001`; adamw: `0.003`; sgd: `0.1`"),
+        ("optimizer.lr", "null, or a number above 0, at most 100", "differs by choice"),
         ("strategy.batch_norm", "running or batch", "`running`; from_scratch: `batch`; retrain: `batch`"),
         ("dataset.file", "a CSV file with the columns path, label and optionally split", "must be given"),
         ("cache.max_gb", "a number above 0, at most 1e+06", "`20`"),

@@ -65,9 +65,14 @@ class StochasticAverage(WeightAveraging):  # type: ignore[misc]
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Let the average be validated, with statistics of its own."""
         super().on_validation_epoch_start(trainer, pl_module)
-        stages = pl_module.batch_normalised() if trainer.current_epoch >= self._first else []
+        stages = _batch_normalised(pl_module) if trainer.current_epoch >= self._first else []
         if stages:
             update_bn(trainer.train_dataloader, _Stages(stages, pl_module).eval(), pl_module.device)
+
+
+def _batch_normalised(module: Any) -> list[nn.Module]:
+    """The trained stages of a `FinetuneModule` if their batch norm uses the statistics of batches."""
+    return [] if module.plan.batch_norm == "running" else [module.named_stages[name] for name in module.rates]
 
 
 class _Stages(nn.Module):

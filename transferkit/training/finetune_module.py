@@ -41,8 +41,7 @@ class FinetuneModule(ScheduledModule):
             module.merge()
 
     A frozen stage has no gradient; its batch norm uses running statistics, its dropout and stochastic depth are off,
-    whatever `.train()` says. Checkpoints hold plain containers and tensors, and resume only the same phase of the same
-    plan.
+    whatever `.train()` says. Checkpoints hold plain containers and tensors, and resume only their own phase and plan.
 
     Args:
         backbone: Trained in place, up to its top stage.
@@ -79,11 +78,9 @@ class FinetuneModule(ScheduledModule):
     ) -> None:
         super().__init__()
         self.model = _model(backbone, num_classes, head, class_names)
-        self.plan = plan
-        self.feature_norm = feature_norm
+        self.plan, self.feature_norm = plan, feature_norm
         self.auxiliary = auxiliary_classifiers(self.model.backbone, num_classes)
-        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
-        self.register_buffer("class_weights", weights, persistent=False)
+        self.register_buffer("class_weights", _as_tensor(class_weights), persistent=False)
         self._val = ValidationSums()
         self.mix = create_mixing(plan, num_classes)
         self.teacher: Teacher | None = None
@@ -143,21 +140,13 @@ class FinetuneModule(ScheduledModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W): preprocessed, or uint8, resized and cropped only."""
-        return logits_of_images(self.model, images, self.frozen_prefix, self.fast, self._dropout)
+        return logits_of_images(self.model, images, self.frozen_prefix, self.fast, _dropout(self))
 
     def batch_logits(self, inputs: Tensor) -> Tensor:
         """Logits of a batch of images or stored activations."""
         stage = self.inputs_after
-        logits: Tensor = self(inputs) if stage is None else logits_after(self.model, stage, inputs, self._dropout)
+        logits: Tensor = self(inputs) if stage is None else logits_after(self.model, stage, inputs, _dropout(self))
         return logits
-
-    @property
-    def _dropout(self) -> float:
-        return self.plan.head_dropout if self.training and "head" in self.rates else 0.0
-
-    def batch_normalised(self) -> list[nn.Module]:
-        """The trained stages if their batch norm uses the statistics of batches."""
-        return [] if self.plan.batch_norm == "running" else [self.named_stages[name] for name in self.rates]
 
     def configure_optimizers(self) -> Any:
         """The plan's optimizer, with its groups for this phase, and its schedule."""
@@ -199,6 +188,14 @@ def _model(
     head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
     names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
     return TransferModel(backbone.truncate(backbone.top), head, names)
+
+
+def _as_tensor(weights: Sequence[float] | None) -> Tensor | None:
+    return None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
+
+
+def _dropout(module: FinetuneModule) -> float:
+    return module.plan.head_dropout if module.training and "head" in module.rates else 0.0
 
 
 def _narrowed(module: FinetuneModule) -> dict[str, nn.Module]:
