@@ -26,6 +26,7 @@ MODULES = [
     "progress",
     "metrics",
     "ranking",
+    "label_folds",
     "folds",
     "device",
     "untrusted",
@@ -36,8 +37,8 @@ MODULES = [
     "ensemble_artifact",
 ]
 PACKAGES = [
-    *("config", "data", "backbones", "features", "probes", "models", "training", "report", "advisor", "compare"),
-    *("inspection", "strategies", "quality", "export", "cli"),
+    *("config", "targets", "data", "backbones", "features", "probes", "models", "training", "report", "advisor"),
+    *("compare", "inspection", "strategies", "quality", "export", "cli"),
 ]
 ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""

@@ -34,6 +34,8 @@ WEIGHTS_FILE = "model.safetensors"
 METADATA_FILE = "model.json"
 ENSEMBLE_FILE = "ensemble.json"
 REQUIRED = ("format", "backbone", "stage", "head", "class_names", "preprocessing")
+CLASSES = 2
+"""The format of an artifact whose model predicts classes."""
 MEND = "Fit again, or restore both files of the artifact."
 
 
@@ -87,7 +89,8 @@ def write_artifact(folder: Path, metadata: Mapping[str, Any], tensors: Mapping[s
             code = int(number[1]) if number else errno.EIO
             raise OSError(code, os.strerror(code), str(folder / WEIGHTS_FILE)) from error
         digest = _sha256(temporary)
-    content = json.loads(json.dumps({"format": FORMAT, **metadata, "weights_sha256": digest}))  # as it will be read
+    version = FORMAT if "target" in metadata else CLASSES
+    content = json.loads(json.dumps({"format": version, **metadata, "weights_sha256": digest}))  # as it will be read
     write_json(folder / METADATA_FILE, {**content, "metadata_sha256": metadata_digest(content)})
     # safetensors creates files readable only by their owner; both files get the same permissions.
     (folder / WEIGHTS_FILE).chmod((folder / METADATA_FILE).stat().st_mode)

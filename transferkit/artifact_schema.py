@@ -4,7 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
-FORMAT = 2
+from transferkit import choices
+
+FORMAT = 3
+"""The newest format that is read; an artifact is written in the oldest that can say what it holds."""
 MAX_CLASSES = 1_000_000
 
 
@@ -78,6 +81,21 @@ class KnownPart(_Part):
     threshold: float = Field(ge=0, le=2.01)
 
 
+Scale = Annotated[list[float], Field(min_length=1, max_length=MAX_CLASSES)]
+
+
+class TargetPart(_Part):
+    """What is predicted where it is no class: the kind and, of numbers, mean and deviation of the training images."""
+
+    kind: choices.Target
+    mean: Scale | None = None
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=MAX_CLASSES)] | None = None
+
+    def logits(self, names: int) -> int:
+        """The number of logits for so many names."""
+        return names - 1 if self.kind == "ordinal" else names
+
+
 class PreprocessingPart(_Part):
     """See `Preprocessing`, which knows the names of interpolations."""
 
@@ -94,13 +112,14 @@ class ModelDescription(BaseModel):
     """The whole file. Further keys are notes: of the fit, for people and for `task=evaluate`.
 
     Attributes:
-        format: 1 has no hashes; 2 has both.
+        format: 1 has no hashes; 2 has both; 3 has a target other than classes.
         backbone: The network.
         stage: The last stage that the file of weights holds.
         stages: Those whose features the head takes; the last one where it is missing.
         pool: How maps become vectors.
         head: Its kind and sizes.
-        class_names: In the order of the logits.
+        class_names: In the order of the logits; of a target that is no class the names of its labels or values.
+        target: What is predicted; None for one of the classes.
         preprocessing: From an image to the input.
         known: How far the features of known images lie; None where the artifact does not say.
         held_out_scores: Number of conformal scores; None where there are none.
@@ -110,13 +129,14 @@ class ModelDescription(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     backbone: BackbonePart
     stage: Name
     stages: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     pool: Name = "avg"
     head: Annotated[LinearPart | NeighborsPart, Field(discriminator="type")]
     class_names: Annotated[list[ClassName], Field(min_length=1, max_length=MAX_CLASSES)]
+    target: TargetPart | None = None
     preprocessing: PreprocessingPart
     known: KnownPart | None = None
     held_out_scores: int | None = Field(None, ge=1, le=1_000_000)
@@ -125,10 +145,17 @@ class ModelDescription(BaseModel):
 
     @model_validator(mode="after")
     def _agree(self) -> "ModelDescription":
-        if len(self.class_names) != self.head.num_classes:
+        logits = self.target.logits(len(self.class_names)) if self.target else len(self.class_names)
+        if logits != self.head.num_classes:
             raise ValueError(f"{len(self.class_names)} class names for a head of {self.head.num_classes} classes")
         if len(set(self.class_names)) < len(self.class_names):
             raise ValueError("a class name occurs twice")
+        scale = [self.target.mean, self.target.std] if self.target else []
+        wanted = len(self.class_names) if self.target and self.target.kind == "regression" else None
+        if any((None if part is None else len(part)) != wanted for part in scale):
+            raise ValueError("mean and std of the target do not go with its names")
+        if (self.target is not None) != (self.format >= 3):
+            raise ValueError(f"format {self.format} does not go with the entry target")
         if self.format >= 2 and (self.weights_sha256 is None or self.metadata_sha256 is None):
             raise ValueError("weights_sha256 or metadata_sha256 is missing")
         return self

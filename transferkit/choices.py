@@ -96,6 +96,9 @@ ProblemKind = Literal[
 ]
 """Kinds of problems of a data set that task=check looks for."""
 
+Target = Literal["class", "multilabel", "regression", "ordinal"]
+"""Kinds of labels of a table of images: one of several classes, several labels at once, numbers, ordered classes."""
+
 Protocol = Literal["center", "ten_crop", "multi_crop", "dense", "multi_scale", "multi_crop_dense"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """Test protocols."""

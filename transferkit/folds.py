@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from transferkit.arrays import Labels
+from transferkit.label_folds import parts_of_labels
 
 Ints = npt.NDArray[np.int64]
 Fold = tuple[Ints, Ints]
@@ -32,7 +33,8 @@ def make_folds(
     never evaluated; with n images of the largest class there are at most n folds, of n - 1 of its images each.
 
     Args:
-        labels: Classes (N,).
+        labels: Classes (N,), or several labels of 0 and 1 (N, T), whose shares the folds keep; these may be missing
+            among the fitted rows.
         groups: (N,) rows with the same number are never parted: images of the same content.
         repeats: Number of times that the rows are parted anew.
         seed: Of the order of the rows.
@@ -42,6 +44,8 @@ def make_folds(
         Fitted and evaluated rows of each fold; empty if no row can be evaluated.
     """
     labels, units = np.asarray(labels), np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if labels.ndim > 1:
+        return _folds_of_labels(labels, units, repeats, seed, min(splits, len(np.unique(units))))
     grouped = len(np.unique(units)) < len(units)
     per_class = [len(np.unique(units[labels == label])) for label in np.unique(labels)]
     count = min(splits, max(per_class, default=0))
@@ -55,6 +59,15 @@ def make_folds(
             warnings.simplefilter("ignore", UserWarning)
             parts = [test for _, test in splitter.split(labels, labels, units)]
         folds += [_with_every_class(labels, units, test) for test in parts]
+    return [fold for fold in folds if len(fold[1])]
+
+
+def _folds_of_labels(labels: Labels, units: Ints, repeats: int, seed: int, count: int) -> list[Fold]:
+    """The folds of several labels at once."""
+    folds: list[Fold] = []
+    for repeat in range(repeats if count > 1 else 0):
+        for held in parts_of_labels(labels, units, count, (seed + 7919 * repeat) % _LARGEST_SEED):
+            folds.append((np.setdiff1d(np.arange(len(labels)), held), held))
     return [fold for fold in folds if len(fold[1])]
 
 

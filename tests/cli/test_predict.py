@@ -10,7 +10,7 @@ import torch
 
 import transferkit as tk
 from tests.conftest import Run, RunCommand
-from transferkit.cli.predict import FIRST_COLUMNS, images_at, main
+from transferkit.cli.predict import images_at, main
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import load_model, save_model
 from transferkit.report.probability_table import class_columns
@@ -87,7 +87,7 @@ def test_a_glob_follows_no_links_and_passes_over_hidden_files(tmp_path: Path, mo
 
 def test_classes_that_are_called_like_the_other_columns() -> None:
     names = ["cat", "image", "confidence", "image (class)"]
-    columns = class_columns(names, FIRST_COLUMNS)
+    columns = class_columns(names, ("image", "predicted", "confidence"))
     assert columns[0] == "cat"
     assert columns[3] == "image (class)"
     assert len({"image", "predicted", "confidence", *columns}) == 3 + len(names)

@@ -12,6 +12,7 @@ from transferkit.data.identical import find_identical, number_contents, sentence
 from transferkit.data.imageset import ImageSet, _Arrays
 from transferkit.data.load_data import load_data
 from transferkit.errors import TransferkitError
+from transferkit.targets.class_target import ClassTarget
 
 COPIES = {  # from to
     "train/ant/0.png": ["test/ant/copy0.png", "val/ant/copy0.png"],
@@ -147,7 +148,7 @@ def test_figures_against_a_plain_count():
         name: ImageSet.from_arrays(rng.integers(0, 2, (30, 2, 3), dtype=np.uint8), rng.integers(0, 3, 30))
         for name in ("train", "val", "test")
     }
-    found = find_identical(splits, number_contents(splits), ["a", "b", "c"])
+    found = find_identical(splits, number_contents(splits), ClassTarget(("a", "b", "c")))
     pixels = {name: [images.content(i) for i in range(len(images))] for name, images in splits.items()}
     for a, b in (("test", "train"), ("test", "val"), ("val", "train")):
         assert found.shared[f"{a}_in_{b}"] == sum(content in pixels[b] for content in pixels[a])

@@ -8,11 +8,11 @@ from PIL import Image
 from tests.report.conftest import MakeResult, predictions
 from tests.report.html_page import Page
 from transferkit.data.imageset import ImageSet
-from transferkit.models.transfer_model import Prediction
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.gallery import run_gallery, varied_mistakes
 from transferkit.report.predict_page import Predicted, predict_gallery, render_predictions
 from transferkit.report.run_page import render_report
+from transferkit.targets.class_target import Prediction
 
 
 def test_mistakes_are_the_most_confident_and_of_many_pairs() -> None:

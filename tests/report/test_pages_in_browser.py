@@ -12,11 +12,11 @@ import pytest
 from tests.browser import CHROMIUM, Tab, browser
 from tests.report.conftest import made_result
 from transferkit.data.imageset import ImageSet
-from transferkit.models.transfer_model import Prediction
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.predict_page import Predicted, render_predictions
 from transferkit.report.run_page import render_report
 from transferkit.report.run_result import Neighbor, Neighborhood, Places
+from transferkit.targets.class_target import Prediction
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
 

@@ -38,7 +38,7 @@ def fit(backbone: Backbone, data: ImageData, folder: Path, *overrides: str, stra
 
 @pytest.fixture
 def to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transferkit.strategies.fold_fits.choose_stop", lambda course, labels: len(course) - 1)
+    monkeypatch.setattr("transferkit.strategies.fold_fits.choose_stop", lambda course, *_: len(course) - 1)
 
 
 @pytest.mark.usefixtures("to_the_end")

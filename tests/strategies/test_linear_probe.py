@@ -16,12 +16,13 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
-from transferkit.models.protocols import center_probabilities, head_probabilities
+from transferkit.models.protocols import center_probabilities, head_outputs
 from transferkit.models.transfer_model import save_model
 from transferkit.probes.scaling import ShrunkScaler
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.frozen_features import probe_stages
 from transferkit.strategies.stage_probe import fit_probes
+from transferkit.targets.class_target import ClassTarget
 
 CS = [0.001, 0.1, 10.0]
 
@@ -100,11 +101,11 @@ def test_the_loaded_model_predicts_what_the_probe_does(
     assert [p.label for p in predictions] == [data.class_names[i] for i in expected.argmax(axis=1)]
 
 
-def test_head_probabilities_are_a_soft_max() -> None:
+def test_outputs_of_a_head_are_a_soft_max() -> None:
     head = torch.nn.Linear(3, 2)
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     expected = torch.softmax(head(torch.from_numpy(x)), dim=1).detach().numpy()
-    np.testing.assert_allclose(head_probabilities(head, x), expected, atol=1e-6)
+    np.testing.assert_allclose(head_outputs(head, ClassTarget(()), x), expected, atol=1e-6)
 
 
 def test_which_stage_is_probed(backbone: Backbone) -> None:

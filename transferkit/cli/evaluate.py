@@ -1,12 +1,9 @@
 """task=evaluate: the metrics of a fitted model on a test split, its own or another one, by one or several protocols."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
@@ -16,10 +13,12 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.models.ensemble import EnsembleModel, load_model, run_all_protocols
 from transferkit.models.transfer_model import TransferModel
+from transferkit.report.parts_by_target import main_words, score_lines
 from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
-from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
-from transferkit.report.run_page import write_report
+from transferkit.report.run_files import command_line, kept_arguments, shown_path
 from transferkit.report.run_result import RunResult
+from transferkit.report.target_page import write_outputs, write_page
+from transferkit.targets.target import LabelRows, Target
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -32,13 +31,13 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     model = load_model(fitted_run)
     with timer.step("data"):
         data = data_to_evaluate(settings, read_notes(fitted_run))
-        labels = labels_of_model(data, model.class_names)
+        labels = labels_of_model(data, model.target)
     with timer.step("evaluate"):
         tested = run_all_protocols(settings, model, data.test, make_extractor(settings))
-    rows = protocol_rows(tested, labels)
-    first, probabilities = next((name, result.probabilities) for name, result in tested.items())
+    rows = protocol_rows(tested, labels, model.target)
+    first, outputs = next((name, result.probabilities) for name, result in tested.items())
     write_protocols(run_dir, rows)
-    write_predictions(run_dir / "predictions.csv", data.test.names, labels, probabilities, model.class_names)
+    write_outputs(run_dir / "predictions.csv", data.test.names, labels, outputs, model.target)
     metrics = {
         "test": metrics_of(rows[first]),
         "run": str(fitted_run.resolve()),
@@ -56,23 +55,25 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         metrics={**metrics, **_about(fitted_run, model)},
         class_names=model.class_names,
         test=data.test.relabel(labels),
-        probabilities=probabilities,
+        probabilities=outputs,
         split_note=data.split_note,
-        class_counts={"test": np.bincount(labels, minlength=len(model.class_names))},
+        class_counts={"test": model.target.counts(labels)},
         arguments=kept_arguments("task=", "task.", "run=", "hydra.", "-"),
         run=str(shown_path(fitted_run.resolve())),
+        other_target=model.target,
+        sizes={"test": len(data.test)},
     )
-    write_report(run_dir / "report.html", result)
-    scores = metrics_of(rows[first])
+    write_page(run_dir / "report.html", result)
+    figures, *more = score_lines(metrics_of(rows[first]), model.target.kind)
     lines = [
         f"\n{data.name}, with the model of {shown_path(fitted_run)}",
-        f"  test top-1          {100 * scores['top1']:6.2f} %   on {scores['n']} images, protocol {first}",
-        f"  balanced accuracy   {100 * scores['balanced_accuracy']:6.2f} %",
+        f"{figures}, protocol {first}",
+        *more,
         *([protocol_table(rows)] if len(rows) > 1 else []),
         f"  predictions         {shown_path(run_dir) / 'predictions.csv'}",
         f"  report              {shown_path(run_dir) / 'report.html'}",
     ]
-    log.info("%s", "\n".join(lines), extra={"result": "test top-1"})
+    log.info("%s", "\n".join(lines), extra={"result": main_words(model.target.kind)})
 
 
 def _about(fitted_run: Path, model: TransferModel | EnsembleModel) -> dict[str, Any]:
@@ -107,18 +108,10 @@ def data_to_evaluate(settings: Mapping[str, Any], metadata: Mapping[str, Any]) -
     return load_data(metadata["dataset"], metadata["seed"])
 
 
-def labels_of_model(data: ImageData, class_names: Sequence[str], split: str = "test") -> npt.NDArray[np.int64]:
-    """Return the labels of the images of a split as indices into the model's classes (N,).
+def labels_of_model(data: ImageData, target: Target, split: str = "test") -> LabelRows:
+    """Return the labels of the images of a split as those of the model's target.
 
     Raises:
-        TransferkitError: a class of the data is not one of the model's.
+        TransferkitError: The data is of another kind, or has a name that is not one of the model's.
     """
-    index = {name: i for i, name in enumerate(class_names)}
-    unknown = [name for name in data.class_names if name not in index]
-    if unknown:
-        raise TransferkitError(
-            f"{len(unknown)} classes of dataset {data.name} are unknown to the model: {', '.join(unknown[:10])}. "
-            f"Its classes are {', '.join(list(class_names)[:10])}{', ...' if len(class_names) > 10 else ''}."
-        )
-    translation = np.array([index[name] for name in data.class_names], dtype=np.int64)
-    return translation[data.splits[split].labels]
+    return target.translated(data.target, data.splits[split].labels, data.name)

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from transferkit.artifact import read_metadata
-from transferkit.cli.evaluate import data_to_evaluate, labels_of_model, required_run
+from transferkit.cli.evaluate import data_to_evaluate, required_run
 from transferkit.cli.predict import images_at
 from transferkit.config.export_keys import formats
 from transferkit.data.imagedata import ImageData
@@ -43,6 +43,10 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     if wanted["push"]:
         import_hub()
     model = load_model(run)
+    if not model.target.soft_max:
+        raise TransferkitError(
+            f"task=export is for models of classes; {shown_path(run)} predicts {model.target.words()}."
+        )
     network = DeployedNetwork(model)
     data = _data(settings, run, needed=wanted["int8"])
     compared = compared_images(model, *_images(settings, data))
@@ -87,7 +91,7 @@ def _quantised(exported: list[Exported], model: TransferModel, data: ImageData) 
     """Write the ONNX file in 8 bits, and measure both on the test split."""
     path = next(found.path for found in exported if found.format == "onnx")
     files = [path, write_int8(path)]
-    labels = labels_of_model(data, model.class_names)
+    labels = model.target.translated(data.target, data.test.labels, data.name)
     return measure({file.name: onnx_predict(file) for file in files}, data.test, labels, model.preprocess)
 
 

@@ -20,6 +20,7 @@ from transferkit.report.heat_maps import heat_maps, why_none
 from transferkit.report.image_map import find_places
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
+from transferkit.report.parts_by_target import main_words
 from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
 from transferkit.report.run_files import (
     absolute_paths,
@@ -28,10 +29,9 @@ from transferkit.report.run_files import (
     shown_path,
     summary,
     write_history,
-    write_predictions,
 )
-from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
+from transferkit.report.target_page import write_outputs, write_page
 from transferkit.strategies.calibrate import KEY, with_test
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted
@@ -95,7 +95,8 @@ def _fit(context: Context, split_seed: int | None) -> None:
     fitted = add_held_out_parts(context, fit_strategy(context))
     with timer.step("evaluate"):
         tested = run_protocols(settings, fitted.model, data.test, extract)
-    rows = protocol_rows(tested, data.test.labels)
+    rows = protocol_rows(tested, data.test.labels, data.target)
+    # Of another target than classes its outputs.
     first, probabilities = next((name, result.probabilities) for name, result in tested.items())
     cached = bool(settings["cache"]["enabled"])
     names = find_imagenet_names(backbone, fitted.model, fitted.stages, data, extract) if cached else {}
@@ -119,7 +120,7 @@ def _fit(context: Context, split_seed: int | None) -> None:
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
     if context.logger:
         context.logger.log_result(settings, metrics)
-    log.info("%s", summary(metrics, run_dir), extra={"result": "test top-1"})
+    log.info("%s", summary(metrics, run_dir), extra={"result": main_words(data.target.kind)})
 
 
 def _run_result(
@@ -140,7 +141,9 @@ def _run_result(
         history=fitted.history,
         arguments=kept_arguments("task=", "task.", "hydra.", "-"),
         run=str(shown_path(context.run_dir)),
-        **_explained(context, fitted.model, probabilities, metrics),
+        **(_explained(context, fitted.model, probabilities, metrics) if data.target.exclusive else {}),
+        other_target=data.other_target,
+        sizes={name: len(images) for name, images in data.splits.items()},
     )
 
 
@@ -182,9 +185,8 @@ def write_run(
     seed = settings["seed"]
     seeds = {"seed": seed} if split_seed is None else {"seed": split_seed, "fit_seed": seed}
     save_model(run_dir, fitted.model, **notes, **seeds)
-    predictions = run_dir / "predictions.csv"
-    write_predictions(predictions, data.test.names, data.test.labels, result.probabilities, data.class_names)
+    write_outputs(run_dir / "predictions.csv", data.test.names, data.test.labels, result.probabilities, data.target)
     write_history(run_dir, settings, fitted.history)
     if "protocols" in result.metrics:
         write_protocols(run_dir, result.metrics["protocols"])
-    write_report(run_dir / "report.html", result)
+    write_page(run_dir / "report.html", result)

@@ -71,7 +71,9 @@ def test_members(settings: Mapping[str, Any], artifacts: Sequence[Path], data: I
     extract = make_extractor(settings)
     for folder in artifacts:
         model = load_model(folder)
-        labels_of_model(data, model.class_names)
+        if not model.target.soft_max:
+            raise TransferkitError(f"task=fuse joins models of classes; {folder} predicts {model.target.words()}.")
+        labels_of_model(data, model.target)
         tested = run_protocols(settings, model, data.test, extract)
         yield Member(folder, str(shown_path(folder)), tested, center_probabilities(model, data.val, extract))
 

@@ -127,8 +127,7 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
 
 
 def _val_labels(join: Join) -> Any:
-    class_names = load_one(join.members[0].folder).class_names
-    return labels_of_model(join.data, class_names, "val")
+    return labels_of_model(join.data, load_one(join.members[0].folder).target, "val")
 
 
 def _write(
@@ -139,7 +138,7 @@ def _write(
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write predictions, protocols and report; return the metrics."""
-    data, labels = join.data, labels_of_model(join.data, model.class_names)
+    data, labels = join.data, labels_of_model(join.data, model.target)
     rows = protocol_rows(tested, labels)
     first = next(iter(rows))
     each = [member.tested[first].probabilities for member in join.members]

@@ -1,4 +1,4 @@
-"""task=predict: classify a folder, a file or a glob of images with a fitted model."""
+"""task=predict: the predictions of a fitted model for a folder, a file or a glob of images."""
 
 import glob
 import logging
@@ -12,11 +12,13 @@ from transferkit.data.images import UnreadableImage, decode
 from transferkit.errors import TransferkitError
 from transferkit.files import write_csv
 from transferkit.models.ensemble import EnsembleModel, load_model
-from transferkit.models.transfer_model import Prediction, TransferModel
+from transferkit.models.transfer_model import TransferModel
 from transferkit.progress import progress
+from transferkit.report.parts_by_target import TABLES
 from transferkit.report.predict_page import Predicted, write_predict_page
 from transferkit.report.probability_table import class_columns
 from transferkit.report.run_files import command_line, command_of, kept_arguments, shown_path
+from transferkit.report.target_parts import TableParts
 from transferkit.report.top5 import join_names
 from transferkit.timing import StepTimer
 
@@ -24,13 +26,13 @@ log = logging.getLogger(__name__)
 
 UNREADABLE_SHOWN = 10
 
-FIRST_COLUMNS = ("image", "predicted", "confidence")
+FIRST_COLUMN = "image"
 KNOWN_COLUMNS = ("known", "distance")
 SET_COLUMN = "set"
 
 
 def main(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Classify `images=` with the model of `run=`; write predictions.csv, report.html, and unreadable.csv if needed."""
+    """Predict `images=` with the model of `run=`; write predictions.csv, report.html, and unreadable.csv if needed."""
     timer, run = StepTimer(), required_run(settings)
     if not settings["images"]:
         raise TransferkitError("task=predict needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
@@ -41,8 +43,11 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     rows = list(predict_files(model, paths, settings["trainer"]["batch_size"], unreadable, coverage))
     tell_unreadable(unreadable, len(paths), run_dir)
     more = [*(KNOWN_COLUMNS if model.known else ()), *([SET_COLUMN] if coverage else [])]
-    header = [*FIRST_COLUMNS, *more, *class_columns(model.class_names, (*FIRST_COLUMNS, *more))]
-    write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p)] for path, p in rows))
+    parts = TABLES[model.target.kind]
+    columns = parts.header(model.target)
+    before = [FIRST_COLUMN, *columns.first, *more]
+    header = [*before, *class_columns(columns.last, before)]
+    write_csv(run_dir / "predictions.csv", header, ([path, *format_prediction(p, parts)] for path, p in rows))
     found = Predicted(
         rows,
         str(shown_path(run.resolve())),
@@ -54,11 +59,14 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings["images"] if isinstance(settings["images"], str) else ", ".join(settings["images"]),
         timer.seconds()["total"],
     )
-    write_predict_page(run_dir / "report.html", found)
     where = shown_path(run_dir)
+    report = ""
+    if model.target.exclusive:
+        write_predict_page(run_dir / "report.html", found)
+        report = f"\nReport: {where / 'report.html'}"
     log.info(
-        "%s\nPredictions of %d images: %s\nReport: %s",
-        *(table(rows), len(rows), where / "predictions.csv", where / "report.html"),
+        "%s\nPredictions of %d images: %s%s",
+        *(table(rows, parts), len(rows), where / "predictions.csv", report),
         extra={"result": "Predictions of"},
     )
 
@@ -123,7 +131,7 @@ def predict_files(
     batch_size: int,
     unreadable: list[tuple[str, str]],
     coverage: float | None = None,
-) -> Iterator[tuple[str, Prediction]]:
+) -> Iterator[tuple[str, Any]]:
     """Yield (path, prediction) of the files that can be read; append (path, reason) of the others to `unreadable`."""
     with progress("Predicting", len(paths)) as advance:
         for start in range(0, len(paths), batch_size):
@@ -140,20 +148,21 @@ def predict_files(
             advance(len(chunk))
 
 
-def format_prediction(prediction: Prediction) -> list[str]:
+def format_prediction(prediction: Any, parts: TableParts = TABLES["class"]) -> list[str]:
     """Return the cells after the image's name: class, its probability, what else there is, that of each class."""
-    cells = [prediction.label, f"{prediction.confidence:.6f}"]
+    first, last = parts.cells(prediction)
+    cells = [*first]
     if prediction.distance is not None:
         cells += ["true" if prediction.known else "false", f"{prediction.distance:.6f}"]
-    if prediction.classes is not None:
+    if getattr(prediction, "classes", None) is not None:
         cells.append(join_names(prediction.classes))
-    return [*cells, *(f"{p:.6f}" for p in prediction.probabilities)]
+    return [*cells, *last]
 
 
-def table(rows: Sequence[tuple[str, Prediction]], shown: int = 10) -> str:
+def table(rows: Sequence[tuple[str, Any]], parts: TableParts, shown: int = 10) -> str:
     """Return the first predictions as lines for the screen."""
     lines = [
-        f"  {100 * prediction.confidence:5.1f} %  {prediction.label:20}  {path}"
+        f"  {parts.brief(prediction)}  {path}"
         + ("   (unlike the training images)" if prediction.known is False else "")
         for path, prediction in rows[:shown]
     ]

@@ -34,7 +34,7 @@ def prepare(settings: Mapping[str, Any], run_dir: Path, timer: StepTimer) -> tup
     with timer.step("data"):
         data = load_data(settings["dataset"], settings["seed"])
         write_splits(run_dir, data)
-    log.info("Data: %s, %d classes; %s", data.name, len(data.class_names), data.split_note)
+    log.info("Data: %s, %s; %s", data.name, data.target.words(), data.split_note)
     if settings.get("backbones"):
         from transferkit.cli.pick_network import pick_network  # the advisor, which most runs do without
 
@@ -84,6 +84,7 @@ def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, m
         "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
         "seed": settings["seed"],
         "num_classes": len(data.class_names),
+        **({} if data.target.kind == "class" else {"target": {**data.target.describe(), "names": data.class_names}}),
         "data": data.facts(),
         "total_parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -57,8 +57,11 @@ def check_figures(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures, with names that a terminal and a page can show.
 
     Raises:
-        ValueError: A key is missing, or a value is none that can be; the message says which.
+        ValueError: A key is missing, or a value is none that can be, or the run is not one of classes; the message says
+            which.
     """
+    if isinstance(target := metrics.get("target"), dict):
+        raise ValueError(f"task=compare is for classes, and this run has dataset.target={target.get('kind')}")
     if lacking := [key for key in NEEDED if key not in metrics]:
         raise ValueError(f"metrics.json lacks {', '.join(lacking)}")
     try:

@@ -15,6 +15,10 @@ MOST_PIXELS = 20_000_000_000
 """Of all images of a generated set together: they are held in memory."""
 
 
+SEVERAL_COLUMNS = ("multilabel", "regression")
+"""Kinds of targets whose labels may stand in several columns of a table."""
+
+
 class Dataset(Node):
     """Keys of every kind of data set."""
 
@@ -69,6 +73,28 @@ class Csv(Dataset):
     path_column: Text = "path"
     label_column: Text = "label"
     split_column: Text = "split"
+    target: choices.Target = "class"
+    label_columns: Annotated[list[Text], Field(min_length=1, max_length=100_000)] | None = None
+    order: Annotated[list[Text], Field(min_length=2, max_length=100_000)] | None = None
+
+    @model_validator(mode="after")
+    def _suits_the_target(self) -> Self:
+        if self.label_columns is not None and self.target not in SEVERAL_COLUMNS:
+            raise TransferkitError(
+                f"dataset.label_columns is for dataset.target={' or '.join(SEVERAL_COLUMNS)}, not for {self.target}, "
+                "whose labels stand in one column (dataset.label_column)."
+            )
+        if self.order is not None and self.target != "ordinal":
+            raise TransferkitError(f"dataset.order is for dataset.target=ordinal, not for {self.target}.")
+        if self.per_class is not None and self.target in SEVERAL_COLUMNS:
+            raise TransferkitError(
+                f"dataset.per_class needs classes, which dataset.target={self.target} has none of: dataset.fraction "
+                "takes a part of all images."
+            )
+        for names, key in ((self.label_columns, "label_columns"), (self.order, "order")):
+            if names is not None and len(set(names)) < len(names):
+                raise TransferkitError(f"dataset.{key} names something twice.")
+        return self
 
 
 class Torchvision(Dataset):

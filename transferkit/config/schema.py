@@ -28,6 +28,7 @@ from transferkit.config.run_names import dataset_name
 from transferkit.config.schedule_keys import SCHEDULES
 from transferkit.config.shortcuts import with_shortcuts
 from transferkit.config.strategy_keys import STRATEGIES
+from transferkit.config.target_use import target_conflicts
 from transferkit.config.wording import flatten, no_such_choice, no_such_key, show
 from transferkit.errors import TransferkitError
 
@@ -139,7 +140,7 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         found.append("export.int8=true quantises the ONNX file: export.format=onnx, or a list with onnx in it.")
     if settings["export"]["push"] and "hub" not in chosen:
         found.append("export.push=... uploads the folder that export.format=hub writes.")
-    return found
+    return [*found, *target_conflicts(settings)]
 
 
 def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] = ()) -> dict[str, Any]:

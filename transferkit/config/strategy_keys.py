@@ -46,6 +46,16 @@ class Probe(Node):
     Cs: Annotated[int, Field(ge=1, le=1000)] | Grid = C_COUNT
     classifiers: list[Classifier] = Field(default=["logistic"], min_length=1, max_length=10)
     balance: Literal["auto"] | bool = False
+    class_weights: Literal["none", "balanced"] = "none"
+
+    @model_validator(mode="after")
+    def _weights_where_there_are_any(self) -> Self:
+        if self.class_weights == "balanced" and self.classifiers != ["logistic"]:
+            raise TransferkitError(
+                "strategy.probe.class_weights=balanced is for strategy.probe.classifiers=[logistic]; discriminant and "
+                "ridge have no class weights."
+            )
+        return self
 
 
 class GradientProbe(Node):
@@ -64,6 +74,12 @@ class OneProbe(Strategy):
     pool: Pool = "auto"
     solver: Solver = "exact"
     gradient: GradientProbe = GradientProbe()
+
+    @model_validator(mode="after")
+    def _weights_of_exact_probes(self) -> Self:
+        if self.solver == "gradient" and self.probe.class_weights == "balanced":
+            raise TransferkitError("strategy.probe.class_weights=balanced is for strategy.solver=exact.")
+        return self
 
 
 class SeveralProbes(OneProbe):

@@ -152,8 +152,7 @@ def _in_split(
 
 
 def _check_left(raw: RawData, kept: Mapping[str, Any], file: Path) -> None:
-    gone = np.setdiff1d(raw.splits["train"].labels, kept["train"].labels).tolist()
-    what = [f"in train of {shown([raw.class_names[label] for label in gone])}"] if gone else []
+    what = [f"in train of {shown(gone)}"] if (gone := raw.gone(kept["train"])) else []
     what += [f"in {split}" for split, images in kept.items() if split != "train" and not len(images)]
     if what:
         raise TransferkitError(f"dataset.exclude={file} leaves no image {' and '.join(what)}.")

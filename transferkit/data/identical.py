@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError, listed, shown_text
+from transferkit.targets.target import Target
 
 Contents = NDArray[np.int64]
 """(N,): images with the same content have the same number."""
@@ -48,19 +49,19 @@ def number_contents(splits: Mapping[str, ImageSet]) -> dict[str, Contents]:
     }
 
 
-def find_identical(
-    splits: Mapping[str, ImageSet], contents: Mapping[str, Contents], class_names: Sequence[str]
-) -> Identical:
+def find_identical(splits: Mapping[str, ImageSet], contents: Mapping[str, Contents], target: Target) -> Identical:
     """Count images with the same content in train, val and test.
 
     Args:
         splits: The three, as they are used.
         contents: Of each, from `number_contents`.
-        class_names: Name of each label.
+        target: Names each label.
     """
     shared = {(a, b): np.isin(contents[a], contents[b]) for a, b in PAIRS}
     everything = np.concatenate([contents[split] for split in splits])
     labels = np.concatenate([images.labels for images in splits.values()])
+    if labels.ndim > 1:
+        labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
     pairs = np.unique(np.stack([everything, labels]), axis=1)[0]
     contents_twice, times = np.unique(pairs, return_counts=True)
     contradictory = contents_twice[times > 1]
@@ -69,19 +70,19 @@ def find_identical(
     return Identical(
         {f"{a}_in_{b}": int(found.sum()) for (a, b), found in shared.items()},
         int(np.isin(everything, contradictory).sum()),
-        [_copies(splits, contents, class_names, content) for content in wanted],
+        [_copies(splits, contents, target, content) for content in wanted],
     )
 
 
 def _copies(
-    splits: Mapping[str, ImageSet], contents: Mapping[str, Contents], class_names: Sequence[str], content: int
+    splits: Mapping[str, ImageSet], contents: Mapping[str, Contents], target: Target, content: int
 ) -> list[str]:
     """The images of one content, in all splits."""
     copies = []
     for split, images in splits.items():
         chosen = images.subset(np.flatnonzero(contents[split] == content))
         for name, label in zip(chosen.names, chosen.labels.tolist(), strict=True):
-            copies.append(f"{shown_text(name)} ({split}, {shown_text(class_names[label])})")
+            copies.append(f"{shown_text(name)} ({split}, {shown_text(target.text(label))})")
     return copies[:COPIES_SHOWN]
 
 

@@ -11,6 +11,8 @@ from transferkit.arrays import Labels
 from transferkit.data.identical import Identical, number_contents
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import shown_text
+from transferkit.targets.class_target import ClassTarget
+from transferkit.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class RawData:
         ignored: Files that are no images that can be read here, counted by extension.
         skipped: (path, reason) of what could not be looked into and was left out.
         excluded: Images left out by `dataset.exclude`; None if it is not set.
+        other_target: The meaning of the labels where they are no classes; then `class_names` are those of its labels or
+            values.
     """
 
     class_names: list[str]
@@ -51,6 +55,17 @@ class RawData:
     ignored: Mapping[str, int] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     excluded: Excluded | None = None
+    other_target: Target | None = None
+
+    @property
+    def target(self) -> Target:
+        """The meaning of the labels."""
+        return self.other_target or ClassTarget(tuple(self.class_names))
+
+    def gone(self, train: ImageSet) -> list[str]:
+        """The classes or labels that some image of train has, and none of these that are left of it."""
+        before, after = (self.target.counts(images.labels) for images in (self.splits["train"], train))
+        return [self.class_names[k] for k in np.flatnonzero((before > 0) & (after == 0))]
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class ImageData:
         ignored: Files that are no images that can be read here, counted by extension.
         identical: Images of the same content in two splits, or under two labels.
         excluded: Images left out by `dataset.exclude`; None if it is not set.
+        other_target: The meaning of the labels where they are no classes; then `class_names` are those of its labels or
+            values.
     """
 
     name: str
@@ -80,6 +97,12 @@ class ImageData:
     ignored: Mapping[str, int] = field(default_factory=dict)
     identical: Identical = field(default_factory=Identical)
     excluded: Excluded | None = None
+    other_target: Target | None = None
+
+    @property
+    def target(self) -> Target:
+        """The meaning of the labels."""
+        return self.other_target or ClassTarget(tuple(self.class_names))
 
     def __post_init__(self) -> None:
         """Name the splits that have no name yet."""
@@ -92,8 +115,12 @@ class ImageData:
         return {"train": self.train, "val": self.val, "test": self.test}
 
     def fit_labels(self) -> Labels:
-        """(N,) of train and val, train first."""
+        """(N,) or (N, T) of train and val, train first."""
         return np.concatenate([self.train.labels, self.val.labels])
+
+    def fit_strata(self) -> Labels:
+        """What folds of train and val keep the shares of, train first: classes (N,), or several labels (N, T)."""
+        return self.target.strata(self.fit_labels())
 
     def fit_contents(self) -> npt.NDArray[np.int64]:
         """(N,) of train and val, train first: images with the same content have the same number."""
@@ -101,9 +128,8 @@ class ImageData:
         return np.concatenate([contents["train"], contents["val"]])
 
     def class_counts(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Images of each class (K,) by split."""
-        classes = len(self.class_names)
-        return {name: np.bincount(images.labels, minlength=classes) for name, images in self.splits.items()}
+        """Images of each class or label (K,) by split; empty arrays for numbers."""
+        return {name: self.target.counts(images.labels) for name, images in self.splits.items()}
 
     def facts(self) -> dict[str, Any]:
         """The entries of metrics.json: files not read, skipped or excluded, and images with the same content."""
@@ -112,9 +138,10 @@ class ImageData:
         return facts if self.excluded is None else {**facts, "excluded": self.excluded.facts()}
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(path or index, class name, split) of every image; of files, a table that ``dataset=csv`` reads back."""
+        """(path or index, label, split) of every image; of files, a table that ``dataset=csv`` reads back."""
+        text = self.target.text
         return [
-            (name, self.class_names[label], split)
+            (name, text(label), split)
             for split, images in self.splits.items()
             for name, label in zip(images.names, images.labels.tolist(), strict=True)
         ]

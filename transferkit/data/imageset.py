@@ -106,7 +106,7 @@ class ImageSet:
     Created by `from_files` or `from_arrays`. Files are read and decoded on access, and not held in memory.
 
     Attributes:
-        labels: Class index of each image, shape (N,).
+        labels: Class index of each image (N,); of targets that are no classes (N, T), whole numbers or float32.
         called: In lines about progress: "train", "train and val", "part of test"; empty where it has no name.
     """
 
@@ -115,9 +115,11 @@ class ImageSet:
         self._rows: NDArray[np.int64] = (
             np.arange(len(store.names)) if rows is None else np.asarray(rows, dtype=np.int64)
         )
-        self.labels: Labels = np.asarray(labels, dtype=np.int64)
+        given = np.asarray(labels)
+        numbers = given.ndim == 2 and np.issubdtype(given.dtype, np.floating)
+        self.labels: Labels = np.asarray(labels, dtype=np.float32 if numbers else np.int64)
         self.called = ""
-        if self.labels.shape != self._rows.shape:
+        if self.labels.shape[:1] != self._rows.shape or self.labels.ndim > 2:
             raise ValueError(f"{len(self._rows)} images but labels of shape {self.labels.shape}")
 
     @classmethod
@@ -143,8 +145,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return self.image(index), int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]:
+        label = self.labels[index]
+        return self.image(index), int(label) if label.ndim == 0 else label
 
     def image(self, index: int) -> Image.Image:
         """Decode one image to RGB.
@@ -218,5 +221,5 @@ class ImageSet:
         return self
 
     def relabel(self, labels: Any) -> "ImageSet":
-        """The same images with other labels, shape (N,)."""
+        """The same images with other labels, (N,) or (N, T)."""
         return ImageSet(self._store, labels, self._rows).call(self.called)

@@ -59,13 +59,13 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
     raw = exclude(raw, cfg)
     raw, skipped = _check_images(raw, cfg["on_error"])
     raw, contents = _without_leaks(raw, number_contents(raw.splits), cfg["on_leak"], options)
-    _check_classes(raw, cfg["name"])
-    labels = {split: images.labels for split, images in raw.splits.items()}
-    splits = make_splits(labels, raw.class_names, options, seed, contents)
+    _check_labels(raw, cfg["name"])
+    strata = {split: raw.target.strata(images.labels) for split, images in raw.splits.items()}
+    splits = make_splits(strata, raw.class_names, options, seed, contents)
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     used = {name: raw.splits[source].subset(rows) for name, (source, rows) in parts.items()}
     identical = find_identical(
-        used, {name: contents[source][rows] for name, (source, rows) in parts.items()}, raw.class_names
+        used, {name: contents[source][rows] for name, (source, rows) in parts.items()}, raw.target
     )
     _tell_identical(identical, cfg["on_leak"])
     notes = (splits.note, raw.note, *_left_out(raw.skipped, skipped))
@@ -79,6 +79,7 @@ def load_data(cfg: Mapping[str, Any], seed: int) -> ImageData:
         ignored=raw.ignored,
         identical=identical,
         excluded=raw.excluded,
+        other_target=raw.other_target and raw.other_target.scaled(used["train"].labels),
     )
 
 
@@ -104,8 +105,7 @@ def _without_leaks(
 
 
 def _check_something_left(raw: RawData, kept: Mapping[str, ImageSet]) -> None:
-    gone = np.setdiff1d(raw.splits["train"].labels, kept["train"].labels).tolist()
-    what = [f"in train of {shown([raw.class_names[label] for label in gone])}"] if gone else []
+    what = [f"in train of {shown(gone)}"] if (gone := raw.gone(kept["train"])) else []
     what += [f"in {split}" for split, images in kept.items() if split != "train" and not len(images)]
     if what:
         raise TransferkitError(
@@ -145,18 +145,9 @@ def _check_images(raw: RawData, on_error: str) -> tuple[RawData, list[tuple[str,
     return replace(raw, splits=kept), [*raw.skipped, *bad]
 
 
-def _check_classes(raw: RawData, name: str) -> None:
-    """Every class must be learnable, and there must be a choice."""
-    if len(raw.class_names) < 2:
-        raise TransferkitError(
-            f"dataset {name} has a single class ({shown(raw.class_names)}). A classifier needs at least two."
-        )
-    missing = np.setdiff1d(np.arange(len(raw.class_names)), raw.splits["train"].labels)
-    if len(missing):
-        names = shown([raw.class_names[i] for i in missing])
-        raise TransferkitError(
-            f"dataset {name} has classes without a readable training image: {names}. Every class needs some."
-        )
+def _check_labels(raw: RawData, name: str) -> None:
+    """There must be something to learn from the labels of train, and images in every split."""
+    raw.target.check(raw.splits["train"].labels, name)
     for split, images in raw.splits.items():
         if len(images) == 0:
             raise TransferkitError(f"dataset {name}: no readable image in the {split} split.")

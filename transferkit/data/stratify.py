@@ -6,25 +6,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferkit.arrays import Labels
+from transferkit.label_folds import cut_labels
 
 Rows = NDArray[np.int64]
 Counts = NDArray[np.int64]
 
 
 def cut(rows: Rows, labels: Labels, total: int, keep: int, seed: int, stream: int) -> tuple[Rows, Rows]:
-    """Part rows in (rest, taken), in proportion to the classes.
+    """Part rows in (rest, taken), in proportion to the classes, or to each of several labels.
 
     Args:
         rows: Positions in `labels` to part.
-        labels: Class of every position, shape (N,).
+        labels: Class of every position, shape (N,), or its labels, 0 and 1, shape (N, T).
         total: How many to take; fewer when `keep` does not allow it.
-        keep: How many of each class stay in the rest at least.
+        keep: How many of each class, or of each label, stay in the rest at least.
         seed: Of the run.
         stream: Makes samples for different purposes independent.
 
     Returns:
         Two ascending arrays of positions.
     """
+    if labels.ndim > 1:
+        return cut_labels(rows, labels, total, keep, int(np.random.default_rng([seed, stream]).integers(2**32)))
     classes, sizes = np.unique(labels[rows], return_counts=True)
     tie_break = np.random.default_rng([seed, stream, 1]).permutation(len(classes))
     counts = apportion(sizes, total, np.maximum(sizes - keep, 0), tie_break)
@@ -59,10 +62,12 @@ def with_copies(rows: Rows, taken: Rows, labels: Labels, contents: Rows) -> tupl
     Args:
         rows: Ascending positions.
         taken: Some of them.
-        labels: Class of every position, shape (N,).
+        labels: Class of every position, shape (N,), or its labels, 0 and 1, shape (N, T).
         contents: Number of the content of every position, shape (N,).
     """
     goes = np.isin(contents[rows], contents[taken])
+    if labels.ndim > 1:  # `cut_labels` has kept some of each label, and copies have the same
+        return rows[~goes], rows[goes]
     for label in np.setdiff1d(labels[rows], labels[rows[~goes]]):
         if not (labels[rows[~goes]] == label).any():  # what another class got back may have brought some
             first = rows[labels[rows] == label][0]

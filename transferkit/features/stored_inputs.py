@@ -16,13 +16,13 @@ class StoredInputs:
     """Rows in memory or in memory-mapped files, several views of each image.
 
     Attributes:
-        labels: (N,).
+        labels: (N,), or (N, T).
         views: Number of views per image.
 
     Args:
         chunks: Arrays (n, ...), of maps (n, H, W, C) if `precision` is given.
         places: (views, N, 2): chunk and row of each view of each image.
-        labels: (N,).
+        labels: (N,), or (N, T).
         precision: The format of the rows, in the layout of `pack`; None for rows that are used unchanged.
         owner: An object that prevents the files of memory-mapped chunks from being removed.
     """
@@ -38,7 +38,8 @@ class StoredInputs:
         # As tensors, arrays are passed to other processes through shared memory.
         self._chunks = [c if isinstance(c, np.memmap) else torch.from_numpy(c) for c in chunks]
         self._places = places
-        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        given = torch.as_tensor(labels)
+        self.labels = given if given.ndim > 1 else given.to(torch.int64)
         self.views = len(places)
         self._precision = precision
         self._owner = owner

@@ -19,8 +19,9 @@ from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import Extract
 from transferkit.models.conformal import class_set, least_probability
 from transferkit.models.protocols import ProtocolResult, run_protocols
-from transferkit.models.transfer_model import ImageLike, Prediction, TransferModel, in_batches
+from transferkit.models.transfer_model import ImageLike, TransferModel, in_batches
 from transferkit.models.transfer_model import load_model as load_one
+from transferkit.targets.class_target import Prediction
 
 
 class EnsembleModel(nn.Module):
@@ -32,14 +33,17 @@ class EnsembleModel(nn.Module):
 
     Attributes:
         class_names: The K names, in the order of the probabilities.
+        target: The same as a target.
 
     Raises:
-        TransferkitError: The members have different classes.
+        TransferkitError: The members have different classes, or predict something else.
     """
 
     def __init__(self, members: Sequence[TransferModel], held_out_scores: Doubles | None = None) -> None:
         super().__init__()
-        self.class_names = members[0].class_names
+        self.class_names, self.target = members[0].class_names, members[0].target
+        if not self.target.soft_max:
+            raise TransferkitError(f"An ensemble is of models of classes; a member predicts {self.target.words()}.")
         if any(member.class_names != self.class_names for member in members):
             raise TransferkitError("The members of an ensemble need the same classes, in the same order.")
         self.members = nn.ModuleList(members)

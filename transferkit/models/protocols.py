@@ -14,12 +14,14 @@ from torch import Tensor
 from transferkit.arrays import Features, Probabilities
 from transferkit.data.imageset import ImageSet
 from transferkit.device import find_device, find_precision
+from transferkit.errors import TransferkitError
 from transferkit.features.extract import Extractor, join_stages
 from transferkit.features.from_settings import Extract, create_extractor
 from transferkit.features.inference_network import PART, InferenceNetwork
 from transferkit.models.dense_network import DenseNetwork
 from transferkit.models.transfer_model import Head, TransferModel, check_finite
 from transferkit.models.views import at_scale, grid_crops, scales_in_pixels, ten_crops, view_batches, whole_batches
+from transferkit.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,14 @@ def run_protocols(
         extract: Computes features.
 
     Raises:
-        TransferkitError: A protocol does not go with the network, images cannot be read, or probabilities are not
-            finite.
+        TransferkitError: A protocol does not go with the network or its target, images cannot be read, or outputs are
+            not finite.
     """
+    if not model.target.soft_max and list(settings["protocol"]) != ["center"]:
+        raise TransferkitError(
+            f"protocol={','.join(settings['protocol'])} averages probabilities of classes, and this model predicts "
+            f"{model.target.words()}: use protocol=center."
+        )
     run = create_extractor(settings)
     found: dict[str, ProtocolResult] = {}
     for name, keys in settings["protocol"].items():
@@ -88,7 +95,9 @@ def run_protocols(
 
 
 def center_probabilities(model: TransferModel, images: ImageSet, extract: Extract) -> Probabilities:
-    """Return the class probabilities (N, K) of `images`, resized and centre-cropped as the weights define it.
+    """Return the outputs (N, K) of a model for `images`, resized and centre-cropped as the weights define it.
+
+    They are class probabilities, or what else its target says.
 
     Args:
         model: In eval mode.
@@ -96,14 +105,14 @@ def center_probabilities(model: TransferModel, images: ImageSet, extract: Extrac
         extract: Computes the features of the model's stages; where it has a cache, they are computed once.
     """
     features = extract(model.backbone, images, model.stages, model.pool)
-    return head_probabilities(model.head, join_stages(features, model.stages))
+    return head_outputs(model.head, model.target, join_stages(features, model.stages))
 
 
 @torch.inference_mode()
-def head_probabilities(head: Head, features: Features) -> Probabilities:
-    """Return the soft-max (N, K) of the head's logits on pooled features (N, D)."""
-    probabilities: Probabilities = head.cpu()(torch.from_numpy(np.array(features))).softmax(dim=1).numpy()
-    return probabilities
+def head_outputs(head: Head, target: Target, features: Features) -> Probabilities:
+    """Return the outputs (N, K) of the head's logits on pooled features (N, D)."""
+    outputs: Probabilities = target.outputs(head.cpu()(torch.from_numpy(np.array(features)))).numpy()
+    return outputs
 
 
 def _center(to_test: ToTest, keys: Mapping[str, Any]) -> ProtocolResult:
@@ -152,7 +161,7 @@ def _crops(to_test: ToTest, view: Callable[[Image.Image], Tensor], count: int) -
     per_batch = max(1, run.batch_size // count)
     for positions, views in view_batches(to_test.images, view, per_batch, run.num_workers, f"Testing {to_test.name}"):
         features = network(views.flatten(0, 1), model.stages)
-        probabilities = head_probabilities(model.head, join_stages(features, model.stages))
+        probabilities = head_outputs(model.head, model.target, join_stages(features, model.stages))
         found[positions] = probabilities.reshape(len(positions), count, -1).mean(axis=1)
     return ProtocolResult(found, count)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,29 +27,11 @@ from transferkit.errors import TransferkitError, shown_text
 from transferkit.models.conformal import class_set, least_probability
 from transferkit.models.known_images import KnownImages
 from transferkit.probes.neighbors import NeighborHead
+from transferkit.targets.target import Target
+from transferkit.targets.target_kinds import as_target, make_target
 
 ImageLike = str | Path | Image.Image | Tensor
 Head = nn.Linear | NeighborHead
-
-
-class Prediction(NamedTuple):
-    """The prediction for one image.
-
-    Attributes:
-        label: The most likely class.
-        confidence: Its probability.
-        probabilities: Those of all classes (K,).
-        known: Whether the image is like those of the training set; None where the model does not tell.
-        distance: Of its features from the nearest of the training set, from 0 to 2; None as `known`.
-        classes: A set of classes that holds the true one with the coverage asked for; None where none was.
-    """
-
-    label: str
-    confidence: float
-    probabilities: npt.NDArray[np.float32]
-    known: bool | None = None
-    distance: float | None = None
-    classes: tuple[str, ...] | None = None
 
 
 class TransferModel(nn.Module):
@@ -58,36 +40,41 @@ class TransferModel(nn.Module):
     Args:
         backbone: The network; stages after the last one of `stages` do not run.
         head: Maps pooled features (N, D) to logits (N, K); features of several stages are concatenated.
-        class_names: The K names, in the order of the logits.
+        class_names: The K names, in the order of the logits; or the target of a model that predicts something else.
         stages: Names (or patterns) of the stages whose features the head takes; by default the backbone's last.
         pool: How features are pooled, as in `extract_features`.
 
     Attributes:
         stages: The names, in the order of the network.
+        target: What is predicted: a class, several labels, numbers, an ordered class.
+        class_names: The names of the classes, labels or values.
         preprocess: Turns a PIL image into the input tensor (3, H, W).
         known: Tells images that are like those of the training set from others; None where nothing was held out.
         held_out_scores: Ascending scores (n,) of held-out images, for sets of classes (`models.conformal`).
 
     Raises:
-        TransferkitError: The head does not match the class names, or a stage or pooling is unknown.
+        TransferkitError: The head does not match the names, or a stage or pooling is unknown.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         head: Head,
-        class_names: Sequence[str],
+        class_names: Sequence[str] | Target,
         stages: Sequence[str] | None = None,
         pool: str = "auto",
     ) -> None:
         super().__init__()
-        if head.out_features != len(class_names):
-            raise TransferkitError(f"The head gives {head.out_features} logits, for {len(class_names)} class names.")
+        self.target = as_target(class_names)
+        if head.out_features != self.target.width:
+            raise TransferkitError(
+                f"The head gives {head.out_features} logits, for {len(self.target.names)} class names."
+            )
         self.stages = backbone.match(stages or backbone.stage_names[-1:])
         # Only then does it give out the outputs of the last blocks.
         self.backbone = backbone.truncate(self.stages[-1]) if count_in_name(self.stages[-1]) else backbone
         self.head = head
-        self.class_names = list(class_names)
+        self.class_names = list(self.target.names)
         self.pool = backbone.pool_name(pool)
         self.known: KnownImages | None = None
         self.held_out_scores: Doubles | None = None
@@ -115,8 +102,8 @@ class TransferModel(nn.Module):
         batch_size: int = 32,
         names: Sequence[str] | None = None,
         coverage: float | None = None,
-    ) -> list[Prediction]:
-        """Classify images.
+    ) -> list[Any]:
+        """Predict the target of images.
 
         Args:
             images: Paths, PIL images, or tensors: uint8 (C, H, W) is an image, floating point (3, H, W) must be
@@ -124,6 +111,9 @@ class TransferModel(nn.Module):
             batch_size: Number of images per forward pass.
             names: Of the images, for messages; paths need none.
             coverage: Probability that the set of classes holds the true one; by default there are no sets.
+
+        Returns:
+            Of each image a `Prediction`; a `LabelsPrediction` or `ValuesPrediction` of several labels or numbers.
 
         Raises:
             TransferkitError: An image cannot be read, or its probabilities are not finite (the message names it); or
@@ -135,11 +125,11 @@ class TransferModel(nn.Module):
         device = next(self.parameters()).device
         training = self.training
         self.eval()
-        predictions: list[Prediction] = []
+        predictions: list[Any] = []
         for batch in in_batches(images, batch_size):
             inputs = torch.stack([self._input(image) for image in batch]).to(device)
             features = self.features(inputs)
-            computed = self.head(features).softmax(dim=1).cpu().numpy()
+            computed = self.target.outputs(self.head(features)).cpu().numpy()
             done = len(predictions)
             check_finite(computed, names[done : done + len(batch)] if names else batch)
             distances = self._distances(features, len(batch))
@@ -153,6 +143,8 @@ class TransferModel(nn.Module):
         Raises:
             TransferkitError: The model has no scores of held-out images.
         """
+        if not self.target.soft_max:
+            raise TransferkitError(f"coverage is for models of classes; this one predicts {self.target.words()}.")
         if self.held_out_scores is None:
             raise TransferkitError("The model has no scores of held-out images, which coverage needs: fit it again.")
         return least_probability(self.held_out_scores, coverage)
@@ -164,13 +156,12 @@ class TransferModel(nn.Module):
         found: list[float | None] = self.known(features[:, -self.known.rows.shape[1] :]).tolist()
         return found
 
-    def _prediction(
-        self, probabilities: npt.NDArray[np.float32], distance: float | None, least: float | None
-    ) -> Prediction:
-        best = int(probabilities.argmax())
+    def _prediction(self, outputs: npt.NDArray[np.float32], distance: float | None, least: float | None) -> Any:
         known = None if distance is None or self.known is None else distance <= self.known.threshold
-        classes = None if least is None else tuple(self.class_names[k] for k in class_set(probabilities, least))
-        return Prediction(self.class_names[best], float(probabilities[best]), probabilities, known, distance, classes)
+        found = self.target.answer(outputs)._replace(known=known, distance=distance)
+        if least is None:
+            return found
+        return found._replace(classes=tuple(self.class_names[k] for k in class_set(outputs, least)))
 
     def _input(self, image: ImageLike) -> Tensor:
         if isinstance(image, Tensor) and image.is_floating_point():
@@ -219,6 +210,7 @@ def save_model(folder: Path, model: TransferModel, *, dtype: torch.dtype = torch
         "head": _describe_head(model.head),
         **_describe_held_out(model),
         "class_names": model.class_names,
+        **({} if model.target.kind == "class" else {"target": model.target.describe()}),
         "preprocessing": backbone.preprocess.to_dict(),
         "versions": {"transferkit": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm")},
         **notes,
@@ -241,8 +233,10 @@ def load_model(run: str | Path) -> TransferModel:
     backbone = backbone.truncate(description.stage)
     backbone.weights_name = network.weights or "random"
     head = _load_head(artifact)
+    described = description.target
     try:
-        model = TransferModel(backbone, head, description.class_names, description.stages, description.pool)
+        target = make_target(description.class_names, described.model_dump() if described else None)
+        model = TransferModel(backbone, head, target, description.stages, description.pool)
     except TransferkitError as error:
         raise TransferkitError(f"{artifact.folder / METADATA_FILE} is damaged: {error}") from None
     _load_held_out(artifact, model)
@@ -304,21 +298,21 @@ def _load_head(artifact: Artifact) -> Head:
     return head
 
 
-def check_finite(probabilities: npt.NDArray[np.float32], images: Sequence[Any]) -> None:
+def check_finite(outputs: npt.NDArray[np.float32], images: Sequence[Any]) -> None:
     """Refuse values that are not finite.
 
     Args:
-        probabilities: (N, K) of N images.
+        outputs: (N, K) of N images.
         images: Their names, for the message.
 
     Raises:
         TransferkitError: A value is nan or infinite; the message names the first such image.
     """
-    bad = np.flatnonzero(~np.isfinite(probabilities).all(axis=1))
+    bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
     if len(bad):
         first = images[bad[0]]
         name = shown_text(str(first)) if isinstance(first, str | Path) else f"number {bad[0]}"
         raise TransferkitError(
-            f"The model gives no finite probabilities (nan) for {len(bad)} of {len(probabilities)} images, the first "
+            f"The model gives no finite probabilities (nan) for {len(bad)} of {len(outputs)} images, the first "
             f"being {name}: its weights are damaged, or its training failed. Fit again."
         )

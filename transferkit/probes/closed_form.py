@@ -29,8 +29,18 @@ def ridge_heads(rows: Rows, basis: Basis, labels: Ints, Cs: Sequence[float] | Do
         Cs: Inverse regularisation strengths.
     """
     sums, counts = rows.class_sums(labels)
+    yield from _least_squares(sums, counts / rows.count, rows.count * basis.variances, Cs)
+
+
+def ridge_values(rows: Rows, basis: Basis, values: Doubles, Cs: Sequence[float] | Doubles) -> Iterator[Head]:
+    """The head of ridge regression of values (N, T) for each C; otherwise as `ridge_heads`."""
+    yield from _least_squares(rows.value_sums(values), values.mean(axis=0), rows.count * basis.variances, Cs)
+
+
+def _least_squares(sums: Doubles, means: Doubles, squares: Doubles, Cs: Sequence[float] | Doubles) -> Iterator[Head]:
+    """Heads (T, R), (T,) from the sums of rows times values (T, R), the mean values, and the sums of squares (R,)."""
     for C in Cs:
-        yield sums / (rows.count * basis.variances + 1 / C), counts / rows.count
+        yield sums / (squares + 1 / C), means
 
 
 def discriminant_heads(rows: Rows, basis: Basis, labels: Ints, Cs: Sequence[float] | Doubles) -> Iterator[Head]:

@@ -1,10 +1,11 @@
 """Scores of linear classifiers over folds: every classifier and every C, from one factorisation for each fold."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.class_weight import compute_sample_weight
 
 from transferkit.arrays import Doubles
 from transferkit.folds import Fold
@@ -50,6 +51,7 @@ class Score:
             mistake on new images.
         hits: (M,) of each evaluated row the share of repeats in which it was classified correctly.
         scaler: Of the features.
+        balanced: Whether all classes weigh the same.
     """
 
     classifier: str
@@ -60,10 +62,11 @@ class Score:
     risk: float
     hits: Hits = field(repr=False, compare=False)
     scaler: ShrunkScaler | None = None
+    balanced: bool = False
 
 
 def score_classifiers(
-    X: Stack, labels: Ints, folds: Sequence[Fold], scaler: ShrunkScaler | None, grids: Grids
+    X: Stack, labels: Ints, folds: Sequence[Fold], scaler: ShrunkScaler | None, grids: Grids, balanced: bool = False
 ) -> list[Score]:
     """Evaluate classifiers over folds.
 
@@ -75,6 +78,8 @@ def score_classifiers(
         folds: Fitted and evaluated rows.
         scaler: Of the features, fitted in every fold anew; None: they are only centred.
         grids: The classifiers and their values of C.
+        balanced: Whether all classes weigh the same in logistic regression, as with `class_weight="balanced"` of
+            scikit-learn; the losses of the held-out images count alike.
     """
     evaluated = np.unique(np.concatenate([test for _, test in folds]))
     tallies = {name: _Tally(len(evaluated), len(Cs), GAINS[name]) for name, Cs in grids.items()}
@@ -84,11 +89,19 @@ def score_classifiers(
             basis = Basis(fitted, scaler)
             dtype = precise_enough(len(rows), basis, int(labels.max()) + 1, TOL)
             inside, outside = Rows(fitted, basis, dtype, fitted=True), Rows(held_out, basis, dtype)
+            inside = inside.weighted(class_factors(labels[rows], balanced))
             places = np.searchsorted(evaluated, test)
             for name, Cs in grids.items():
                 for i, head in enumerate(_heads(name, inside, basis, labels[rows], Cs, TOL)):
                     tallies[name].add(i, two_sided(outside.logits(head)), labels[test], places)
-    return [score for name, Cs in grids.items() for score in tallies[name].scores(name, Cs, scaler)]
+    found = [score for name, Cs in grids.items() for score in tallies[name].scores(name, Cs, scaler)]
+    return [replace(score, balanced=True) for score in found] if balanced else found
+
+
+def class_factors(labels: Ints, balanced: bool) -> Doubles | None:
+    """The factors (N,) of the losses with which all classes weigh the same; None where they are not wanted."""
+    factors: Doubles | None = compute_sample_weight("balanced", labels) if balanced else None
+    return factors
 
 
 def fit_head(score: Score, X: Stack, labels: Ints) -> Head:
@@ -97,6 +110,7 @@ def fit_head(score: Score, X: Stack, labels: Ints) -> Head:
     with threads(X.shape, classes):
         basis = Basis(X, score.scaler)
         rows = Rows(X, basis, precise_enough(len(labels), basis, classes, FINAL_TOL), fitted=True)
+        rows = rows.weighted(class_factors(labels, score.balanced))
         (head,) = _heads(score.classifier, rows, basis, labels, [score.C], FINAL_TOL)
         weights, bias = both_sides(basis.head_outside(head))
     return score.gain * weights, score.gain * bias

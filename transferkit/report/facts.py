@@ -134,7 +134,7 @@ def setting(result: RunResult) -> dict[str, str]:
     """Return the setting of the run: data set, backbone, strategy, head, protocol, precision."""
     metrics = result.metrics
     names = {
-        "Data set": f"{metrics['dataset']}, {len(result.class_names)} classes",
+        "Data set": f"{metrics['dataset']}, {result.target.words()}",
         "Model": metrics.get("model", ""),
         "Backbone": metrics.get("backbone", ""),
         "Weights": metrics.get("weights", ""),
@@ -230,8 +230,12 @@ def plain(number: float) -> str:
     return np.format_float_positional(float(f"{number:.3g}"), trim="-")
 
 
-def show_score(value: float, kind: str) -> str:
-    """Write a value of `metrics.json`."""
+def show_score(value: float | None, kind: str) -> str:
+    """Write a value of `metrics.json`; None, which is undefined, as a dash."""
+    if value is None:
+        return "–"
+    if kind == "number":
+        return f"{value:.4g}"
     if kind == "n":
         return f"{value:,}"
     return f"{value:.3f}" if kind == "nll" else percent(value)

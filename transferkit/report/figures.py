@@ -76,6 +76,8 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
     starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
     mark = "o-" if len(history) <= DOTS_TO else "-"
     train_loss, val_loss, top1 = (_column(history, key) for key in ("train_loss", "val_loss", "val_top1"))
+    if np.isnan(top1).all():
+        return loss_figure(train_loss, val_loss, starts[1:])
     with new_figure(6, 4.4, rows=2, sharex=True, height_ratios=(3, 2)) as (figure, (axes, below)):
         for start, end in zip(starts, [*starts[1:], len(history)], strict=True):
             part, epochs = slice(start, end), np.arange(start + 1, end + 1)
@@ -93,6 +95,20 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
         below.set(xlabel="epoch", ylabel="top-1 on val, %")
         below.xaxis.get_major_locator().set_params(integer=True)
         return to_svg(figure, "Loss and top-1 accuracy on val over the epochs")
+
+
+def loss_figure(train: npt.NDArray[np.float64], val: npt.NDArray[np.float64], starts: Sequence[int]) -> str:
+    """Draw the losses over the epochs, where there is no accuracy; phases begin at `starts`, counted from 0."""
+    epochs, mark = np.arange(1, len(train) + 1), "o-" if len(train) <= DOTS_TO else "-"
+    with new_figure(6, 2.8) as (figure, axes):
+        for values, colour in ((train, LINES[0]), (val, LINES[1])):
+            axes.plot(epochs, values, mark, color=colour, ms=3)
+        for start in starts:
+            axes.axvline(start + 0.5, color=MUTED, lw=1, ls="--")
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(["train", "val"], frameon=False, labelcolor=INK)
+        return to_svg(figure, "Loss over the epochs")
 
 
 def _column(history: Sequence[Mapping[str, Any]], key: str) -> npt.NDArray[np.float64]:

@@ -55,7 +55,7 @@ def find_imagenet_names(
     """
     top = backbone.top
     known = backbone.classes and backbone.as_loaded(top) and model.pool == backbone.pool_name("auto")
-    classify = source_classifier(backbone) if known else None
+    classify = source_classifier(backbone) if known and data.target.exclusive else None
     if classify is None:
         return {}
     if top in model.stages:

@@ -6,8 +6,9 @@ from typing import Any
 
 from transferkit.arrays import Labels
 from transferkit.files import write_csv
-from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import ProtocolResult
+from transferkit.targets.class_target import ClassTarget
+from transferkit.targets.target import Target
 
 COST = ("views", "seconds")
 """The entries of a row that are no metrics."""
@@ -15,15 +16,19 @@ COST = ("views", "seconds")
 Row = Mapping[str, Any]
 
 
-def protocol_rows(tested: Mapping[str, ProtocolResult], labels: Labels) -> dict[str, dict[str, Any]]:
+def protocol_rows(
+    tested: Mapping[str, ProtocolResult], labels: Labels, target: Target | None = None
+) -> dict[str, dict[str, Any]]:
     """Return, by protocol, the metrics of its probabilities, inputs of the network per image, and seconds.
 
     Args:
         tested: Results of N images.
-        labels: (N,).
+        labels: (N,), or (N, T).
+        target: Says which metrics; None for classes.
     """
+    target = target or ClassTarget(())
     return {
-        name: {**compute_metrics(one.probabilities, labels), "views": one.views, "seconds": round(one.seconds, 3)}
+        name: {**target.metrics(one.probabilities, labels), "views": one.views, "seconds": round(one.seconds, 3)}
         for name, one in tested.items()
     }
 
@@ -35,7 +40,7 @@ def metrics_of(row: Row) -> dict[str, Any]:
 
 def write_protocols(run_dir: Path, rows: Mapping[str, Row]) -> None:
     """Write `protocols.csv`, a row for each protocol."""
-    header = list(next(iter(rows.values())))
+    header = [key for key, value in next(iter(rows.values())).items() if not isinstance(value, Mapping)]
     body = ([name, *(row[key] for key in header)] for name, row in rows.items())
     write_csv(run_dir / "protocols.csv", ["protocol", *header], body)
 

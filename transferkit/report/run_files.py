@@ -14,9 +14,12 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
 from transferkit.report.facts import NOT_FINETUNED, cross_validated
+from transferkit.report.parts_by_target import figure_lines, shown_main
 from transferkit.report.probability_table import class_columns, write_probabilities
 from transferkit.report.protocol_table import protocol_table
 from transferkit.report.top5 import join_names
+from transferkit.targets.target import Target
+from transferkit.targets.target_kinds import make_target
 
 NAMES_SHOWN = 5
 COLUMNS = ("image", "label", "predicted", "confidence", "top5")
@@ -91,14 +94,15 @@ def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {**dataset, **paths}
 
 
-def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str) -> list[str]:
-    """Return one line per stage with its top-1 accuracy on val, if several were tried."""
-    tried = {stage: figures["val_top1"] for stage, figures in stages.items() if "val_top1" in figures}
+def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str, target: Target) -> list[str]:
+    """Return one line per stage with its main figure on val (top-1 accuracy), if several were tried."""
+    main = f"val_{target.main}"
+    tried = {stage: figures[main] for stage, figures in stages.items() if main in figures}
     if len(tried) < 2:
         return []
     return [
-        f"    {stage:20}{100 * top1:6.2f} %" + ("   selected" if stage == chosen else "")
-        for stage, top1 in tried.items()
+        f"    {stage:20}{shown_main(value, target.kind)}" + ("   selected" if stage == chosen else "")
+        for stage, value in tried.items()
     ]
 
 
@@ -117,6 +121,25 @@ def _calibration_line(metrics: Mapping[str, Any]) -> list[str]:
         return []
     before, after = (f"{100 * found['test'][name]['ece']:.1f} %" for name in ("before", "after"))
     return [f"  calibration         temperature {found['temperature']:.2f}: ECE on test {after} (without {before})"]
+
+
+def _target(metrics: Mapping[str, Any]) -> Target:
+    """The target of the model."""
+    described = dict(metrics.get("target", {"kind": "class"}))
+    return make_target(described.pop("names", [""] * metrics["num_classes"]), described)
+
+
+def _figure_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """The figures on test, and those on the images that chose."""
+    if "target" in metrics:
+        return figure_lines(metrics, metrics["target"]["kind"])
+    test = metrics["test"]
+    return [
+        f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
+        f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
+        _judged_line(metrics),
+        *_calibration_line(metrics),
+    ]
 
 
 def shown_path(run_dir: Path) -> Path:
@@ -141,20 +164,17 @@ def kept_arguments(*dropped: str) -> list[str]:
 
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the summary of a run for the screen: accuracy, time, and where the report is."""
-    test, seconds = metrics["test"], metrics["seconds"]
+    seconds, target = metrics["seconds"], _target(metrics)
     strategy = ": ".join(metrics[key] for key in ("strategy", "chosen") if metrics.get(key))
     stage = metrics.get("stage") or ", ".join(metrics["stages"]) or "all"
     shown = shown_path(run_dir)
     lines = [
         "",
-        f"{strategy} on {metrics['dataset']} ({metrics['num_classes']} classes), "
+        f"{strategy} on {metrics['dataset']} ({target.words()}), "
         f"{metrics['backbone']} ({metrics['weights']}), stage {stage}",
-        f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} held-out images",
-        f"  balanced accuracy   {100 * test['balanced_accuracy']:6.2f} %",
-        _judged_line(metrics),
-        *_calibration_line(metrics),
+        *_figure_lines(metrics),
         *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),
-        *_stage_table(metrics["stages"], stage),
+        *_stage_table(metrics["stages"], stage, target),
         *([protocol_table(metrics["protocols"])] if "protocols" in metrics else []),
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),

@@ -65,17 +65,12 @@ def content(result: RunResult) -> dict[str, Any]:
     bins = reliability_bins(probabilities, test.labels)
     found, confusion = headline(result), confuse(test.labels, predicted, names)
     return {
-        "fitted": "model" not in result.metrics,
+        **common_content(result),
         "num_classes": len(names),
         "headline": found,
         "verdict": verdict(result, found),
         "next_steps": next_steps(result, found, confusion),
-        "setting": setting(result),
         "scores": scores(result),
-        "protocols": result.metrics.get("protocols", {}),
-        "ensemble": result.metrics.get("ensemble"),
-        "chosen_by": chosen_by(result.metrics),
-        "judged_on": judged_on(result.metrics),
         "gallery": shown,
         "map": Markup(map_figure(result, {card.index for card in shown.cards})) if result.places else None,
         "map_key": map_key(result) if result.places else {},
@@ -91,14 +86,26 @@ def content(result: RunResult) -> dict[str, Any]:
         "chosen_C": chosen,
         "sweep": Markup(sweep_figure(result.sweep, chosen, judged_on(result.metrics))) if result.sweep else None,
         **_stages(result),
-        **_training(result),
         "neighborhoods": show_neighborhoods(result) if "k" in result.metrics else [],
         "neighbors_tried": result.metrics.get("neighbors", []),
         "k": result.metrics.get("k"),
+        "splits": splits(result),
+    }
+
+
+def common_content(result: RunResult) -> dict[str, Any]:
+    """Return the variables of the template that are the same for every target."""
+    return {
+        "fitted": "model" not in result.metrics,
+        "protocols": result.metrics.get("protocols", {}),
+        "ensemble": result.metrics.get("ensemble"),
+        "setting": setting(result),
+        "chosen_by": chosen_by(result.metrics),
+        "judged_on": judged_on(result.metrics),
+        **_training(result),
         "split_note": result.split_note,
         "data_notes": data_notes(result),
         "identical": result.metrics.get("data", {}).get("identical", {}).get("examples", []),
-        "splits": splits(result),
         "cost": cost(result),
         "trainable_parameters": result.metrics.get("trainable_parameters"),
         "total_parameters": result.metrics.get("total_parameters"),

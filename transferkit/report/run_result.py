@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.data.imageset import ImageSet
+from transferkit.targets.target import Target
+from transferkit.targets.target_kinds import as_target
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class RunResult:
         heat_maps: Index of a test image to a `data:` URI of the image with a heat map over it.
         places: Some test images in a plane by their features, if there are any in the cache.
         no_heat_maps: Why there are none, where the reader can change that.
+        other_target: The target where it is no class; then `probabilities` are its outputs, and `class_names` the names
+            of its labels or values.
+        sizes: Split name to number of images.
     """
 
     settings: Mapping[str, Any]
@@ -76,3 +81,10 @@ class RunResult:
     heat_maps: Mapping[int, str] = field(default_factory=dict)
     no_heat_maps: str = ""
     places: Places | None = None
+    other_target: Target | None = None
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """The target of the model."""
+        return self.other_target or as_target(self.class_names)

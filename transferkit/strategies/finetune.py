@@ -25,6 +25,7 @@ from transferkit.strategies.wise_ft import (
     mixed_stops,
     share_facts,
 )
+from transferkit.targets.target import Target
 from transferkit.training.finetune_module import FinetuneModule
 from transferkit.training.plan import Plan
 from transferkit.training.run_phase import check_recipe
@@ -106,8 +107,8 @@ def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fit
     whole = replace(by_folds(context), data=whole_data(context.data))
     begun, ended = found.figures[0], found.figures[found.index]
     log.info(
-        "Out of fold, %d images: top-1 %.1f %% (loss %.3f) before training, %.1f %% (%.3f) after %s; chosen: %s.",
-        *(begun["n"], 100 * begun["top1"], begun["nll"], 100 * ended["top1"], ended["nll"]),
+        "Out of fold, %d images: %s before training, %s after %s; chosen: %s.",
+        *(begun["n"], *(_words(context.data.target, row) for row in (begun, ended))),
         *(_named(plan, found.stop), _named(plan, found.stop)),
     )
     module, start = make_module(whole, plan)
@@ -115,17 +116,31 @@ def _fit_all(context: Context, plan: Plan, found: FoldChoice, folds: int) -> Fit
     phases = run_until(module, whole, found.stop, held_out=False)
     if before:
         mix_weights(module.model, before, copied_state(module.model), found.stop.share)
-    apply_temperature(module.model.head, found.temperature)
     # Val was fitted, too: its figures are those of the folds.
     history: list[Mapping[str, Any]] = [
-        {**row, "val_loss": seen["nll"], "val_top1": seen["top1"]}
+        {**row, **_val_row(context.data.target, seen)}
         for row, seen in zip(phases.history, found.figures[1:], strict=False)
     ]
     by = {"by": "cv", "images": begun["n"], "folds": folds, "chosen": _named(plan, found.stop)}
     val = found.predictions.rows(len(context.data.train), len(whole.data.train))
     fitted = _fitted(context, module, start, replace(phases, val=val, history=history, wise_ft=found.wise_ft), by)
+    if not context.data.target.soft_max:
+        return replace(fitted, out_of_fold=found.predictions)
+    apply_temperature(module.model.head, found.temperature)
     calibration = calibration_facts(found.temperature, "out of fold", ended, found.predictions.metrics())
     return replace(fitted, out_of_fold=found.predictions, details={**fitted.details, KEY: calibration})
+
+
+def _val_row(target: Target, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of val in a row of the history."""
+    top1 = {"val_top1": figures["top1"]} if target.soft_max else {}
+    return {"val_loss": figures[target.loss_name], **top1}
+
+
+def _words(target: Target, figures: Mapping[str, Any]) -> str:
+    """Accuracy, where there is one, and loss in words."""
+    loss = f"{figures[target.loss_name]:.3f}"
+    return f"top-1 {100 * figures['top1']:.1f} % (loss {loss})" if target.soft_max else f"loss {loss}"
 
 
 def _named(plan: Plan, stop: Stop) -> str:

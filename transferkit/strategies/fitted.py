@@ -8,8 +8,9 @@ import numpy as np
 
 from transferkit.arrays import Labels, Probabilities
 from transferkit.folds import Ints
-from transferkit.metrics import compute_metrics
 from transferkit.models.transfer_model import TransferModel
+from transferkit.targets.class_target import ClassTarget
+from transferkit.targets.target import Metrics, Target
 
 
 @dataclass(frozen=True)
@@ -17,31 +18,39 @@ class OutOfFold:
     """Predictions of models that were fitted without the image, one or more for each image of train and val.
 
     Attributes:
-        probabilities: (M, K).
-        labels: (M,).
+        probabilities: (M, K); outputs of another target than classes.
+        labels: (M,), or (M, T).
         images: (M,) positions in train and val together, train first.
+        target: Of the model; None for classes.
     """
 
     probabilities: Probabilities
     labels: Labels
     images: Ints
+    target: Target | None = None
 
     @classmethod
-    def of(cls, probabilities: Probabilities, images: Ints, labels: Labels) -> "OutOfFold":
-        """The predictions of these images; labels (N,) of train and val."""
-        return cls(probabilities, labels[images], images)
+    def of(
+        cls, probabilities: Probabilities, images: Ints, labels: Labels, target: Target | None = None
+    ) -> "OutOfFold":
+        """The predictions of these images; labels (N,) or (N, T) of train and val."""
+        return cls(probabilities, labels[images], images, target)
 
     def rows(self, start: int, end: int) -> Probabilities:
-        """The mean probabilities (end - start, K) of these images; equal ones where there is no prediction."""
+        """The mean probabilities (end - start, K) of these images; equal ones where there is no prediction.
+
+        Of another target than classes the mean of all predictions stands where there is none.
+        """
         found = np.zeros((end, self.probabilities.shape[1]))
         np.add.at(found, self.images, self.probabilities)
         times = np.bincount(self.images, minlength=end)
-        found[times == 0] = 1 / found.shape[1]
+        found[times == 0] = 1 / found.shape[1] if self.target is None else self.probabilities.mean(axis=0)
         return (found / np.maximum(times, 1)[:, None]).astype(np.float32)[start:]
 
-    def metrics(self) -> dict[str, float | int]:
+    def metrics(self) -> Metrics:
         """The metrics over all predictions; `n` is the number of images."""
-        return {**compute_metrics(self.probabilities, self.labels), "n": len(np.unique(self.images))}
+        target = self.target or ClassTarget(())
+        return {**target.metrics(self.probabilities, self.labels), "n": len(np.unique(self.images))}
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,6 @@ class Fitted:
     details: Mapping[str, Any] = field(default_factory=dict)
     out_of_fold: OutOfFold | None = None
 
-    def val_metrics(self, labels: Labels) -> dict[str, float | int]:
+    def val_metrics(self, labels: Labels) -> Metrics:
         """The metrics of the data that chose: val, with these labels (N_val,), or out-of-fold predictions."""
-        return compute_metrics(self.val, labels) if self.out_of_fold is None else self.out_of_fold.metrics()
+        return self.model.target.metrics(self.val, labels) if self.out_of_fold is None else self.out_of_fold.metrics()

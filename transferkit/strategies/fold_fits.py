@@ -12,12 +12,13 @@ import torch
 from transferkit.arrays import Labels, Probabilities
 from transferkit.data.imagedata import ImageData
 from transferkit.folds import Fold, cross_validates, make_folds
-from transferkit.metrics import at_temperature, compute_metrics
+from transferkit.metrics import at_temperature
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import OutOfFold
 from transferkit.strategies.phases import Phases
 from transferkit.strategies.stops import Stop, all_stops, choose_stop, choose_temperature
 from transferkit.strategies.wise_ft import choose_share, mixed_stops, share_facts
+from transferkit.targets.target import Target
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.plan import Plan
 
@@ -58,7 +59,7 @@ def training_folds(context: Context) -> list[Fold]:
     selection, data = context.settings["selection"], context.data
     if not cross_validates(selection, len(data.val)):
         return []
-    return make_folds(data.fit_labels(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
+    return make_folds(data.fit_strata(), data.fit_contents(), seed=context.seed, splits=selection["finetune_folds"])
 
 
 def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> FoldChoice:
@@ -73,7 +74,7 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
         fit: Fits the plan to the context of a fold.
     """
     whole, ends, mixed = whole_data(context.data), all_stops(plan), mixed_stops(plan)
-    stops = [*ends, *mixed]
+    stops, target = [*ends, *mixed], context.data.target
     labels = whole.train.labels
     course = np.zeros((len(stops), len(labels), len(whole.class_names)), dtype=np.float32)
     held_out = np.zeros(len(labels), dtype=bool)
@@ -81,25 +82,30 @@ def fit_folds(context: Context, plan: Plan, folds: Sequence[Fold], fit: Fit) -> 
         log.info("Fold %d of %d: %d images fitted, %d held out.", number + 1, len(folds), len(rows), len(held))
         course[:, held] = _fold_course(context, whole, (rows, held), number, fit, ends[-1])
         held_out[held] = True
-    chosen, shares = _choose(course[:, held_out], labels[held_out], mixed)
-    figures = [compute_metrics(found, labels[held_out]) for found in course[:, held_out]]
+    chosen, shares = _choose(course[:, held_out], labels[held_out], mixed, target)
+    figures = [target.metrics(found, labels[held_out]) for found in course[:, held_out]]
     found, images = course[chosen][held_out], np.flatnonzero(held_out)
+    if not target.soft_max:
+        return FoldChoice(stops[chosen], chosen, 1.0, OutOfFold.of(found, images, labels, target), figures)
     wanted = context.settings["calibrate"]["temperature"]
     temperature = choose_temperature(found, labels[held_out]) if wanted else 1.0
     predictions = OutOfFold.of(at_temperature(found, temperature), images, labels)
     return FoldChoice(stops[chosen], chosen, temperature, predictions, figures, shares)
 
 
-def _choose(course: Probabilities, labels: Labels, mixed: Sequence[Stop]) -> tuple[int, Mapping[str, Any]]:
+def _choose(
+    course: Probabilities, labels: Labels, mixed: Sequence[Stop], target: Target
+) -> tuple[int, Mapping[str, Any]]:
     """The index of the chosen stop, and what was found of the mean with the start, among which it is if there is one.
 
     Args:
         course: Probabilities (S, N, K) at every stop, those of the mean last.
         labels: (N,).
-        mixed: The stops of the mean.
+        mixed: The stops of the mean; none for another target than classes.
+        target: Says what is right, and the loss.
     """
     if not mixed:
-        return choose_stop(list(course), labels), {}
+        return choose_stop(list(course), labels, target), {}
     shares = list(course[-len(mixed) :])
     chosen = choose_share(shares, labels)
     return len(course) - len(mixed) + chosen, share_facts(mixed, shares, labels, chosen, "out of fold")

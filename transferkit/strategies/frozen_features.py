@@ -84,7 +84,8 @@ def find_choosing_folds(context: Context) -> Chooser:
     """Return the folds on which stage, C and so on are chosen: val, or cross-validation of train and val."""
     data, selection = context.data, context.settings["selection"]
     groups = data.fit_contents() if cross_validates(selection, len(data.val)) else None
-    return find_chooser(selection, data.train.labels, data.val.labels, groups, context.seed)
+    strata, train = data.fit_strata(), len(data.train)
+    return find_chooser(selection, strata[:train], strata[train:], groups, context.seed)
 
 
 def extract_train_val(

@@ -30,10 +30,11 @@ def add_held_out_parts(context: Context, fitted: Fitted) -> Fitted:
         fitted: Its model is changed in place.
     """
     wanted, labels = context.settings["calibrate"], context.data.val.labels
-    if wanted["temperature"]:
-        fitted = calibrate(fitted, labels)
-    held_out = predictions(fitted, labels)
-    fitted.model.held_out_scores = true_class_scores(held_out.probabilities, held_out.labels)
+    if fitted.model.target.soft_max:
+        if wanted["temperature"]:
+            fitted = calibrate(fitted, labels)
+        held_out = predictions(fitted, labels)
+        fitted.model.held_out_scores = true_class_scores(held_out.probabilities, held_out.labels)
     if wanted["known"] is None:
         return fitted
     with context.timer.step("calibrate"):
@@ -58,10 +59,10 @@ def find_known(context: Context, fitted: Fitted, share: float) -> tuple[KnownIma
     by_val = fitted.out_of_fold is None and not model.backbone.as_loaded(model.stages[-1])
     if by_val:
         rows = _features(context, fitted, compared_images(data, by_val, context.seed))
-        others = _features(context, fitted, data.val.subset(spread_over_classes(data.val.labels, context.seed)))
+        others = _features(context, fitted, _spread(data, data.val, context.seed))
         distances = KnownImages(torch.from_numpy(rows), 0.0)(torch.from_numpy(others)).numpy()
     else:
-        whole, labels = data.train.joined(data.val), data.fit_labels()
+        whole, labels = data.train.joined(data.val), _classes(data, data.fit_labels())
         taken = spread_over_classes(labels, context.seed)
         rows = _features(context, fitted, whole.subset(taken))
         distances = held_out_distances(rows, labels[taken], data.fit_contents()[taken])
@@ -82,8 +83,17 @@ def find_known(context: Context, fitted: Fitted, share: float) -> tuple[KnownIma
 
 def compared_images(data: ImageData, only_train: bool, seed: int) -> ImageSet:
     """Return the images that the rows of `KnownImages` are of: of train, or of train and val."""
-    images = data.train if only_train else data.train.joined(data.val)
-    return images.subset(spread_over_classes(images.labels, seed))
+    return _spread(data, data.train if only_train else data.train.joined(data.val), seed)
+
+
+def _spread(data: ImageData, images: ImageSet, seed: int) -> ImageSet:
+    """At most so many of the images as are kept, of all classes."""
+    return images.subset(spread_over_classes(_classes(data, images.labels), seed))
+
+
+def _classes(data: ImageData, labels: Labels) -> Labels:
+    """The class of each image (N,); the same for all where images have labels or values."""
+    return labels if data.target.exclusive else np.zeros(len(labels), dtype=np.int64)
 
 
 def held_out_distances(rows: Features, labels: Labels, groups: Ints) -> Features:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,7 +14,6 @@ from transferkit.arrays import Probabilities
 from transferkit.data.sources.generated import mixed
 from transferkit.device import autocast, run_place
 from transferkit.features.stored_inputs import StoredInputs
-from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import center_probabilities
 from transferkit.ranking import rank
 from transferkit.strategies.context import Context
@@ -81,13 +79,13 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
     val = center_probabilities(module.model.eval(), context.data.val, context.extract)
     history: list[Mapping[str, Any]] = []
     figures: dict[str, dict[str, Any]] = {}
-    labels = context.data.val.labels
+    labels, target = context.data.val.labels, context.data.target
     with context.timer.step("fit"):
         for number, phase in enumerate(module.plan.phases):
             before = _state(module, [*phase.rates(module.stage_names), GROUP])
             module.begin(phase.name)
             outcome = fit_phase(module, context, number, train_settings(context, module.plan, phase.epochs))
-            kept = _rank(outcome.val, labels) >= _rank(val, labels)
+            kept = rank(*target.rank(outcome.val, labels)) >= rank(*target.rank(val, labels))
             if kept:
                 val = outcome.val
             else:
@@ -189,11 +187,11 @@ def val_probabilities(module: FinetuneModule, val: Any, context: Context) -> Pro
         return center_probabilities(module.model.eval(), context.data.val, context.extract)
     device, precision = run_place(context.settings)
     module.eval().to(device)
-    found = []
+    found, outputs = [], module.model.target.outputs
     with torch.inference_mode(), autocast(precision, device):
         for start in range(0, len(val), module.plan.batch_size):
             inputs, _ = val.batch(range(start, min(start + module.plan.batch_size, len(val))))
-            found.append(module.batch_logits(inputs.to(device)).softmax(dim=1).cpu().numpy())
+            found.append(outputs(module.batch_logits(inputs.to(device))).cpu().numpy())
     module.cpu()
     return np.concatenate(found)
 
@@ -226,8 +224,3 @@ def _state(module: FinetuneModule, stages: Collection[str]) -> dict[str, Tensor]
     own = {id(part) for name, part in module.named_stages.items() if name in stages}
     prefixes = tuple(f"{path}." for path, part in module.named_modules() if id(part) in own)
     return {name: value.clone() for name, value in module.state_dict().items() if name.startswith(prefixes)}
-
-
-def _rank(probabilities: Probabilities, labels: npt.NDArray[np.int64]) -> tuple[float, float, int]:
-    figures = compute_metrics(probabilities, labels)
-    return rank(figures["top1"], figures["nll"])

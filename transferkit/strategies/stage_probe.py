@@ -10,6 +10,7 @@ from transferkit.probes.chosen import Candidate, Choice, choose, fit_choice, hel
 from transferkit.probes.fold_scores import score_classifiers
 from transferkit.probes.logistic.basis import Stack
 from transferkit.probes.scaling import ShrunkScaler
+from transferkit.strategies.column_probe import fit_column_probes
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
 from transferkit.strategies.frozen_features import (
@@ -36,6 +37,8 @@ def fit_probes(context: Context) -> Fitted:
 
         fitted: Fitted = fit_gradient_probe(context)
         return fitted
+    if not context.data.target.soft_max:
+        return fit_column_probes(context)
     return fit_exact_probes(context)
 
 
@@ -96,7 +99,9 @@ def _try(
     )
     balances = [False] if len(taken) == 1 else {"auto": [False, True]}.get(settings["balance"], [settings["balance"]])
     scalers = [ShrunkScaler(widths=widths, balance=balance) for balance in balances]
-    scores = [found for scaler in scalers for found in score_classifiers(X, labels, chooser.folds, scaler, grids)]
+    how = labels, chooser.folds
+    balanced = settings.get("class_weights") == "balanced"
+    scores = [found for scaler in scalers for found in score_classifiers(X, *how, scaler, grids, balanced)]
     return make_candidate("+".join(taken), X, scores, chooser.by)
 
 

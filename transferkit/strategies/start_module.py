@@ -13,6 +13,7 @@ from transferkit.choices import PROBE
 from transferkit.data.imagedata import ImageData
 from transferkit.data.sources.generated import mixed
 from transferkit.models.transfer_model import TransferModel, load_model
+from transferkit.strategies.column_probe import probed_columns
 from transferkit.strategies.context import Context
 from transferkit.strategies.head_start import HeadStart, probed_head, random_head
 from transferkit.training.distill import Teacher
@@ -28,15 +29,16 @@ def make_module(context: Context, plan: Plan) -> tuple[FinetuneModule, HeadStart
     """The module before its first phase, and where its head comes from."""
     data = context.data
     backbone = copy.deepcopy(context.backbone) if plan.init == "pretrained" else random_like(context)
-    start = probed_head(context, backbone) if plan.head == "probe" else random_head(context, backbone)
+    probed = probed_head if data.target.soft_max else probed_columns
+    start = probed(context, backbone) if plan.head == "probe" else random_head(context, backbone)
     with torch.random.fork_rng():
         torch.manual_seed(context.seed)
         module = FinetuneModule(
             backbone,
-            len(data.class_names),
+            data.target.width,
             plan,
             head=start.head,
-            class_names=data.class_names,
+            class_names=data.target,
             class_weights=class_weights(plan, data),
             feature_norm=start.feature_norm,
         )

@@ -10,6 +10,8 @@ from scipy.special import log_softmax
 from transferkit.arrays import Doubles, Labels, Probabilities
 from transferkit.metrics import SMALLEST
 from transferkit.ranking import rank
+from transferkit.targets.class_target import ClassTarget
+from transferkit.targets.target import Target
 from transferkit.training.plan import Phase, Plan
 
 TEMPERATURES = (0.5, 10.0)
@@ -43,7 +45,7 @@ def phases_until(plan: Plan, stop: Stop) -> list[tuple[Phase, int]]:
     return [(phase, stop.epochs if phase is begun[-1] else phase.epochs) for phase in begun]
 
 
-def choose_stop(course: Sequence[Probabilities], labels: Labels) -> int:
+def choose_stop(course: Sequence[Probabilities], labels: Labels, target: Target | None = None) -> int:
     """Return the index of the chosen stop: the last one, unless an earlier one is clearly better.
 
     Training to the end is what the plan says, and a handful of images cannot tell its epochs apart. So an earlier stop
@@ -53,9 +55,11 @@ def choose_stop(course: Sequence[Probabilities], labels: Labels) -> int:
     Args:
         course: Probabilities (N, K) at every stop, of images that were not fitted.
         labels: (N,).
+        target: Says what is right, and the loss; None for classes.
     """
-    right = np.stack([p.argmax(axis=1) == labels for p in course]).astype(np.float64)
-    losses = np.stack([-np.log(np.maximum(p[np.arange(len(labels)), labels], SMALLEST)) for p in course])
+    target = target or ClassTarget(())
+    right = np.stack([target.hits(p, labels) for p in course])
+    losses = np.stack([target.losses(p, labels) for p in course])
     last = len(course) - 1
     better = [last]
     for stop in range(last):

@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from transferkit.errors import TransferkitError
 from transferkit.progress import Advance, progress
 from transferkit.ranking import score
+from transferkit.targets.class_target import ClassTarget
+from transferkit.targets.target import Target
 from transferkit.training.epochs import seed_step
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ class History(Callback):  # type: ignore[misc]
         log_epoch: Gets the row of an epoch when it ends, in one process; None for nothing.
 
     Attributes:
-        rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1`, `lr_STAGE` of each stage.
+        rows: `epoch` (from 1), `lr` (the highest), `train_loss`, `val_loss`, `val_top1` of classes, `lr_STAGE` of each
+            stage.
     """
 
     def __init__(self, held_out: bool = True, log_epoch: Callable[[Mapping[str, float]], None] | None = None) -> None:
@@ -69,7 +72,7 @@ class History(Callback):  # type: ignore[misc]
         Raises:
             TransferkitError: The loss is no longer finite.
         """
-        figures = {name: float(trainer.callback_metrics[name]) for name in FIGURES}
+        figures = {name: float(trainer.callback_metrics[name]) for name in FIGURES if name in trainer.callback_metrics}
         epoch = trainer.current_epoch + 1
         rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
         if figures["train_loss"] - figures["train_loss"] != 0:
@@ -83,7 +86,8 @@ class History(Callback):  # type: ignore[misc]
         if self._log_epoch:
             self._log_epoch(self.rows[-1])
         done = f"Epoch {epoch} of {trainer.max_epochs}: training loss {figures['train_loss']:.3f}"
-        seen = f", val loss {figures['val_loss']:.3f}, val top-1 {100 * figures['val_top1']:.1f} %"
+        seen = f", val loss {figures['val_loss']:.3f}"
+        seen += f", val top-1 {100 * figures['val_top1']:.1f} %" if "val_top1" in figures else ""
         log.info("%s", done + (seen if self._held_out else ""))
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,23 +188,29 @@ class EpochProgress(Callback):  # type: ignore[misc]
 
 
 class ValidationSums:
-    """Loss and top-1 accuracy over a whole split, independent of batches and processes."""
+    """Loss and top-1 accuracy over a whole split, independent of batches and processes.
 
-    def __init__(self) -> None:
+    Args:
+        target: Says which loss, and whether there is such an accuracy.
+    """
+
+    def __init__(self, target: Target | None = None) -> None:
+        self.target = target or ClassTarget(())
         self.sums: Tensor | None = None
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch: logits (n, K), labels (n,)."""
-        loss = -logits.float().log_softmax(1).gather(1, labels[:, None]).double().sum()
-        right = (logits.argmax(1) == labels).double().sum()
+        loss, right = self.target.sums(logits, labels)
         new = loss.new_tensor([loss, right, len(labels)])
         self.sums = new if self.sums is None else self.sums + new
 
     def log_to(self, module: pl.LightningModule) -> None:
-        """Log `val_loss`, `val_top1` and `val_score` over all processes, and reset."""
+        """Log `val_loss`, of classes `val_top1`, and `val_score` over all processes, and reset."""
         if self.sums is None:
             return
         loss, right, n = module.all_gather(self.sums).reshape(-1, 3).sum(0).tolist()
         self.sums = None
-        module.log_dict({"val_loss": loss / n, "val_top1": right / n}, prog_bar=True)
+        module.log("val_loss", loss / n, prog_bar=True)
+        if self.target.soft_max:
+            module.log("val_top1", right / n, prog_bar=True)
         module.log("val_score", score(right / n, loss / n, int(n)))

@@ -29,7 +29,7 @@ class Items(Protocol):
     def __len__(self) -> int:
         """Number of images."""
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         """One input and its label."""
 
 
@@ -52,7 +52,7 @@ def epoch_order(size: int, seed: int, epoch: int, passes: int) -> npt.NDArray[np
     return np.concatenate([i * size + turn for i, turn in enumerate(turns)])
 
 
-class TrainingImages(Dataset[tuple[Tensor, int]]):
+class TrainingImages(Dataset[tuple[Tensor, Any]]):
     """Images of one epoch, augmented and preprocessed, each with its own random numbers in each pass.
 
     Args:
@@ -88,7 +88,7 @@ class TrainingImages(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.images) * self.passes
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
         turn, index = divmod(index, len(self.images))
         image, label = self.images[index]
         if self.augment is not None:

@@ -6,12 +6,12 @@ from itertools import takewhile
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
+from transferkit.targets.target import Target
 from transferkit.training.adapters import add_adapters, merge_adapters
 from transferkit.training.auxiliary import GROUP, WEIGHT, attached, auxiliary_classifiers, with_rate
 from transferkit.training.callbacks import ValidationSums
@@ -45,10 +45,10 @@ class FinetuneModule(ScheduledModule):
 
     Args:
         backbone: Trained in place, up to its top stage.
-        num_classes: K.
+        num_classes: K, the number of logits.
         plan: The phases; `init` is ignored, the backbone is used with its present weights.
         head: The initial head, for example `probe_head(LinearProbe(refit=False).fit(...), K)`; random if None.
-        class_names: K names, by default the numbers.
+        class_names: K names, by default the numbers; or the target of a model that predicts something else.
         class_weights: (K,) factors of the loss, or None.
         feature_norm: Mean L1 norm of the top stage's features, for `strategy.head_scale=auto`; None if unknown.
 
@@ -72,7 +72,7 @@ class FinetuneModule(ScheduledModule):
         plan: Plan,
         *,
         head: nn.Linear | None = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Target | None = None,
         class_weights: Sequence[float] | None = None,
         feature_norm: float | None = None,
     ) -> None:
@@ -81,7 +81,7 @@ class FinetuneModule(ScheduledModule):
         self.plan, self.feature_norm = plan, feature_norm
         self.auxiliary = auxiliary_classifiers(self.model.backbone, num_classes)
         self.register_buffer("class_weights", _as_tensor(class_weights), persistent=False)
-        self._val = ValidationSums()
+        self._val = ValidationSums(self.model.target)
         self.mix = create_mixing(plan, num_classes)
         self.teacher: Teacher | None = None
         self._start = StartingPoint(self.model.backbone, plan.l2_sp) if plan.l2_sp["alpha"] else None
@@ -164,10 +164,10 @@ class FinetuneModule(ScheduledModule):
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Count loss and correct predictions of one batch of val; return the probabilities (n, K)."""
+        """Count loss and correct predictions of one batch of val; return the model's outputs (n, K)."""
         logits = self.batch_logits(batch[0])
         self._val.add(logits, batch[1])
-        return logits.float().softmax(dim=1)
+        return self.model.target.outputs(logits.float())
 
     def on_validation_epoch_end(self) -> None:
         """Log `val_loss`, `val_top1` and `val_score`."""
@@ -183,10 +183,10 @@ class FinetuneModule(ScheduledModule):
 
 
 def _model(
-    backbone: Backbone, num_classes: int, head: nn.Linear | None, class_names: Sequence[str] | None
+    backbone: Backbone, num_classes: int, head: nn.Linear | None, class_names: Sequence[str] | Target | None
 ) -> TransferModel:
     head = nn.Linear(backbone.width(backbone.top), num_classes) if head is None else head
-    names = [str(i) for i in range(num_classes)] if class_names is None else list(class_names)
+    names = [str(i) for i in range(num_classes)] if class_names is None else class_names
     return TransferModel(backbone.truncate(backbone.top), head, names)
 
 
@@ -233,12 +233,14 @@ def _parameter_groups(module: FinetuneModule) -> list[dict[str, Any]]:
 
 
 def _loss(module: FinetuneModule, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of labels, of auxiliary classifiers and of a teacher, and the penalty, each if the plan has it."""
+    """The target's loss, that of auxiliary classifiers and of a teacher, and the penalty, each if the plan has it."""
     if module.mix is not None:
         images = module.model.preprocess.finish(images)
         images, labels = module.mix(images, labels)
     smoothing = module.plan.label_smoothing
-    criterion = partial(F.cross_entropy, target=labels, weight=module.class_weights, label_smoothing=smoothing)
+    criterion = partial(
+        module.model.target.training_loss, labels=labels, weight=module.class_weights, smoothing=smoothing
+    )
     with attached(module.auxiliary, module.named_stages, module.rates) as further:
         logits = module.batch_logits(images)
     loss: Tensor = sum((WEIGHT * criterion(extra) for extra in further), criterion(logits))

@@ -14,6 +14,8 @@ from transferkit.data.imageset import ImageSet
 from transferkit.data.sources.folder import existing_folder
 from transferkit.data.split_table import EXACT_HEADER
 from transferkit.errors import TransferkitError, shown
+from transferkit.targets.target import LabelCells
+from transferkit.targets.target_kinds import KINDS
 
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -22,12 +24,12 @@ _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", 
 class _Row:
     line: int
     path: str
-    label: str
+    labels: tuple[str, ...]
     split: str
 
 
 def load(cfg: Mapping[str, Any], seed: int) -> RawData:
-    """Read the table ``dataset.file``; class names are its labels, sorted as text.
+    """Read the table ``dataset.file``; its labels mean what ``dataset.target`` says (class names: sorted as text).
 
     Paths are relative to ``dataset.root``, or to the folder of the table if that is not set. Comma, semicolon and tab
     separate columns; spaces around a cell are not part of it, except in a `split.csv` with a quoted header. Without a
@@ -42,16 +44,22 @@ def load(cfg: Mapping[str, Any], seed: int) -> RawData:
     paths = [base / row.path for row in rows]
     _check_conflicts(rows, paths, file)
     _check_present(rows, paths, file, base, cfg["on_error"])
-    class_names = sorted({row.label for row in rows})
-    labels = {name: label for label, name in enumerate(class_names)}
+    cells = LabelCells(
+        _label_columns(cfg), [row.labels for row in rows], [row.line for row in rows], str(file), cfg["order"]
+    )
+    target, labels = KINDS[cfg["target"]].read(cells)
     splits = {}
     for split in ("train", "val", "test"):
-        chosen = [(path, labels[row.label]) for path, row in zip(paths, rows, strict=True) if row.split == split]
+        chosen = [i for i, row in enumerate(rows) if row.split == split]
         if chosen:
-            splits[split] = ImageSet.from_files([path for path, _ in chosen], [label for _, label in chosen])
+            splits[split] = ImageSet.from_files([paths[i] for i in chosen], labels[chosen])
     if "train" not in splits:
         raise TransferkitError(f"dataset.file={file} has no row with split train. Mark the training images.")
-    return RawData(class_names, splits)
+    return RawData(list(target.names), splits, other_target=target)
+
+
+def _label_columns(cfg: Mapping[str, Any]) -> list[str]:
+    return cfg["label_columns"] or [cfg["label_column"]]
 
 
 def _existing_file(name: Any) -> Path:
@@ -84,11 +92,12 @@ def _read(file: Path, cfg: Mapping[str, Any]) -> list[_Row]:
     if not rows:
         raise TransferkitError(f"dataset.file={file} has a header but no rows.")
     _refuse([f"line {row.line}" for row in rows if not row.path], f"rows without a path in dataset.file={file}")
-    unlabelled = [f"line {row.line}" for row in rows if not row.label and not exact]
+    empty = exact or KINDS[cfg["target"]].empty
+    unlabelled = [f"line {row.line}" for row in rows if not empty and not all(row.labels)]
     _refuse(unlabelled, f"rows without a label in dataset.file={file}")
     unknown = [f"{row.split!r} (line {row.line})" for row in rows if row.split not in _SPLITS]
     _refuse(unknown, f"unknown split names in dataset.file={file}; valid are train, val and test; found")
-    return [_Row(row.line, row.path, row.label, _SPLITS[row.split]) for row in rows]
+    return [_Row(row.line, row.path, row.labels, _SPLITS[row.split]) for row in rows]
 
 
 def _is_exact(file: Path) -> bool:
@@ -98,18 +107,19 @@ def _is_exact(file: Path) -> bool:
 
 
 def _row(line: int, record: Mapping[str, Any], cfg: Mapping[str, Any], exact: bool) -> _Row:
-    path, label = (record[cfg[key]] or "" for key in ("path_column", "label_column"))
+    path, *labels = (record[column] or "" for column in (cfg["path_column"], *_label_columns(cfg)))
     if not exact:
-        path, label = path.strip(), label.strip()
+        path, labels = path.strip(), [label.strip() for label in labels]
     split = (record.get(cfg["split_column"], "train") or "").strip().lower()
-    return _Row(line, path, label, split)
+    return _Row(line, path, tuple(labels), split)
 
 
 def _check_columns(columns: list[str], file: Path, cfg: Mapping[str, Any]) -> None:
-    keys = ["path_column", "label_column"]
+    wanted = [(cfg["path_column"], "path_column")]
+    wanted += [(name, "label_columns" if cfg["label_columns"] else "label_column") for name in _label_columns(cfg)]
     if cfg["split_column"] != Csv.model_fields["split_column"].default:
-        keys.append("split_column")
-    missing = [f"{cfg[key]} (dataset.{key})" for key in keys if cfg[key] not in columns]
+        wanted.append((cfg["split_column"], "split_column"))
+    missing = [f"{name} (dataset.{key})" for name, key in wanted if name not in columns]
     found = ", ".join(columns) or "nothing"
     _refuse(missing, f"dataset.file={file} has the columns {found}; set dataset.path_column and so on; missing")
 
@@ -126,7 +136,7 @@ def _check_conflicts(rows: list[_Row], paths: list[Path], file: Path) -> None:
     for row, path in zip(rows, paths, strict=True):
         folder, name = os.path.split(path)
         before = first.setdefault(os.path.join(real_folder(folder), name), row)
-        if (before.label, before.split) != (row.label, row.split):
+        if (before.labels, before.split) != (row.labels, row.split):
             conflicts.append(f"{row.path} (lines {before.line} and {row.line})")
     _refuse(conflicts, f"images with two labels or in two splits in dataset.file={file}")
 

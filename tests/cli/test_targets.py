@@ -1,0 +1,184 @@
+"""Several labels, numbers and ordered classes through the commands: fit, evaluate, predict; what they cannot do."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import transferkit as tk
+from tests.conftest import QUICK, RunCommand
+from tests.report.html_page import Page
+from tests.targets.tables import write_digits
+
+IMAGES = 160
+KEYS = {
+    "multilabel": ("dataset.target=multilabel", "dataset.label_column=labels"),
+    "regression": ("dataset.target=regression", "dataset.label_column=ink"),
+    "ordinal": ("dataset.target=ordinal", "dataset.label_column=size", "dataset.order=[low,middle,high]"),
+}
+STRATEGIES = {
+    "multilabel": ("strategy=stage_probe", "strategy.probe.stages=[stage4,stage5]", "selection=val"),
+    "regression": ("strategy=concat_probe", "strategy.probe.stages=[stage1,stage2]", "selection.repeats=1"),
+    "ordinal": ("strategy=linear_probe", "strategy.probe.class_weights=balanced", "selection.repeats=1"),
+}
+NETWORK = ("dataset=csv", "dataset.file=table.csv", "backbone=resnet_glyphs", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digits(tmp_path_factory.mktemp("targets"), IMAGES).parent
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path, transferkit: RunCommand) -> dict[str, Path]:
+    """A probe of each kind."""
+    for kind, keys in KEYS.items():
+        where = f"hydra.run.dir={kind}"
+        done = transferkit(*NETWORK, *keys, *STRATEGIES[kind], "strategy.probe.Cs=6", where, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return {kind: folder / kind for kind in KEYS}
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_figures(runs: dict[str, Path]) -> None:
+    test = {kind: read(run / "metrics.json")["test"] for kind, run in runs.items()}
+    assert test["multilabel"]["map"] > 0.9
+    assert set(test["multilabel"]["per_label"]) == {"even", "large", "round"}
+    assert test["regression"]["r2"] > 0.6
+    assert test["ordinal"]["quadratic_kappa"] > 0.8
+    metrics = read(runs["multilabel"] / "metrics.json")
+    assert {"val_map", "val_loss", "C", "features"} <= set(metrics["stages"]["stage4"])
+    assert metrics["target"] == {"kind": "multilabel", "names": ["even", "large", "round"]}
+    assert metrics["selection"]["by"] == "val"
+
+
+def test_the_report_has_what_suits_and_no_more(runs: dict[str, Path]) -> None:
+    pages = {kind: (run / "report.html").read_text(encoding="utf-8") for kind, run in runs.items()}
+    assert "Metrics per label" in pages["multilabel"]
+    assert "Confusion matrix" not in pages["multilabel"]
+    assert "Predicted against true" in pages["regression"]
+    assert "Confusion matrix" not in pages["regression"]
+    assert "Confusion matrix" in pages["ordinal"]
+    assert "data:image/png" in pages["regression"]
+    rows = Page(pages["multilabel"]).tables["Metrics per label"]
+    assert sorted(row[0] for row in rows) == ["Label", "even", "large", "round"]
+    assert [row[0] for row in Page(pages["ordinal"]).tables["Confusion matrix"][1:]] == ["low", "middle", "high"]
+    assert "Accuracy by stage" not in pages["multilabel"]
+    for page in pages.values():
+        assert "Regularisation" in page
+        assert "Calibration" not in page
+
+
+def test_tables_of_test_images(runs: dict[str, Path]) -> None:
+    rows = {kind: table(run / "predictions.csv") for kind, run in runs.items()}
+    assert list(rows["multilabel"][0]) == ["image", "label", "predicted", "even", "large", "round"]
+    for row in rows["multilabel"]:
+        assert row["predicted"].split(";") == [n for n in ("even", "large", "round") if float(row[n]) >= 0.5] or [""]
+    assert list(rows["regression"][0]) == ["image", "true ink", "ink"]
+    errors = [float(row["true ink"]) - float(row["ink"]) for row in rows["regression"]]
+    mae = read(runs["regression"] / "metrics.json")["test"]["mae"]
+    assert np.abs(errors).mean() == pytest.approx(mae, rel=1e-4)
+    assert list(rows["ordinal"][0]) == ["image", "label", "predicted", "confidence", "low", "middle", "high"]
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_evaluate_and_the_library_give_the_same(runs: dict[str, Path], transferkit: RunCommand, kind: str) -> None:
+    run = runs[kind]
+    done = transferkit("task=evaluate", f"run={run}", "hydra.run.dir=evaluated", *QUICK, cwd=run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics, again = (read(folder / "metrics.json")["test"] for folder in (run, run / "evaluated"))
+    assert again == pytest.approx(metrics) if kind == "ordinal" else again["loss"] == pytest.approx(metrics["loss"])
+    rows = table(run / "predictions.csv")[:5]
+    model = tk.load_model(run)
+    for row, found in zip(rows, model.predict([row["image"] for row in rows]), strict=True):
+        if kind == "regression":
+            assert found.value == pytest.approx(float(row["ink"]), abs=1e-3)
+        elif kind == "multilabel":
+            assert ";".join(found.labels) == row["predicted"]
+        else:
+            assert found.label == row["predicted"]
+            assert found.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_predict(runs: dict[str, Path], transferkit: RunCommand, folder: Path, tmp_path: Path) -> None:
+    pattern = f"images={folder}/images/1?.png"
+    done = transferkit("task=predict", f"run={runs['multilabel']}", pattern, "hydra.run.dir=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = table(tmp_path / "out/predictions.csv")
+    assert len(rows) == 10
+    assert list(rows[0]) == ["image", "predicted", "known", "distance", "even", "large", "round"]
+    assert rows[0]["predicted"] in done.stdout
+    done = transferkit("task=predict", f"run={runs['regression']}", pattern, "task.coverage=0.9", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "coverage is for models of classes; this one predicts 1 value (ink)" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("kind", "head"), [("regression", "random"), ("ordinal", "probe")])
+def test_finetuning(folder: Path, transferkit: RunCommand, tmp_path: Path, kind: str, head: str) -> None:
+    done = transferkit(
+        *(*NETWORK, *KEYS[kind], "strategy=finetune_few", f"strategy.head={head}", f"dataset.file={folder}/table.csv"),
+        *("strategy.phases.tail.epochs=1", "strategy.phases.tail.min_steps=5", "augment=none", "selection=last"),
+        "hydra.run.dir=out",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = table(tmp_path / "out/history.csv")
+    assert "val_top1" not in row
+    metrics = read(tmp_path / "out/metrics.json")
+    # Up to contradictions between the boundaries of ordered classes, which only the outputs resolve.
+    assert float(row["val_loss"]) == pytest.approx(metrics["val"]["loss"], rel=1e-2)
+    assert "Loss over the epochs" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert read(tmp_path / "out/model.json")["target"]["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("strategy=auto",), "strategy=auto is for classes"),
+        (("strategy=nearest_neighbor",), "strategy=nearest_neighbor is for classes"),
+        (("strategy.solver=gradient",), "use strategy.solver=exact (dataset.target=regression)"),
+        (("strategy.probe.classifiers=[discriminant]",), "it is fitted by ridge"),
+        (("strategy=finetune_few", "strategy.mixup=0.2"), "strategy.mixup mixes classes"),
+        (("strategy=finetune_few", "strategy.class_weights=balanced"), "is for finetuning on classes"),
+        (("protocol=ten_crop",), "protocol=ten_crop averages probabilities of classes: use center"),
+        (("ensemble=2",), "ensemble averages probabilities of classes"),
+        (("strategy=finetune_few", "strategy.distill.teacher=probe"), "strategy.distill has probabilities of classes"),
+        (("strategy=finetune_few", "strategy.wise_ft=auto"), "strategy.wise_ft is for finetuning on classes"),
+        (("task=check",), "task=check needs classes, and dataset.target=regression has none"),
+        (("task=advise",), "task=advise needs classes"),
+    ],
+)
+def test_what_needs_classes_says_so(folder: Path, transferkit: RunCommand, arguments, message: str) -> None:
+    done = transferkit(*NETWORK, *KEYS["regression"], *arguments, "hydra.run.dir=refused", cwd=folder)
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+
+
+def test_export_is_for_classes(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:
+    done = transferkit("task=export", f"run={runs['multilabel']}", "hydra.run.dir=exported", cwd=folder)
+    assert done.returncode == 1
+    assert "predicts 3 labels, several at once" in done.stdout + done.stderr
+
+
+def test_compare_leaves_them_out_with_a_reason(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:
+    done = transferkit("task=compare", f"runs={runs['ordinal']}", "hydra.run.dir=compared", cwd=folder)
+    assert done.returncode == 1
+    assert "task=compare is for classes, and this run has dataset.target=ordinal" in done.stdout + done.stderr
+
+
+def test_evaluate_on_labels_of_another_kind(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:
+    keys = ("dataset=csv", "dataset.file=table.csv", "dataset.label_column=digit")
+    done = transferkit("task=evaluate", f"run={runs['ordinal']}", *keys, "hydra.run.dir=other", cwd=folder)
+    assert done.returncode == 1
+    assert "set dataset.target=ordinal" in done.stdout + done.stderr
