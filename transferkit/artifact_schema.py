@@ -85,7 +85,7 @@ Scale = Annotated[list[float], Field(min_length=1, max_length=MAX_CLASSES)]
 
 
 class TargetPart(_Part):
-    """What is predicted where it is no class: the kind and, of numbers, mean and deviation of the training images."""
+    """A target that is no class: its kind and, of numbers, mean and deviation of the training images."""
 
     kind: choices.Target
     mean: Scale | None = None

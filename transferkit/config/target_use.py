@@ -33,7 +33,7 @@ def target_conflicts(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _in_strategy(strategy: Mapping[str, Any], target: str, task: str) -> list[str]:
-    """What the strategy of a fit cannot do."""
+    """Choices of a fit's strategy that the target does not allow."""
     if task != "fit":
         return []
     if "auto" in strategy or "neighbors" in strategy:

@@ -119,7 +119,7 @@ class ImageData:
         return np.concatenate([self.train.labels, self.val.labels])
 
     def fit_strata(self) -> Labels:
-        """What folds of train and val keep the shares of, train first: classes (N,), or several labels (N, T)."""
+        """Classes (N,) or labels (N, T), train first, whose shares the folds of train and val keep."""
         return self.target.strata(self.fit_labels())
 
     def fit_contents(self) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What the tables, the screen and the page of a run show for each kind of target: their common types."""
+"""Common types of what each kind of target shows in tables, on the screen and on the page of a run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

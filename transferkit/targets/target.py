@@ -1,4 +1,4 @@
-"""What all kinds of targets have in common: from the labels of images to a loss, predictions and metrics."""
+"""The base of all kinds of targets: from the labels of images to a loss, predictions and metrics."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
