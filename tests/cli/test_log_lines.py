@@ -18,7 +18,10 @@ def test_names_cannot_command_the_terminal():
 
 
 @pytest.mark.parametrize("stream", ["console", "file"])
-def test_the_applications_log_is_escaped(stream, tmp_path, capsys):
+def test_the_applications_log_is_escaped(stream, tmp_path, capsys, monkeypatch):
+    # Logging is configured anew by closing every handler there is; that of absl, which TensorBoard imports, would close
+    # pytest's own capture of standard error.
+    monkeypatch.setattr(logging, "_handlerList", [])
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         hydra = compose("config", overrides=[f"hydra.run.dir={tmp_path}"], return_hydra_config=True).hydra
     settings: Any = OmegaConf.to_container(hydra.job_logging, resolve=False)
