@@ -73,7 +73,7 @@ def test_nothing_is_left_out() -> None:
 def test_a_choice_trains(
     strategy: str, overrides: tuple[str, ...], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transferkit.cli.fit.write_report", lambda path, result: None)  # half of the time
+    monkeypatch.setattr("transferkit.cli.fit.write_page", lambda path, result: None)  # half of the time
     metrics = fit(strategy, tuple(override.replace("RUN", str(teacher)) for override in overrides), tmp_path)
     (row, *_) = (tmp_path / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert all(math.isfinite(float(value)) for value in row.split(",")[1:] if value)

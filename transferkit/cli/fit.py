@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.held_out import add_held_out_parts, compared_images
 from transferkit.strategies.registry import check_strategy, fit_strategy
 from transferkit.timing import StepTimer
+from transferkit.training.plan import Plan
 from transferkit.training.run_logger import run_logger
 
 log = logging.getLogger(__name__)
@@ -53,20 +55,20 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
-    timer = StepTimer()
-    check_strategy(settings)
+    timer, fit = StepTimer(), partial(fit_one, check_strategy(settings))
     data, backbone = prepare(settings, run_dir, timer)
     if settings["extract"]["shard"]:
         extract_share(settings, data, backbone)
     elif settings["ensemble"] > 1:
         from transferkit.cli.fit_members import fit_members  # with Lightning, which most fits do without
 
-        fit_members(settings, run_dir, data, backbone, fit_one)
+        fit_members(settings, run_dir, data, backbone, fit)
     else:
-        fit_one(settings, run_dir, data, backbone, timer)
+        fit(settings, run_dir, data, backbone, timer)
 
 
 def fit_one(
+    plan: Plan | None,
     settings: Mapping[str, Any],
     run_dir: Path,
     data: ImageData,
@@ -77,6 +79,7 @@ def fit_one(
     """Fit, evaluate and report.
 
     Args:
+        plan: Of a strategy with phases.
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
         data: The splits.
@@ -85,8 +88,8 @@ def fit_one(
         split_seed: The seed of the splits, where it is another than that of the fit.
     """
     with run_logger(settings, run_dir) as logger:
-        extract, plan = make_extractor(settings), check_strategy(settings)
-        _fit(Context(backbone, data, settings, extract, timer, run_dir, plan, logger), split_seed)
+        context = Context(backbone, data, settings, make_extractor(settings), timer, run_dir, plan, logger)
+        _fit(context, split_seed)
 
 
 def _fit(context: Context, split_seed: int | None) -> None:
@@ -96,7 +99,7 @@ def _fit(context: Context, split_seed: int | None) -> None:
     with timer.step("evaluate"):
         tested = run_protocols(settings, fitted.model, data.test, extract)
     rows = protocol_rows(tested, data.test.labels, data.target)
-    # Of another target than classes its outputs.
+    # Where the target is no class, these are its outputs.
     first, probabilities = next((name, result.probabilities) for name, result in tested.items())
     cached = bool(settings["cache"]["enabled"])
     names = find_imagenet_names(backbone, fitted.model, fitted.stages, data, extract) if cached else {}
