@@ -203,8 +203,13 @@ class ImageSet:
         """The images at these positions, in this order; shares files, pixels and identities with this set."""
         indices = np.asarray(indices, dtype=np.int64)
         part = ImageSet(self._store, self.labels[indices], self._rows[indices])
-        whole = len(part) == len(self) or not self.called or self.called.startswith("part of ")
+        whole = len(part) == len(self) or not self.called or self.is_part
         return part.call(self.called if whole else f"part of {self.called}")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether these are some of the images of a split."""
+        return self.called.startswith("part of ")
 
     def joined(self, other: "ImageSet") -> "ImageSet":
         """The images of this set, then those of another, of any origin; shares files and pixels with both."""

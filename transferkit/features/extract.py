@@ -49,6 +49,11 @@ class ExtractionStats:
     bytes_written: int = 0
     seconds: float = 0.0
 
+    def complete(self, images: int, different: int, stages: Sequence[str], seconds: float) -> None:
+        """Set what is known at the end; `different` of the images are distinct."""
+        self.images, self.seconds = images, seconds
+        self.reused = {name: different - self.computed.get(name, 0) for name in stages}
+
 
 @dataclass(frozen=True)
 class ShareStats:
@@ -106,7 +111,9 @@ class Extractor:
             name: store.gather(ids) if len(ids) else np.empty((0, widths[name]), np.float32)
             for name, store in rows.items()
         }
-        _tell(stats, len(ids), len(np.unique(ids)), list(rows), _called(dataset), time.perf_counter() - start)
+        stats.complete(len(ids), len(np.unique(ids)), list(rows), time.perf_counter() - start)
+        if any(stats.computed.values()) or not _is_part(dataset):  # reading a part again is no news
+            _tell(stats, _called(dataset))
         return features
 
     def extract_share(
@@ -236,13 +243,12 @@ def _called(dataset: Any) -> str:
     return f" ({dataset.called})" if isinstance(dataset, ImageSet) and dataset.called else ""
 
 
-def _tell(
-    stats: ExtractionStats, images: int, different: int, names: Sequence[str], called: str, seconds: float
-) -> None:
-    """Complete the counts, and log one line for all stages with the same counts."""
-    stats.images = images
-    stats.reused = {name: different - stats.computed.get(name, 0) for name in names}
-    stats.seconds = seconds
+def _is_part(dataset: Any) -> bool:
+    return isinstance(dataset, ImageSet) and dataset.is_part
+
+
+def _tell(stats: ExtractionStats, called: str) -> None:
+    """Log one line for all stages with the same counts."""
     alike: dict[tuple[int, int], list[str]] = {}
     for name, reused in stats.reused.items():
         alike.setdefault((reused, stats.computed.get(name, 0)), []).append(name)
