@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import functional, v2
 
 from transferkit.config.schema import check_transforms
-from transferkit.data.preprocess import Preprocessing
+from transferkit.data.preprocess import INTERPOLATIONS, Preprocessing
 from transferkit.errors import TransferkitError
 
 CROPS = ("random_resized_crop", "random_crop", "resize")
@@ -107,7 +107,8 @@ def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preproces
 def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> v2.Transform:
     kind = TRANSFORMS[name]
     size = {"size": preprocess.input_size} if "size" in inspect.signature(kind).parameters else {}
+    arguments = {key: INTERPOLATIONS[value] if key == "interpolation" else value for key, value in given.items()}
     try:
-        return kind(**size | dict(given))
+        return kind(**size | arguments)
     except (TypeError, ValueError) as error:
         raise TransferkitError(f"augment.transforms.{name}: {error}") from error

@@ -21,12 +21,14 @@ def write_int8(path: Path) -> Path:
         TransferkitError: onnxruntime cannot quantise it.
     """
     quantization = import_module("onnxruntime.quantization")
+    model = import_module("onnx").load(path)
+    del model.graph.value_info[:]  # shapes that older exporters note wrongly; onnxruntime infers them anew
     written = path.with_name(FILE)
     logging.disable(logging.WARNING)  # advice to simplify the graph first, which dynamo's exporter has done
     try:
         with new_file(written) as temporary:
             # Unsigned: onnxruntime's convolutions take no signed weights on every processor.
-            quantization.quantize_dynamic(path, temporary, weight_type=quantization.QuantType.QUInt8)
+            quantization.quantize_dynamic(model, temporary, weight_type=quantization.QuantType.QUInt8)
     except Exception as error:
         raise TransferkitError(f"{path} cannot be quantised ({first_line(error)}): leave out export.int8.") from error
     finally:
