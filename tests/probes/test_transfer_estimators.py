@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -17,7 +18,7 @@ import transferkit as tk
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
 from transferkit.features.store import FeatureCache
-from transferkit.probes.image_rows import image_shape_of
+from transferkit.probes.image_rows import image_shape_of, images_of_list
 from transferkit.probes.linear import LinearProbe
 
 NETWORK: dict[str, Any] = {"backbone": "narrow_resnet10", "weights": "resnet_glyphs"}
@@ -69,6 +70,13 @@ def test_paths_and_images_are_one_with_arrays(digits, tmp_path):
     paths = sorted(tmp_path.glob("*.png"))
     for given in (images, [*images[:2], *map(str, paths[2:])], paths, np.array(list(map(str, paths)))):
         np.testing.assert_allclose(features.fit_transform(given), expected, atol=1e-5)
+
+
+def test_a_long_list_of_images_is_one_set():
+    """Each image was joined to a set of all before it, which 1,500 exceeded Python's depth of calls."""
+    colours = [(i % 256, i // 256, 0) for i in range(1500)]
+    joined = images_of_list([Image.new("RGB", (2, 2), colour) for colour in colours])
+    assert [joined.image(i).getpixel((0, 0)) for i in (0, 700, 1499)] == [colours[i] for i in (0, 700, 1499)]
 
 
 def test_a_pipeline_and_a_grid_search_compute_each_image_once(digits, tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ class _Arrays:
 
 
 class _Joined:
-    """Two sets of different origins, one after the other."""
+    """Sets of different origins, one after the other."""
 
     def __init__(self, *sets: "ImageSet") -> None:
         self._at = [(images, i) for images in sets for i in range(len(images))]
@@ -211,14 +211,16 @@ class ImageSet:
         """Whether these are some of the images of a split."""
         return self.called.startswith("part of ")
 
-    def joined(self, other: "ImageSet") -> "ImageSet":
-        """The images of this set, then those of another, of any origin; shares files and pixels with both."""
-        labels = np.concatenate([self.labels, other.labels])
-        if self._store is other._store:
-            both = ImageSet(self._store, labels, np.concatenate([self._rows, other._rows]))
+    def joined(self, *others: "ImageSet") -> "ImageSet":
+        """The images of this set, then those of others, of any origin; shares files and pixels with all."""
+        sets = [self, *others]
+        labels = np.concatenate([one.labels for one in sets])
+        if all(one._store is self._store for one in others):
+            joined = ImageSet(self._store, labels, np.concatenate([one._rows for one in sets]))
         else:
-            both = ImageSet(_Joined(self, other), labels)
-        return both.call(f"{self.called} and {other.called}" if self.called and other.called else "")
+            joined = ImageSet(_Joined(*sets), labels)
+        names = [one.called for one in sets]
+        return joined.call(" and ".join(names) if all(names) else "")
 
     def call(self, name: str) -> "ImageSet":
         """Give the set a name for lines about progress, and return it."""

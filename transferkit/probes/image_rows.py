@@ -32,11 +32,8 @@ def images_of_list(X: Sequence[Any]) -> ImageSet:
     items = list(X)
     if not any(isinstance(item, Image.Image) for item in items):
         return ImageSet.from_files(items, np.zeros(len(items)))
-    sets = [ImageSet.from_arrays(np.asarray(decode(item))[None], [0]) for item in items]
-    joined = sets[0]
-    for one in sets[1:]:
-        joined = joined.joined(one)
-    return joined
+    first, *others = (ImageSet.from_arrays(np.asarray(decode(item))[None], [0]) for item in items)
+    return first.joined(*others)
 
 
 def image_shape_of(width: int, given: Sequence[int] | None) -> tuple[int, ...]:
