@@ -17,6 +17,7 @@ PACKAGE = REPOSITORY / "transferkit"
 
 MODULES = [
     "errors",
+    "extras",
     "choices",
     "cores",
     "arrays",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.arrays import Labels
-from transferkit.errors import TransferkitError
+from transferkit.extras import import_extra
 
 Ints = npt.NDArray[np.int64]
 
@@ -71,10 +71,6 @@ def stratifiers() -> Any:
     Raises:
         TransferkitError: It is not installed.
     """
-    try:
-        from iterstrat import ml_stratifiers
-    except ImportError as error:
-        raise TransferkitError(
-            "dataset.target=multilabel needs iterative-stratification: python -m pip install 'transferkit[multilabel]'."
-        ) from error
-    return ml_stratifiers
+    need = "dataset.target=multilabel needs iterative-stratification"
+    (module,) = import_extra(need, "multilabel", "iterstrat.ml_stratifiers")
+    return module

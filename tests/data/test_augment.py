@@ -121,7 +121,12 @@ def test_what_is_erased_is_one_rectangle_of_one_colour(image: Image.Image) -> No
 def test_names_are_what_torchvision_calls_interpolations(image: Image.Image) -> None:
     for name in ("resize", "shortest_side", "random_resized_crop"):
         augment: Any = create_augment({name: {"interpolation": "bicubic"}}, PREPROCESS)
-        augment(image)
+        changed = augment(image)
+        if name == "shortest_side":
+            low, high = (round(factor * min(PREPROCESS.input_size)) for factor in (8 / 7, 16 / 7))
+            assert low <= min(changed.size) <= high
+        else:
+            assert changed.size == PREPROCESS.input_size[::-1]
 
 
 @pytest.mark.parametrize(

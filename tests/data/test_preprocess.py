@@ -130,3 +130,9 @@ def test_unusable_overrides_name_their_key(key, value):
 def test_damaged_preprocessing_is_refused():
     with pytest.raises(TransferkitError, match="preprocessing"):
         Preprocessing.from_dict({"mean": [0.5]})
+
+
+def test_pixels_come_back_from_normalised_ones():
+    how = Preprocessing(input_size=(4, 4), resize_size=(4, 4))
+    pixels = torch.arange(2 * 3 * 16, dtype=torch.uint8).reshape(2, 3, 4, 4)
+    torch.testing.assert_close(how.denormalize(how.normalize(pixels)), pixels.float(), atol=1e-3, rtol=0)

@@ -13,6 +13,7 @@ from transferkit.cli.predict import images_at, tell_unreadable
 from transferkit.cli.prepare import load_backbone
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError, shown_text
+from transferkit.extras import import_extra
 from transferkit.features.extract import join_stages
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import new_file, write_csv, write_json
@@ -126,11 +127,6 @@ def import_pyarrow() -> tuple[Any, Any]:
     Raises:
         TransferkitError: They are not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise TransferkitError(
-            "task.format=parquet needs pyarrow: python -m pip install 'transferkit[parquet]', or task.format=npy."
-        ) from error
-    return pyarrow, pyarrow.parquet
+    need = "task.format=parquet needs pyarrow"
+    pyarrow, parquet = import_extra(need, "parquet", "pyarrow", "pyarrow.parquet", otherwise=", or task.format=npy")
+    return pyarrow, parquet

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from transferkit.backbones.backbone import Backbone
-from transferkit.cli.fuse import test_members
+from transferkit.cli.fuse import evaluate_members
 from transferkit.cli.joined import Join, screen, write_mean
 from transferkit.data.imagedata import ImageData
 from transferkit.files import write_json
@@ -62,7 +62,7 @@ def fit_members(
             fit_one(member, folder, data, copy.deepcopy(backbone), StepTimer(), settings["seed"])
         write_status(folder, Status.DONE)
     with timer.step("evaluate"):
-        tested = test_members(settings, folders, data)
+        tested = evaluate_members(settings, folders, data)
         members = [replace(member, name=f"seed {seed}") for member, seed in zip(tested, seeds, strict=True)]
     notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
     joined = write_mean(Join(settings, run_dir, data, members, notes), folders)

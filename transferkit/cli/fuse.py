@@ -38,7 +38,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
             refuse_leaks(artifacts)
         write_splits(run_dir, data)
     with timer.step("evaluate"):
-        members = list(test_members(settings, artifacts, data))
+        members = list(evaluate_members(settings, artifacts, data))
     notes = {key: read_notes(artifacts[0]).get(key) for key in ("dataset", "strategy", "seed")}
     join = Join(settings, run_dir, data, members, notes)
     if how == "mean":
@@ -66,7 +66,7 @@ def members_of(runs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def test_members(settings: Mapping[str, Any], artifacts: Sequence[Path], data: ImageData) -> Iterator[Member]:
+def evaluate_members(settings: Mapping[str, Any], artifacts: Sequence[Path], data: ImageData) -> Iterator[Member]:
     """Yield the members with their results; one is in memory at a time."""
     extract = make_extractor(settings)
     for folder in artifacts:
@@ -75,7 +75,8 @@ def test_members(settings: Mapping[str, Any], artifacts: Sequence[Path], data: I
             raise TransferkitError(f"task=fuse joins models of classes; {folder} predicts {model.target.words()}.")
         labels_of_model(data, model.target)
         tested = run_protocols(settings, model, data.test, extract)
-        yield Member(folder, str(shown_path(folder)), tested, center_probabilities(model, data.val, extract))
+        val = center_probabilities(model, data.val, extract)
+        yield Member(folder, str(shown_path(folder)), model.target, tested, val)
 
 
 def refuse_leaks(runs: Sequence[Path]) -> None:

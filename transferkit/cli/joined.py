@@ -26,6 +26,7 @@ from transferkit.report.protocol_table import metrics_of, protocol_rows, protoco
 from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
+from transferkit.targets.target import Target
 from transferkit.untrusted import UnreadableFile, read_json
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,14 @@ class Member:
     Attributes:
         folder: Of its artifact.
         name: In tables.
+        target: What it predicts.
         tested: Its results on test, by protocol.
         val: Its probabilities (N_val, K).
     """
 
     folder: Path
     name: str
+    target: Target
     tested: Mapping[str, ProtocolResult]
     val: Probabilities
 
@@ -127,7 +130,7 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
 
 
 def _val_labels(join: Join) -> Any:
-    return labels_of_model(join.data, load_one(join.members[0].folder).target, "val")
+    return labels_of_model(join.data, join.members[0].target, "val")
 
 
 def _write(

@@ -25,15 +25,18 @@ from transferkit.config.schema import check_config
 from transferkit.config.shortcuts import NAMES
 from transferkit.config.wording import show
 from transferkit.errors import TransferkitError
+from transferkit.extras import import_extra
 from transferkit.files import write_csv, write_json, write_text
 from transferkit.ranking import score
-from transferkit.report.run_files import command_of, shown_path
+from transferkit.report.run_files import command_of, shown_path, without
 from transferkit.rundir import Status, is_gone, one_job, read_status, write_status
 
 log = logging.getLogger(__name__)
 
 NOT_FIXED = ("task", "experiment", "hydra")
 """Groups of the search's arguments that its trials do not get; nor do they get `strategy=`."""
+
+SHORTCUTS = tuple(f"{name}=" for name in NAMES)
 
 SHOWN = 10
 
@@ -45,8 +48,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         TransferkitError: optuna is not installed, a strategy is unknown, or no trial could be fitted.
     """
     optuna, task = import_optuna(), settings["task"]
-    fixed = [one for one in settings["overrides"] if named_choices([one])[0] not in NOT_FIXED]
-    fixed = [one for one in fixed if not one.startswith("strategy=")]
+    fixed = [one for one in without(settings["overrides"], "strategy=") if named_choices([one])[0] not in NOT_FIXED]
     known = {one.lstrip("+~").split("=")[0] for one in settings["overrides"]}
     strategies = [settings["strategy"]["name"]] if "strategy" in known else task["strategies"]
     space = {key: choices for key, choices in task["space"].items() if key not in known}
@@ -63,7 +65,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         overrides = suggest(trial, strategies, space if finetuned else {}, finetuned)
         folder = Path(trial.user_attrs.get("folder") or (run_dir / "trials" / str(trial.number)).resolve())
         trial.set_user_attr("folder", str(folder))
-        shared = fixed if overrides[0].removeprefix("strategy=") in finetuned else without_shortcuts(fixed)
+        # A strategy that does not train in epochs has no `epochs` and no `lr`.
+        shared = fixed if overrides[0].removeprefix("strategy=") in finetuned else without(fixed, *SHORTCUTS)
         trial.set_user_attr("overrides", overrides)
         trial.set_user_attr("arguments", [*shared, *overrides])
         log.info("\nTrial %d of %d: %s", trial.number + 1, task["trials"], " ".join(overrides))
@@ -86,10 +89,7 @@ def import_optuna() -> Any:
     Raises:
         TransferkitError: It is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise TransferkitError("task=search needs optuna: python -m pip install 'transferkit[optuna]'.") from error
+    (optuna,) = import_extra("task=search needs optuna", "optuna", "optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -177,11 +177,6 @@ def arguments(words: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
-
-
-def without_shortcuts(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments without `epochs` and `lr`, which a strategy that does not train in epochs lacks."""
-    return [one for one in arguments if not one.startswith(tuple(f"{name}=" for name in NAMES))]
 
 
 def report(study: Any, run_dir: Path) -> None:

@@ -12,7 +12,6 @@ from markupsafe import Markup
 from transferkit.compare.compare_figures import cost_figure, learning_figure, seeds_figure
 from transferkit.compare.comparison import Comparison, Part, show_difference, show_uncached
 from transferkit.compare.groups import Group, by_images, short_names, show_images, show_spread
-from transferkit.compare.headline import headline
 from transferkit.compare.variants import show_variant
 from transferkit.files import write_text
 from transferkit.report.render import render
@@ -52,7 +51,7 @@ def _part(part: Part, folder: Path | None) -> dict[str, Any]:
         "groups": part.groups,
         "against": {group: show_difference(part.contest(group), group) for group in part.groups},
         "links": {group: _links(group, folder) for group in part.groups},
-        "findings": [line for contest in part.contests if (line := headline(contest))],
+        "findings": part.findings(),
         "sentences": part.sentences(),
         "networks": sorted({group.network for group in part.groups}),
         "levels": len(levels),

@@ -67,6 +67,10 @@ class Part:
         """The contest that a group took part in."""
         return next(contest for contest in self.contests if group is contest.best or group in contest.others)
 
+    def findings(self) -> list[str]:
+        """The best group, and a cheaper one that is as good, for each number of images per class with several."""
+        return [line for contest in self.contests if (line := headline(contest))]
+
     def sentences(self) -> list[str]:
         """The winner, or that there is none, for each number of images per class with several groups."""
         names, several = short_names(self.groups), len(self.contests) > 1
@@ -141,7 +145,7 @@ def screen(comparison: Comparison) -> str:
             ]
             for group in part.groups
         ]
-        found = [line for contest in part.contests if (line := headline(contest))]
+        found = part.findings()
         lines += ["", part.title, *found, *([""] if found else []), *_aligned([["  " + header[0], *header[1:]], *rows])]
         lines += [f"  {group.label}: {group.not_finetuned}" for group in part.groups if group.not_finetuned]
         lines += [f"  {sentence}" for sentence in part.sentences()]
@@ -183,7 +187,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "test_images": part.images,
                 "test_set": part.number or 1,
                 "groups": [_group_as_json(part.contest(group), group) for group in part.groups],
-                "finding": [line for contest in part.contests if (line := headline(contest))],
+                "finding": part.findings(),
                 "result": part.sentences(),
                 "pareto_front": [i for i, group in enumerate(part.groups) if group in part.front],
             }

@@ -9,6 +9,7 @@ from transferkit.export.agreement import largest_difference, network_predict
 from transferkit.export.exported import Exported, Exporting, first_line
 from transferkit.export.model_card import model_card
 from transferkit.export.original_network import original_network
+from transferkit.extras import import_extra
 from transferkit.files import write_text
 
 FOLDER = "hub"
@@ -64,13 +65,9 @@ def import_hub() -> Any:
     Raises:
         TransferkitError: It is not installed.
     """
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise TransferkitError(
-            "export.push needs huggingface_hub: python -m pip install 'transferkit[hub]', and then once: hf auth login."
-        ) from error
-    return huggingface_hub
+    then = ", and then once: hf auth login"
+    (hub,) = import_extra("export.push needs huggingface_hub", "hub", "huggingface_hub", otherwise=then)
+    return hub
 
 
 def push(exported: Exported, repository: str, import_module: Callable[[], Any] = import_hub) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transferkit.export.agreement import Predict, largest_difference
 from transferkit.export.deployed_network import INPUT, OUTPUT
 from transferkit.export.description import as_text
 from transferkit.export.exported import Exported, Exporting, first_line
+from transferkit.extras import import_extra
 from transferkit.files import new_file
 
 FILE, SCRIPT = "model.onnx", "predict.py"
@@ -100,10 +100,6 @@ def import_onnx() -> tuple[Any, Any]:
     Raises:
         TransferkitError: They, or onnxscript, are not installed.
     """
-    try:
-        import_module("onnxscript")
-        return import_module("onnx"), import_module("onnxruntime")
-    except ImportError as error:
-        raise TransferkitError(
-            "export.format=onnx needs onnx, onnxscript and onnxruntime: python -m pip install 'transferkit[onnx]'."
-        ) from error
+    need = "export.format=onnx needs onnx, onnxscript and onnxruntime"
+    _, onnx, onnxruntime = import_extra(need, "onnx", "onnxscript", "onnx", "onnxruntime")
+    return onnx, onnxruntime

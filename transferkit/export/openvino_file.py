@@ -11,6 +11,7 @@ from transferkit.export.agreement import largest_difference
 from transferkit.export.deployed_network import INPUT, OUTPUT
 from transferkit.export.description import as_text
 from transferkit.export.exported import Exported, Exporting, first_line
+from transferkit.extras import import_extra
 
 FILE = "model.xml"
 SECTION = "transferkit"
@@ -54,10 +55,5 @@ def import_openvino() -> Any:
     Raises:
         TransferkitError: It is not installed.
     """
-    try:
-        import openvino
-    except ImportError as error:
-        raise TransferkitError(
-            "export.format=openvino needs OpenVINO: python -m pip install 'transferkit[openvino]'."
-        ) from error
+    (openvino,) = import_extra("export.format=openvino needs OpenVINO", "openvino", "openvino")
     return openvino

@@ -17,9 +17,9 @@ from transferkit.data.preprocess import Preprocessing
 from transferkit.ensemble_artifact import is_ensemble, open_ensemble
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import Extract
-from transferkit.models.conformal import class_set, least_probability
+from transferkit.models.conformal import least_probability
 from transferkit.models.protocols import ProtocolResult, run_protocols
-from transferkit.models.transfer_model import ImageLike, TransferModel, in_batches
+from transferkit.models.transfer_model import ImageLike, TransferModel, in_batches, prediction_of
 from transferkit.models.transfer_model import load_model as load_one
 from transferkit.targets.class_target import Prediction
 
@@ -115,13 +115,12 @@ class EnsembleModel(nn.Module):
 
     def _combined(self, predictions: Sequence[Prediction], least: float | None) -> Prediction:
         mean = np.mean([one.probabilities for one in predictions], axis=0)
-        best = int(mean.argmax())
         known, distance = None, None
         if self.known:
             known = 2 * sum(bool(one.known) for one in predictions) >= len(predictions)
             distance = float(np.mean([one.distance for one in predictions if one.distance is not None]))
-        classes = None if least is None else tuple(self.class_names[k] for k in class_set(mean, least))
-        return Prediction(self.class_names[best], float(mean[best]), mean, known, distance, classes)
+        found: Prediction = prediction_of(self.target, mean, known, distance, least)
+        return found
 
 
 def load_model(run: str | Path) -> TransferModel | Any:

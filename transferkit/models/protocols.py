@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -47,15 +47,20 @@ class ToTest:
         model: In eval mode.
         images: N images.
         extract: Computes features of the model's stages; where it has a cache, they are computed once.
-        run: Device, precision, batches.
+        settings: The resolved configuration.
         name: Of the protocol, for messages.
     """
 
     model: TransferModel
     images: ImageSet
     extract: Extract
-    run: Extractor
+    settings: Mapping[str, Any]
     name: str
+
+    @cached_property
+    def run(self) -> Extractor:
+        """Device, precision and batches, for protocols that compute more than `extract` does."""
+        return create_extractor(self.settings)
 
     @property
     def place(self) -> tuple[torch.device, str]:
@@ -84,11 +89,10 @@ def run_protocols(
             f"protocol={','.join(settings['protocol'])} averages probabilities of classes, and this model predicts "
             f"{model.target.words()}: use protocol=center."
         )
-    run = create_extractor(settings)
     found: dict[str, ProtocolResult] = {}
     for name, keys in settings["protocol"].items():
         start = time.perf_counter()
-        tested = PROTOCOLS[name](ToTest(model, images, extract, run, name), keys)
+        tested = PROTOCOLS[name](ToTest(model, images, extract, settings, name), keys)
         check_finite(tested.probabilities, images.names)
         found[name] = ProtocolResult(tested.probabilities, tested.views, time.perf_counter() - start)
     return found

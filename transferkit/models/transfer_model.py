@@ -158,15 +158,34 @@ class TransferModel(nn.Module):
 
     def _prediction(self, outputs: npt.NDArray[np.float32], distance: float | None, least: float | None) -> Any:
         known = None if distance is None or self.known is None else distance <= self.known.threshold
-        found = self.target.answer(outputs)._replace(known=known, distance=distance)
-        if least is None:
-            return found
-        return found._replace(classes=tuple(self.class_names[k] for k in class_set(outputs, least)))
+        return prediction_of(self.target, outputs, known, distance, least)
 
     def _input(self, image: ImageLike) -> Tensor:
         if isinstance(image, Tensor) and image.is_floating_point():
             return image
         return self.preprocess(decode(to_pil_image(image) if isinstance(image, Tensor) else image))
+
+
+def prediction_of(
+    target: Target,
+    outputs: npt.NDArray[np.float32],
+    known: bool | None,
+    distance: float | None,
+    least: float | None,
+) -> Any:
+    """Return the prediction for one image.
+
+    Args:
+        target: Of the model.
+        outputs: (K,).
+        known: Whether the image is like the training images; None where that was not judged.
+        distance: From the nearest of them.
+        least: From `least_probability`, for a set of classes; None for no set.
+    """
+    found = target.answer(outputs)._replace(known=known, distance=distance)
+    if least is None:
+        return found
+    return found._replace(classes=tuple(target.names[k] for k in class_set(outputs, least)))
 
 
 def in_batches(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:

@@ -16,6 +16,17 @@ SHRINKAGE = 50.0
 """Number of images at which a feature's own variance and the mean variance of all weigh the same."""
 
 
+def scalers_to_try(widths: Sequence[int], balance: bool | str) -> "list[ShrunkScaler]":
+    """Return the scales to choose among for features of several stages, side by side.
+
+    Args:
+        widths: Numbers of features of the stages.
+        balance: As `ShrunkScaler` has it, or "auto" for both; a single stage has nothing to balance.
+    """
+    tried = [False] if len(widths) == 1 else [False, True] if balance == "auto" else [bool(balance)]
+    return [ShrunkScaler(widths=widths, balance=one) for one in tried]
+
+
 class ShrunkScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Subtract the mean, and divide by a deviation that is shrunk towards that of all features.
 

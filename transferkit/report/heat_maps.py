@@ -71,8 +71,7 @@ def heat_maps(model: TransferModel, images: ImageSet, indices: Sequence[int]) ->
 
 def _spotlight(model: TransferModel, inputs: torch.Tensor, heat: np.ndarray[Any, Any]) -> str:
     """Draw an input (3, H, W) with the heat (H, W) as its brightness."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (model.preprocess.mean, model.preprocess.std))
-    pixels = ((inputs.float() * std + mean) * 255).permute(1, 2, 0).numpy()
+    pixels = model.preprocess.denormalize(inputs).permute(1, 2, 0).numpy()
     share = heat / heat.max() if heat.max() > 0 else np.zeros_like(heat)
     lit = pixels * (DARKEST + (1 - DARKEST) * share[..., None])
     picture = Image.fromarray(lit.round().clip(0, 255).astype(np.uint8))

@@ -1,11 +1,10 @@
 """The verdict on a run in a sentence or two, and what to do next, with commands to copy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transferkit.report.classes import Confusion, confused_pairs
 from transferkit.report.facts import Headline, percent, plural
-from transferkit.report.run_files import command_of
+from transferkit.report.run_files import command_of, without
 from transferkit.report.run_result import RunResult
 
 PAIR_SHARE, PAIR_IMAGES = 0.25, 3
@@ -59,11 +58,11 @@ def next_steps(result: RunResult, found: Headline, confusion: Confusion) -> list
 
 def _data_steps(result: RunResult, found: Headline, confusion: Confusion) -> list[Step]:
     """Steps that look at the data or mend it."""
-    check = command_of("task=check", *_without(result.arguments, *FITTING))
+    check = command_of("task=check", *without(result.arguments, *FITTING))
     steps = []
     same = result.metrics.get("data", {}).get("identical", {})
     if _copies(result):
-        dropped = command_of(*_without(result.arguments, "dataset.on_leak="), "dataset.on_leak=drop")
+        dropped = command_of(*without(result.arguments, "dataset.on_leak="), "dataset.on_leak=drop")
         steps.append(Step("Fit again without the copies of test images in train and val.", dropped))
     if same.get("other_label"):
         steps.append(Step("The same images have different labels: list them, and correct the folders.", check))
@@ -85,13 +84,9 @@ def _strategy_steps(result: RunResult, found: Headline) -> list[Step]:
         return []
     advise = Step(
         "Measure what finetuning and more images would bring.",
-        command_of("task=advise", *_without(result.arguments, *FITTING)),
+        command_of("task=advise", *without(result.arguments, *FITTING)),
     )
     if strategy == "auto":
         return [advise]
-    auto = command_of(*_without(result.arguments, *FITTING), "strategy=auto")
+    auto = command_of(*without(result.arguments, *FITTING), "strategy=auto")
     return [Step("Let trials on held-out images choose the strategy.", auto), advise]
-
-
-def _without(arguments: Sequence[str], *dropped: str) -> list[str]:
-    return [argument for argument in arguments if not argument.startswith(dropped)]

@@ -159,7 +159,12 @@ def command_of(*arguments: str) -> str:
 
 def kept_arguments(*dropped: str) -> list[str]:
     """The arguments of this command but those that begin so, for the command of a next step with the same data."""
-    return [argument for argument in sys.argv[1:] if not argument.startswith(dropped)]
+    return without(sys.argv[1:], *dropped)
+
+
+def without(arguments: Sequence[str], *dropped: str) -> list[str]:
+    """Return the arguments but those that begin so."""
+    return [argument for argument in arguments if not argument.startswith(dropped)]
 
 
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:

@@ -124,7 +124,6 @@ def _calibration(result: RunResult, bins: Sequence[Bin]) -> dict[str, Any]:
         before = reliability_bins(at_temperature(result.probabilities, 1 / found["temperature"]), result.test.labels)
     return {
         "reliability": Markup(reliability_figure(bins, before)),
-        "bins_before": before,
         "temperature": found.get("temperature"),
         "calibrated": found.get("test"),
     }

@@ -15,7 +15,7 @@ from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.column_probes import ColumnPath, ColumnSolver, column_path, fit_columns, held_out_logits
 from transferkit.probes.linear import value_grid
 from transferkit.probes.logistic.basis import Stack
-from transferkit.probes.scaling import ShrunkScaler
+from transferkit.probes.scaling import ShrunkScaler, scalers_to_try
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
 from transferkit.strategies.frozen_features import (
@@ -126,9 +126,7 @@ def _try(
     settings = context.strategy["probe"]
     X = Stack([[split[stage] for stage in taken] for split in splits])
     widths = [splits[0][stage].shape[1] for stage in taken]
-    balances = [False] if len(taken) == 1 else {"auto": [False, True]}.get(settings["balance"], [settings["balance"]])
-    for balance in balances:
-        scaler = ShrunkScaler(widths=widths, balance=balance)
+    for scaler in scalers_to_try(widths, settings["balance"]):
         solver = ColumnSolver(context.data.target.solver, scaler, settings.get("class_weights") == "balanced")
         yield Tried(taken, X, solver, column_path(X, Y, chooser.folds, solver, value_grid(settings["Cs"])))
 

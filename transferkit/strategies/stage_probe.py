@@ -9,7 +9,7 @@ from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.chosen import Candidate, Choice, choose, fit_choice, held_out, make_candidate, path_of
 from transferkit.probes.fold_scores import score_classifiers
 from transferkit.probes.logistic.basis import Stack
-from transferkit.probes.scaling import ShrunkScaler
+from transferkit.probes.scaling import scalers_to_try
 from transferkit.strategies.column_probe import fit_column_probes
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
@@ -97,8 +97,7 @@ def _try(
         context.data.fit_labels(),
         make_grids(settings),
     )
-    balances = [False] if len(taken) == 1 else {"auto": [False, True]}.get(settings["balance"], [settings["balance"]])
-    scalers = [ShrunkScaler(widths=widths, balance=balance) for balance in balances]
+    scalers = scalers_to_try(widths, settings["balance"])
     how = labels, chooser.folds
     balanced = settings.get("class_weights") == "balanced"
     scores = [found for scaler in scalers for found in score_classifiers(X, *how, scaler, grids, balanced)]

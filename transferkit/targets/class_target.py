@@ -35,30 +35,43 @@ class Prediction(NamedTuple):
     classes: tuple[str, ...] | None = None
 
 
-def check_classes(names: tuple[str, ...], labels: LabelRows, dataset: str) -> None:
-    """Refuse a single class, and classes without training images.
+@dataclass(frozen=True)
+class OneOfClasses(Target):
+    """Labels (N,) are indices of K classes, ordered or not."""
 
-    Raises:
-        TransferkitError: With the names.
-    """
-    if len(names) < 2:
-        raise TransferkitError(
-            f"dataset {dataset} has a single class ({shown(names)}). A classifier needs at least two."
-        )
-    missing = np.setdiff1d(np.arange(len(names)), labels)
-    if len(missing):
-        raise TransferkitError(
-            f"dataset {dataset} has classes without a readable training image: {shown([names[i] for i in missing])}. "
-            "Every class needs some."
-        )
+    exclusive = True
+
+    def text(self, label: Any) -> str:
+        """The name of the class."""
+        return self.names[int(label)]
+
+    def check(self, labels: LabelRows, dataset: str) -> None:
+        """At least two classes, each with training images."""
+        if len(self.names) < 2:
+            raise TransferkitError(
+                f"dataset {dataset} has a single class ({shown(self.names)}). A classifier needs at least two."
+            )
+        missing = np.setdiff1d(np.arange(len(self.names)), labels)
+        if len(missing):
+            raise TransferkitError(
+                f"dataset {dataset} has classes without a readable training image: "
+                f"{shown([self.names[i] for i in missing])}. Every class needs some."
+            )
+
+    def counts(self, labels: LabelRows) -> npt.NDArray[np.int64]:
+        """Images of each class (K,)."""
+        return np.bincount(labels, minlength=len(self.names))
+
+    def renumbered(self, labels: LabelRows, places: npt.NDArray[np.int64], dataset: str) -> LabelRows:
+        """The same classes by this target's numbers."""
+        return places[labels]
 
 
 @dataclass(frozen=True)
-class ClassTarget(Target):
+class ClassTarget(OneOfClasses):
     """Labels (N,) are indices of K classes; outputs (N, K) are their probabilities."""
 
     kind = "class"
-    exclusive = True
     soft_max = True
     main = "top1"
     loss_name = "nll"
@@ -109,26 +122,10 @@ class ClassTarget(Target):
         """See `transferkit.metrics.compute_metrics`."""
         return compute_metrics(outputs, labels)
 
-    def text(self, label: Any) -> str:
-        """The name of the class."""
-        return self.names[int(label)]
-
     def answer(self, outputs: npt.NDArray[np.float32]) -> Prediction:
         """The likeliest class."""
         best = int(outputs.argmax())
         return Prediction(self.names[best], float(outputs[best]), outputs)
-
-    def check(self, labels: LabelRows, dataset: str) -> None:
-        """At least two classes, each with training images."""
-        check_classes(self.names, labels, dataset)
-
-    def counts(self, labels: LabelRows) -> npt.NDArray[np.int64]:
-        """Images of each class (K,)."""
-        return np.bincount(labels, minlength=len(self.names))
-
-    def renumbered(self, labels: LabelRows, places: npt.NDArray[np.int64], dataset: str) -> LabelRows:
-        """The same classes by this target's numbers."""
-        return places[labels]
 
 
 def read(cells: LabelCells) -> tuple[ClassTarget, Labels]:

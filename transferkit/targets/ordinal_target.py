@@ -6,7 +6,6 @@ lowered to that of being above the one before.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +16,15 @@ from torch import Tensor
 
 from transferkit.arrays import Doubles, Labels
 from transferkit.errors import TransferkitError, shown
-from transferkit.targets.class_target import Prediction, check_classes
-from transferkit.targets.target import LabelCells, LabelRows, Metrics, Outputs, Target, binary_losses, number
+from transferkit.targets.class_target import OneOfClasses, Prediction
+from transferkit.targets.target import LabelCells, LabelRows, Metrics, Outputs, binary_losses, number
 
 
 @dataclass(frozen=True)
-class OrdinalTarget(Target):
+class OrdinalTarget(OneOfClasses):
     """Labels (N,) are ranks of K classes in ascending order; outputs (N, K) are their probabilities; K - 1 logits."""
 
     kind = "ordinal"
-    exclusive = True
     main = "accuracy"
 
     @property
@@ -79,26 +77,10 @@ class OrdinalTarget(Target):
             "n": len(labels),
         }
 
-    def text(self, label: Any) -> str:
-        """The name of the class."""
-        return self.names[int(label)]
-
     def answer(self, outputs: npt.NDArray[np.float32]) -> Prediction:
         """The median class."""
         best = int(self.predicted(outputs[None])[0])
         return Prediction(self.names[best], float(outputs[best]), outputs)
-
-    def check(self, labels: LabelRows, dataset: str) -> None:
-        """At least two classes, each with training images."""
-        check_classes(self.names, labels, dataset)
-
-    def counts(self, labels: LabelRows) -> npt.NDArray[np.int64]:
-        """Images of each class (K,)."""
-        return np.bincount(labels, minlength=len(self.names))
-
-    def renumbered(self, labels: LabelRows, places: npt.NDArray[np.int64], dataset: str) -> LabelRows:
-        """The same classes by this target's ranks."""
-        return places[labels]
 
 
 def read(cells: LabelCells) -> tuple[OrdinalTarget, Labels]:

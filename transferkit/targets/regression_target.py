@@ -50,7 +50,6 @@ class RegressionTarget(Target):
     std: tuple[float, ...] = ()
 
     kind = "regression"
-    solver = "ridge"
     main = "r2"
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from transferkit.arrays import Doubles
+from transferkit.config.target_use import SOLVERS
 from transferkit.errors import TransferkitError, shown
 from transferkit.metrics import SMALLEST
 
@@ -63,12 +64,15 @@ class Target(ABC):
     """Whether each image has exactly one of the names, so that labels are (N,) indices of them."""
     soft_max: ClassVar[bool] = False
     """Whether the outputs are the soft-max of the logits, which can be calibrated and made into sets of classes."""
-    solver: ClassVar[str] = "logistic"
-    """The classifier of exact probes: "logistic", a logistic regression for each logit; or "ridge"."""
     main: ClassVar[str]
     """The metric that is shown first."""
     loss_name: ClassVar[str] = "loss"
     """The metric that is the mean of `losses`."""
+
+    @property
+    def solver(self) -> str:
+        """The classifier of exact probes: "logistic", a logistic regression for each logit; or "ridge"."""
+        return SOLVERS.get(self.kind, "logistic")
 
     @property
     def width(self) -> int:

@@ -67,9 +67,7 @@ class Teacher:
         ours, theirs = self._student, self.model.preprocess
         if (ours.mean, ours.std, ours.input_size) == (theirs.mean, theirs.std, theirs.input_size):
             return theirs.finish(images)
-        inputs = ours.finish(images)
-        mean, std = (torch.tensor(values, device=inputs.device).view(3, 1, 1) for values in (ours.mean, ours.std))
-        pixels = (inputs * std + mean) * 255
+        pixels = ours.denormalize(ours.finish(images))
         if ours.input_size != theirs.input_size:
             size = list(theirs.input_size)
             pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True)
