@@ -1,9 +1,12 @@
 """OpenVINO's intermediate representation, for Intel's processors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch._decomp import decomposition_table
 
 from transferkit.arrays import Probabilities
 from transferkit.errors import TransferkitError
@@ -27,7 +30,8 @@ def write_openvino(exporting: Exporting) -> Exported:
     openvino = import_openvino()
     path = exporting.folder / FILE
     try:
-        converted = openvino.convert_model(exporting.program)
+        with same_decompositions():
+            converted = openvino.convert_model(exporting.program)
     except Exception as error:
         raise TransferkitError(
             f"OpenVINO cannot convert {exporting.network.model.backbone.spec.name} ({first_line(error)})."
@@ -47,6 +51,21 @@ def write_openvino(exporting: Exporting) -> Exported:
     difference = largest_difference(exporting.compared, predict, str(path))
     files = (path, path.with_suffix(".bin"))
     return Exported("openvino", path, difference, files, f'openvino.Core().compile_model("{FILE}")')
+
+
+@contextmanager
+def same_decompositions() -> Iterator[None]:
+    """Leave torch's table of decompositions as it was.
+
+    To convert a network, OpenVINO registers its own backward pass of a convolution with torch, for the whole process.
+    `torch.compile` would use it from then on, and refuses to start at all where the variable CI is set.
+    """
+    before = dict(decomposition_table)
+    try:
+        yield
+    finally:
+        decomposition_table.clear()
+        decomposition_table.update(before)
 
 
 def import_openvino() -> Any:
