@@ -73,6 +73,8 @@ def refused(*arguments: str) -> str:
         ("predict run=RUN photos", "task=predict images=photos run=RUN"),
         ("evaluate RUN", "task=evaluate run=RUN"),
         ("evaluate RUN photos", "task=evaluate run=RUN dataset=folder dataset.root=photos"),
+        ("compare", "task=compare runs=runs"),
+        ("compare runs=other", "task=compare runs=other"),
         ("compare runs multirun", "task=compare runs=[runs,multirun]"),
         ("inspect vgg16", "task=inspect backbone=vgg16"),
         ("inspect vgg16 resnet50", "task=inspect inspect.compare=[vgg16,resnet50]"),

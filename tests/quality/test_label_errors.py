@@ -10,7 +10,7 @@ from tests.quality.conftest import SELECTION, Digits
 from transferkit.errors import TransferkitError
 from transferkit.quality import label_errors
 from transferkit.quality.held_out_probe import HeldOut, predict_held_out
-from transferkit.quality.label_errors import label_problems, require_cleanlab, suspect_labels
+from transferkit.quality.label_errors import label_problems, look_for_label_errors, suspect_labels
 from transferkit.quality.problems import AllImages
 
 
@@ -58,8 +58,16 @@ def test_one_class_alone_has_no_suspicious_labels():
 
 def test_without_cleanlab_one_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(label_errors, "find_spec", lambda name: None)
-    with pytest.raises(TransferkitError, match=r"pip install 'transferkit\[check\]'; task.labels=false"):
-        require_cleanlab()
+    with pytest.raises(TransferkitError, match=r"pip install 'transferkit\[check\]'; task.labels=auto"):
+        look_for_label_errors(True)
+    assert not look_for_label_errors("auto")
+    assert not look_for_label_errors(False)
+
+
+def test_with_cleanlab_label_errors_are_looked_for_unless_switched_off():
+    assert look_for_label_errors("auto")
+    assert look_for_label_errors(True)
+    assert not look_for_label_errors(False)
 
 
 def test_copies_are_held_out_together(digits):

@@ -13,7 +13,7 @@ from transferkit.files import write_json
 from transferkit.quality.check_page import write_check_page
 from transferkit.quality.check_text import count_lines, weak_probe
 from transferkit.quality.find_problems import find_problems
-from transferkit.quality.label_errors import require_cleanlab
+from transferkit.quality.label_errors import INSTALL, look_for_label_errors
 from transferkit.quality.problems import write_problems
 from transferkit.report.run_files import command_line, kept_arguments, shown_path
 from transferkit.timing import StepTimer
@@ -34,9 +34,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     Raises:
         TransferkitError: Label errors are to be looked for, and cleanlab is not installed.
     """
-    task = settings["task"]
-    if task["labels"]:
-        require_cleanlab()
+    task = settings["task"] | {"labels": look_for_label_errors(settings["task"]["labels"])}
+    settings = {**settings, "task": task}
     timer = StepTimer()
     data, backbone = prepare(settings, run_dir, timer)
     with timer.step("check"):
@@ -67,6 +66,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     weak = weak_probe(checked.facts["probe"]["out_of_fold_top1"], counts)
     lines = [f"\n{title}", "  Candidates for a closer look; nothing was removed.\n", *count_lines(counts)]
     lines += [f"\n{textwrap.fill(weak, 98, initial_indent='  ', subsequent_indent='  ')}"] if weak else []
+    lines += [] if task["labels"] else [f"\n  Label errors were not looked for: {INSTALL}"]
     lines += [f"\n  time              {timer.seconds()['total']:.1f} s", f"  page              {shown / 'check.html'}"]
     lines += [f"  table             {shown / 'problems.csv'}"]
     if any(counts[kind]["all"] for kind in COPIES if kind in counts):

@@ -5,7 +5,7 @@ Imported at every start, so without heavy imports.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transferkit.cli.latest import LATEST, latest_run
@@ -38,6 +38,7 @@ class Argument:
         key: The first key that these set, which may be given instead.
         required: Whether the word, or the key, must be there.
         many: Whether there may be several words.
+        default: The words where there are none and the key is not given either.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Argument:
     key: str
     required: bool = False
     many: bool = False
+    default: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ DATA = Argument("PHOTOS", "a folder of class folders, a table (.csv) or the name
 RUN = Argument("RUN_DIR", f"the run directory of a fit; {LATEST}: the last one below runs/", _run, "run", True)
 IMAGES = Argument("IMAGES", "folders, files or quoted globs of images", _listed("images"), "images", True, True)
 RUNS = Argument("DIR", "folders that hold run directories, such as multirun", _listed("runs"), "runs", True, True)
+ALL_RUNS = replace(RUNS, text=f"{RUNS.text}; by default runs", required=False, default=("runs",))
 BACKBONES = Argument("BACKBONE", "a network; several are set beside each other", _networks, "backbone", many=True)
 
 COMMANDS = {
@@ -122,7 +125,7 @@ COMMANDS = {
     "predict": Command("classify images with a fitted model", (RUN, IMAGES)),
     "evaluate": Command("metrics of a fitted model on its test split, or on other images", (RUN, DATA)),
     "fuse": Command("join fitted models: mean of probabilities, or of weights", (RUNS,)),
-    "compare": Command("compare the finished runs below a folder", (RUNS,)),
+    "compare": Command("compare the finished runs below a folder", (ALL_RUNS,)),
     "export": Command("write a fitted model as ONNX or for other programs", (RUN,)),
     "inspect": Command("the layers of a network, and what training them needs", (BACKBONES,)),
     "search": Command("search strategy, rates and augmentation with Optuna, by val", (DATA,)),
@@ -216,6 +219,8 @@ def _fill(name: str, words: Sequence[str], keys: set[str]) -> list[str]:
         mine, rest = rest[:count], rest[count:]
         if mine and argument.key in keys and argument.required:
             mine, rest = [], [*mine, *rest]  # given as a key: the words are for the next argument
+        if not mine and argument.key not in keys:
+            mine = list(argument.default)
         if mine:
             new = argument.overrides(mine)
             twice = keys & {override.split("=")[0] for override in new}

@@ -119,7 +119,7 @@ class Check(Node):
     """The group `task` of task=check."""
 
     name: Literal["check"]
-    labels: bool = True
+    labels: Literal["auto"] | bool = "auto"
     neighbors: int = Field(10, ge=1, le=1000)
     outlier: float = Field(3.5, gt=0, le=1000)
     confused: float = Field(0.2, gt=0, lt=1)

@@ -85,6 +85,7 @@ class Extractor:
         precision: Of matrix products.
         compile: Whether to compile the network.
         progress: Whether to show progress.
+        told: Stages and images that were read before; reading them again is not told.
     """
 
     store: FeatureCache | None
@@ -95,6 +96,7 @@ class Extractor:
     precision: str = "fp32"
     compile: bool | Literal["auto"] = "auto"
     progress: bool = True
+    told: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def extract(
         self, backbone: Backbone, dataset: Any, stages: Sequence[str], pool: str, stats: ExtractionStats
@@ -112,8 +114,10 @@ class Extractor:
             for name, store in rows.items()
         }
         stats.complete(len(ids), len(np.unique(ids)), list(rows), time.perf_counter() - start)
-        if any(stats.computed.values()) or not _is_part(dataset):  # reading a part again is no news
+        read = {f"{name}{_called(dataset)}" for name in rows}
+        if any(stats.computed.values()) or not (_is_part(dataset) or read <= self.told):
             _tell(stats, _called(dataset))
+        self.told.update(read)
         return features
 
     def extract_share(

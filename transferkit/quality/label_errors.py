@@ -17,12 +17,15 @@ def has_cleanlab() -> bool:
     return find_spec("cleanlab") is not None
 
 
-def require_cleanlab() -> None:
-    """Raise a `TransferkitError` if cleanlab is not installed."""
-    if not has_cleanlab():
-        raise TransferkitError(
-            f"task=check needs cleanlab for suspected label errors: {INSTALL}; task.labels=false checks the rest."
-        )
+def look_for_label_errors(wanted: bool | str) -> bool:
+    """Whether label errors are looked for: if wanted, or where cleanlab is installed if "auto".
+
+    Raises:
+        TransferkitError: They are wanted, and cleanlab is not installed.
+    """
+    if wanted is True and not has_cleanlab():
+        raise TransferkitError(f"task.labels=true needs cleanlab: {INSTALL}; task.labels=auto checks the rest without.")
+    return has_cleanlab() if wanted == "auto" else bool(wanted)
 
 
 def suspect_labels(labels: Labels, probabilities: Probabilities) -> Ints:
