@@ -1,6 +1,8 @@
 """Fits as the command line makes them, within one process."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,15 @@ from transferkit.backbones.create import create_backbone_from_config
 from transferkit.config.compose import load_strategy_settings
 from transferkit.data.load_data import load_data
 from transferkit.features.from_settings import make_extractor
+from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
 from transferkit.models.protocols import center_probabilities
+from transferkit.models.transfer_model import save_model
 from transferkit.strategies.context import Context, find_plan
 from transferkit.strategies.fitted import Fitted
+from transferkit.strategies.registry import fit_strategy
 from transferkit.timing import StepTimer
+from transferkit.untrusted import read_json
 
 
 def open_case(strategy: str, overrides: Sequence[str], folder: Path) -> Context:
@@ -37,3 +43,26 @@ def tested(context: Context, fitted: Fitted) -> dict[str, Any]:
     """The metrics of a fitted model on test."""
     test = context.data.test
     return dict(compute_metrics(center_probabilities(fitted.model, test, context.extract), test.labels))
+
+
+def fit_once(context: Context, seed: int | None = None) -> tuple[Path, float]:
+    """Fit a case, or find it fitted.
+
+    Args:
+        context: Its run directory gets the artifact.
+        seed: Of the fit, where it is another than that of the splits.
+
+    Returns:
+        The folder of the artifact, and the seconds of the fit.
+    """
+    folder, done = context.run_dir, context.run_dir / "seconds.json"
+    if not done.exists():
+        start = time.perf_counter()
+        if seed is not None:
+            context = replace(context, settings={**context.settings, "seed": seed})
+            torch.manual_seed(seed)
+        fitted = fit_strategy(context)
+        seconds = time.perf_counter() - start
+        save_model(folder, fitted.model, strategy=context.strategy, seed=context.seed)
+        write_json(done, {"seconds": seconds})
+    return folder, float(read_json(done)["seconds"])
