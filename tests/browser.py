@@ -53,13 +53,24 @@ class Tab:
             self.events.append(answer)
         return answer
 
-    def look(self, page: Path, width: int = 1280, dark: bool = False) -> None:
-        """Open a file in a window of this width, and wait until it is loaded."""
+    def look(self, page: Path | str, width: int = 1280, dark: bool = False) -> None:
+        """Open a file or an address in a window of this width, and wait until it is loaded."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
-        self.call("Page.navigate", url=page.absolute().as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
+        self.wait()
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Give a file to an input, as a person does who drops it there."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.events.clear()
+        self.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
+
+    def wait(self) -> None:
+        """Wait until a page is loaded."""
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._next()
 

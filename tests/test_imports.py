@@ -39,7 +39,7 @@ MODULES = [
 ]
 PACKAGES = [
     *("config", "targets", "data", "backbones", "features", "probes", "models", "training", "report", "advisor"),
-    *("compare", "inspection", "strategies", "quality", "export", "cli"),
+    *("compare", "inspection", "strategies", "quality", "export", "demo", "cli"),
 ]
 ORDER = [*MODULES, *PACKAGES, "__main__"]
 """From the bottom up: a module or package imports only what stands before it."""

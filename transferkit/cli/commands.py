@@ -123,6 +123,7 @@ COMMANDS = {
     "advise": Command("measure the images with a backbone, recommend a strategy", (DATA,)),
     "check": Command("look for duplicates, suspected label errors, outliers", (DATA,)),
     "predict": Command("classify images with a fitted model", (RUN, IMAGES)),
+    "demo": Command("a local page to try a fitted model with pictures", (RUN,)),
     "evaluate": Command("metrics of a fitted model on its test split, or on other images", (RUN, DATA)),
     "fuse": Command("join fitted models: mean of probabilities, or of weights", (RUNS,)),
     "compare": Command("compare the finished runs below a folder", (ALL_RUNS,)),

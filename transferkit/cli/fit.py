@@ -17,7 +17,7 @@ from transferkit.files import write_json
 from transferkit.models.protocols import run_protocols
 from transferkit.models.transfer_model import TransferModel, save_model
 from transferkit.report.examples import worst_mistakes
-from transferkit.report.heat_maps import heat_maps, why_none
+from transferkit.report.heat_maps import heat_map_method, heat_maps, why_none
 from transferkit.report.image_map import find_places
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
@@ -163,6 +163,7 @@ def _explained(
     cached = bool(settings["cache"]["enabled"])
     return {
         "heat_maps": dict(heat_maps(model, data.test, wrong)) if reason is None else {},
+        "heat_map_method": heat_map_method(model),
         "no_heat_maps": reason or "",
         "neighborhoods": find_neighborhoods(model, data, probabilities, extract, compared),
         "places": find_places(model, data.test, probabilities, extract) if cached else None,

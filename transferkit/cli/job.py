@@ -38,6 +38,7 @@ TASKS = {
     "cache": "transferkit.cli.cache",
     "inspect": "transferkit.cli.inspect",
     "export": "transferkit.cli.export",
+    "demo": "transferkit.cli.demo",
     "search": "transferkit.cli.search",
 }
 

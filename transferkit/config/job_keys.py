@@ -84,7 +84,7 @@ class CacheToClear(Cache):
 class Task(Node):
     """The group `task`, where a task has no keys of its own."""
 
-    name: Literal["fit", "evaluate", "cache", "inspect", "export"]
+    name: Literal["fit", "evaluate", "cache", "inspect", "export", "demo"]
 
 
 class Predict(Node):
@@ -133,6 +133,13 @@ class Embed(Node):
     stage: Text | None = None
     pool: choices.Pool = "auto"
     format: Literal["npy", "parquet"] = "npy"
+
+
+class Demo(Node):
+    """The node `demo`, of task=demo."""
+
+    host: Text = "127.0.0.1"
+    port: int = Field(7860, ge=0, le=65535)
 
 
 class Pretrain(Node):
@@ -208,7 +215,7 @@ class Search(Node):
 
 
 TASKS: dict[str, type[Node]] = {
-    **dict.fromkeys(("fit", "evaluate", "cache", "inspect", "export"), Task),
+    **dict.fromkeys(("fit", "evaluate", "cache", "inspect", "export", "demo"), Task),
     "predict": Predict,
     "advise": Advise,
     "compare": Compare,

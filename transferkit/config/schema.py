@@ -16,6 +16,7 @@ from transferkit.config.job_keys import (
     Cache,
     CacheToClear,
     Calibrate,
+    Demo,
     Extract,
     Selection,
     Trainer,
@@ -48,6 +49,7 @@ class Job(Node):
     calibrate: Calibrate = Calibrate()
     inspect: Inspect = Inspect.model_construct()
     export: Export = Export.model_construct()
+    demo: Demo = Demo.model_construct()
 
 
 ONE_MODEL: dict[str, type[Node]] = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare")
+TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo")
 """Those that do not need classes."""
 
 SOLVERS = {"multilabel": "logistic", "ordinal": "logistic", "regression": "ridge"}

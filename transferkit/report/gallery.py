@@ -9,6 +9,7 @@ import numpy.typing as npt
 from transferkit.arrays import Probabilities
 from transferkit.data.imageset import ImageSet
 from transferkit.report.examples import Example, examples, right_examples, worst_mistakes
+from transferkit.report.heat_maps import heat_text
 from transferkit.report.nearest import Near, show_neighborhoods
 from transferkit.report.run_result import RunResult
 
@@ -29,6 +30,7 @@ class Card:
         known: Whether it is like the training images; None where that was not judged.
         near: The nearest training images, if they were searched for.
         heat: A `data:` URI of the image with a heat map over it, if one was computed.
+        heat_text: What it shows.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Card:
     known: bool | None = None
     near: Sequence[Near] = ()
     heat: str | None = None
+    heat_text: str = ""
 
     @property
     def result(self) -> str:
@@ -91,7 +94,13 @@ def run_gallery(result: RunResult) -> Gallery:
     shown = examples(test, probabilities, names, indices, CARD_SIDE)
     return gallery(
         [
-            Card(index, example, near=near.get(index, ()), heat=result.heat_maps.get(index))
+            Card(
+                index,
+                example,
+                near=near.get(index, ()),
+                heat=result.heat_maps.get(index),
+                heat_text=heat_text(result.heat_map_method, example.predicted),
+            )
             for index, example in zip(indices.tolist(), shown, strict=True)
         ]
     )

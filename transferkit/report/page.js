@@ -110,3 +110,16 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
     });
   });
 }
+
+for (const form of document.querySelectorAll("form[data-submit]")) {
+  const input = form.querySelector("input[type=file]");
+  const give = (files) => {
+    if (!files.length) return;
+    input.files = files;
+    form.requestSubmit();
+  };
+  input.addEventListener("change", () => form.requestSubmit());
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => { event.preventDefault(); give(event.dataTransfer.files); });
+  document.addEventListener("paste", (event) => give(event.clipboardData.files));
+}

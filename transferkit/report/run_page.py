@@ -76,6 +76,7 @@ def content(result: RunResult) -> dict[str, Any]:
         "map_key": map_key(result) if result.places else {},
         "map_method": result.places.method if result.places else "",
         "no_heat_maps": result.no_heat_maps,
+        "heat_map_method": result.heat_map_method,
         "heated": len(result.heat_maps),
         **_confusion(confusion),
         "classes": class_rows(test.labels, predicted, names, result.class_counts),

@@ -58,6 +58,7 @@ class RunResult:
         run: The run directory of the model, for these commands.
         neighborhoods: Some test images and their nearest training images.
         heat_maps: Index of a test image to a `data:` URI of the image with a heat map over it.
+        heat_map_method: That computed them, of `report.heat_maps`.
         places: Some test images in a plane by their features, if there are any in the cache.
         no_heat_maps: Why there are none, where the reader can change that.
         other_target: The target where it is no class; then `probabilities` are its outputs, and `class_names` the names
@@ -79,6 +80,7 @@ class RunResult:
     run: str = "RUN_DIR"
     neighborhoods: Sequence[Neighborhood] = ()
     heat_maps: Mapping[int, str] = field(default_factory=dict)
+    heat_map_method: str = ""
     no_heat_maps: str = ""
     places: Places | None = None
     other_target: Target | None = None
