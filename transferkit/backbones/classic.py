@@ -10,9 +10,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock
+
+from transferkit.backbones.narrow import resnet_of_widths
 
 Layers = list[tuple[str, nn.Module]]
+
+WIDTHS = (64, 128, 256, 512)
+"""Channels of the four stages of a ResNet in the paper."""
 
 
 class ResponseNorm(nn.Module):
@@ -287,14 +292,14 @@ def vgg16_c(num_classes: int = 1000, dropout: float = 0.5, hidden: int = 4096) -
     return VGG(blocks, num_classes, dropout, hidden)
 
 
-def plain18(num_classes: int = 1000) -> nn.Module:
-    """ResNet-18 without shortcuts (He et al. 2016, section 4.1)."""
-    return ResNet(PlainBlock, [2, 2, 2, 2], num_classes)  # type: ignore[no-any-return]
+def plain18(num_classes: int = 1000, channels: Sequence[int] = WIDTHS) -> nn.Module:
+    """ResNet-18 without shortcuts (He et al. 2016, section 4.1); `channels` of its four stages."""
+    return resnet_of_widths(PlainBlock, [2, 2, 2, 2], channels, num_classes)
 
 
-def plain34(num_classes: int = 1000) -> nn.Module:
+def plain34(num_classes: int = 1000, channels: Sequence[int] = WIDTHS) -> nn.Module:
     """ResNet-34 without shortcuts (He et al. 2016, section 4.1): worse than `plain18`, in training too."""
-    return ResNet(PlainBlock, [3, 4, 6, 3], num_classes)  # type: ignore[no-any-return]
+    return resnet_of_widths(PlainBlock, [3, 4, 6, 3], channels, num_classes)
 
 
 def alexnet_lrn(num_classes: int = 1000, dropout: float = 0.5, hidden: int = 4096) -> nn.Module:
