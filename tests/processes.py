@@ -192,13 +192,14 @@ def python_starter() -> Iterator[PythonStarter]:
         return
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    with theirs:
-        server = subprocess.Popen(
-            [sys.executable, REPOSITORY / "tests/python_server.py", str(theirs.fileno())],
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-        )
-    with ours:
-        yield PythonStarter(ours)
-    server.wait(timeout=60)
+    with tempfile.TemporaryDirectory() as compiled:
+        with theirs:
+            server = subprocess.Popen(
+                [sys.executable, REPOSITORY / "tests/python_server.py", str(theirs.fileno()), compiled],
+                env={**os.environ, "PYTHONPATH": path},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        with ours:
+            yield PythonStarter(ours)
+        server.wait(timeout=60)

@@ -22,7 +22,8 @@ LIBRARIES = (
     *("hydra", "omegaconf", "pydantic", "numpy", "PIL.Image", "torch", "torch.utils.data", "torchvision", "timm"),
     *("pytorch_lightning", "pytorch_lightning.callbacks", "rich.progress", "safetensors.torch", "torch.fx"),
     *("scipy.linalg", "scipy.optimize", "scipy.stats", "sklearn.base", "sklearn.metrics", "sklearn.model_selection"),
-    *("matplotlib.figure", "matplotlib.backends.backend_svg"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "sklearn.manifold", "sklearn.linear_model", "jinja2"),
+    *("hydra.main", "hydra._internal.hydra", "hydra.core.override_parser.overrides_parser"),
 )
 """No module of ours: a command that fails because it lacks an import of its own must still fail."""
 
@@ -38,6 +39,8 @@ def main() -> None:
     os.environ |= {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
     for name in LIBRARIES:
         importlib.import_module(name)
+    if sys.dont_write_bytecode:  # PYTHONDONTWRITEBYTECODE is set: each fork would compile all modules of ours anew
+        sys.dont_write_bytecode, sys.pycache_prefix = False, sys.argv[2]
     gc.freeze()  # else each fork's garbage collector would visit, and so copy, all that is imported
     # A fork has only the thread that forks: one that others wait for would be missing.
     assert len(os.listdir("/proc/self/task")) == threading.active_count() == 1

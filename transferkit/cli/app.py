@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from transferkit.cli.commands import rewrite
+from transferkit.cli.compose_once import compose_once
 from transferkit.cli.failures import plain_reason
 from transferkit.cli.screen import screen_text
 from transferkit.config.compose import config_dir
@@ -40,6 +41,7 @@ def app(cfg: DictConfig) -> None:
 
 def run() -> None:
     """Run the application; print one message, without a traceback, for errors that a user can fix."""
+    compose_once()
     logging.raiseExceptions = False  # no traceback if the reader of the output has gone (`| head`)
     try:
         rewritten = rewrite(sys.argv[1:])
