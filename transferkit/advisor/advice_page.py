@@ -1,6 +1,6 @@
 """The page of an advice (`report.html`, `advice.html`), in the style of a run's report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +14,30 @@ from transferkit.advisor.text import SCORE_NAMES
 from transferkit.files import write_text
 from transferkit.ranking import best_stage
 from transferkit.report.figures import depth_figure
+from transferkit.report.next_steps import Step
 from transferkit.report.render import render
 
 
-def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str) -> None:
+def write_advice_page(path: Path, advice: Mapping[str, Any], split_note: str, steps: Sequence[Step] = ()) -> None:
     """Write the page.
 
     Args:
         path: The HTML file; an existing one is replaced atomically.
         advice: The content of advice.json.
         split_note: The origin of the splits, in one line.
+        steps: To do next.
     """
-    write_text(path, render_advice(advice, split_note))
+    write_text(path, render_advice(advice, split_note, steps))
 
 
-def render_advice(advice: Mapping[str, Any], split_note: str) -> str:
+def render_advice(advice: Mapping[str, Any], split_note: str, steps: Sequence[Step] = ()) -> str:
     """Return the page."""
     quadrant, distance = advice["quadrant"], advice["distance"]
     stages = {name: row["val_top1"] for name, row in advice["stages"].items()}
     networks = advice.get("networks")
     content = {
         "advice": advice,
+        "next_steps": steps,
         "networks": networks,
         "networks_heading": heading(networks) if networks else "",
         "networks_figure": Markup(networks_figure(networks["networks"], networks["used"])) if networks else "",

@@ -1,7 +1,6 @@
 """task=advise: measure a data set with a backbone; print and report the recommended strategy."""
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,10 @@ from transferkit.cli.prepare import compared_networks, prepare
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.quality.first_look import first_look, first_look_lines
-from transferkit.report.run_files import command_line, kept_arguments, shown_path
+from transferkit.report.command_text import command_line, command_of, kept_arguments
+from transferkit.report.facts import plural
+from transferkit.report.next_steps import Step
+from transferkit.report.run_files import shown_path
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -55,10 +57,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "seconds": timer.seconds(),
     }
     write_json(run_dir / "advice.json", content)
-    write_advice_page(run_dir / "report.html", content, data.split_note)
+    write_advice_page(run_dir / "report.html", content, data.split_note, next_steps(content, network))
     log.info(
-        "%s\n\nProblems of the data\n%s\n\n"
-        "  time              %.1f s\n  report            %s\n  next command      python -m transferkit %s",
+        "%s\n\nProblems of the data\n%s\n\n  time              %.1f s\n  report            %s\n  next command      %s",
         advice_text(advice, title),
         "\n".join(f"  - {line}" for line in seen),
         timer.seconds()["total"],
@@ -68,6 +69,24 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     )
 
 
+def next_steps(content: Mapping[str, Any], network: Sequence[str]) -> list[Step]:
+    """Return what to do after an advice.
+
+    Args:
+        content: Of advice.json.
+        network: The arguments for the network that was chosen, if several were compared.
+    """
+    recommended, found = content["quadrant"]["recommended"], content["problems"]
+    fit = Step("Fit the recommended strategy.", fit_command(recommended, network))
+    auto = Step("Or let trials on held-out images choose among the best candidates.", fit_command("auto", network))
+    doubted = found["duplicates"] + (found["labels"] or 0)
+    if not doubted:
+        return [fit, auto]
+    doubts = plural(found["labels"] or 0, "suspected label error")
+    text = f"Look at the {plural(found['duplicates'], 'duplicate')} and {doubts}."
+    return [Step(text, command_of(*same_data(), "task=check", *network)), fit, auto]
+
+
 def fit_command(strategy: str, backbone: Sequence[str] = ()) -> str:
     """The command line that fits the recommended strategy with the same data and network.
 
@@ -75,7 +94,7 @@ def fit_command(strategy: str, backbone: Sequence[str] = ()) -> str:
         strategy: Its name.
         backbone: The arguments for the network that was chosen, if several were compared.
     """
-    return shlex.join([*same_data(), *backbone, f"strategy={strategy}"])
+    return command_of(*same_data(), *backbone, f"strategy={strategy}")
 
 
 def same_data() -> list[str]:

@@ -1,7 +1,6 @@
 """task=check: duplicates, suspected label errors, outliers, odd images and classes of a data set."""
 
 import logging
-import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,10 @@ from transferkit.quality.check_text import count_lines, weak_probe
 from transferkit.quality.find_problems import find_problems
 from transferkit.quality.label_errors import INSTALL, look_for_label_errors
 from transferkit.quality.problems import write_problems
-from transferkit.report.run_files import command_line, kept_arguments, shown_path
+from transferkit.report.command_text import command_line, command_of, kept_arguments
+from transferkit.report.facts import plural
+from transferkit.report.next_steps import Step
+from transferkit.report.run_files import shown_path
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -59,7 +61,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     }
     write_problems(run_dir / "problems.csv", checked.problems, checked.images)
     write_json(run_dir / "check.json", content)
-    write_check_page(run_dir / "check.html", checked, content, task["pictures"])
+    write_check_page(
+        run_dir / "check.html", checked, content, task["pictures"], next_steps(counts, shown_path(run_dir))
+    )
     title = f"{data.name}: {len(checked.images):,} images, {len(data.class_names)} classes; "
     title += f"{backbone.spec.name} ({backbone.weights_name})"
     shown = shown_path(run_dir)
@@ -70,11 +74,29 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     lines += [f"\n  time              {timer.seconds()['total']:.1f} s", f"  page              {shown / 'check.html'}"]
     lines += [f"  table             {shown / 'problems.csv'}"]
     if any(counts[kind]["all"] for kind in COPIES if kind in counts):
-        lines += [f"  leave copies out  python -m transferkit {fit_command(shown / 'problems.csv')}"]
+        lines += [f"  leave copies out  {fit_command(shown / 'problems.csv')}"]
     log.info("%s", "\n".join(lines))
+
+
+def next_steps(counts: Mapping[str, Mapping[str, int]], run_dir: Path) -> list[Step]:
+    """Return what to do after a check.
+
+    Args:
+        counts: Kind to the number of problems by split and of all.
+        run_dir: Where the table is.
+    """
+    steps = []
+    labels = counts.get("label", {}).get("all", 0)
+    if labels:
+        text = f"Look at the {plural(labels, 'suspected label error')} below; correct those that are wrong, and check again."
+        steps.append(Step(text, command_line()))
+    if any(counts[kind]["all"] for kind in COPIES if kind in counts):
+        steps.append(Step("Fit without the copies.", fit_command(run_dir / "problems.csv")))
+    kept = kept_arguments("task=", "task.", "hydra.")
+    return [*steps, Step("Measure what which strategy would bring.", command_of("task=advise", *kept))]
 
 
 def fit_command(table: Path) -> str:
     """The command line that fits the same data without the copies of the table."""
     kept = kept_arguments("task=", "task.", "hydra.")
-    return shlex.join([*kept, f"dataset.exclude={table}", f"dataset.exclude_kinds=[{','.join(COPIES)}]"])
+    return command_of(*kept, f"dataset.exclude={table}", f"dataset.exclude_kinds=[{','.join(COPIES)}]")

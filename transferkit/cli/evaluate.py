@@ -13,9 +13,10 @@ from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.models.ensemble import EnsembleModel, load_model, run_all_protocols
 from transferkit.models.transfer_model import TransferModel
+from transferkit.report.command_text import command_line, kept_arguments
 from transferkit.report.parts_by_target import main_words, score_lines
 from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
-from transferkit.report.run_files import command_line, kept_arguments, shown_path
+from transferkit.report.run_files import shown_path
 from transferkit.report.run_result import RunResult
 from transferkit.report.target_page import write_outputs, write_page
 from transferkit.targets.target import LabelRows, Target

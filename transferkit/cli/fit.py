@@ -16,6 +16,7 @@ from transferkit.features.reuse import count_reuse
 from transferkit.files import write_json
 from transferkit.models.protocols import run_protocols
 from transferkit.models.transfer_model import TransferModel, save_model
+from transferkit.report.command_text import command_line, kept_arguments
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.heat_maps import heat_map_method, heat_maps, why_none
 from transferkit.report.image_map import find_places
@@ -23,14 +24,7 @@ from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.parts_by_target import main_words
 from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
-from transferkit.report.run_files import (
-    absolute_paths,
-    command_line,
-    kept_arguments,
-    shown_path,
-    summary,
-    write_history,
-)
+from transferkit.report.run_files import absolute_paths, shown_path, summary, write_history
 from transferkit.report.run_result import RunResult
 from transferkit.report.target_page import write_outputs, write_page
 from transferkit.strategies.calibrate import KEY, with_test

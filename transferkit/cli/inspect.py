@@ -14,7 +14,9 @@ from transferkit.inspection.inspect_page import write_inspect_page
 from transferkit.inspection.inspect_text import inspection_text
 from transferkit.inspection.inspected import write_tables
 from transferkit.inspection.networks_page import networks_text, write_networks
-from transferkit.report.run_files import command_line, shown_path
+from transferkit.report.command_text import command_line, command_of, kept_arguments
+from transferkit.report.next_steps import Step
+from transferkit.report.run_files import shown_path
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,17 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     inspected = describe_network(settings, backbone, data)
     text = inspection_text(inspected, settings["inspect"]["unfold"])
     write_tables(run_dir, inspected)
-    write_inspect_page(run_dir / "report.html", inspected, command_line())
+    write_inspect_page(run_dir / "report.html", inspected, command_line(), next_steps(settings))
     more = "" if images else "\n  on real images    inspect.images=64 measures activations and gradients"
     log.info("\n%s\n\n  report            %s%s", text, shown_path(run_dir) / "report.html", more)
+
+
+def next_steps(settings: Mapping[str, Any]) -> list[Step]:
+    """Return what to do after an inspection of one network."""
+    kept = kept_arguments("task=", "inspect.", "hydra.", "strategy=")
+    mine = [] if "dataset" in settings["choices"] else ["dataset=folder", "dataset.root=DIR"]
+    steps = [Step("Fit it to images, one folder per class.", command_of("task=fit", *kept, *mine))]
+    if not settings["inspect"]["images"]:
+        real = command_of("task=inspect", *kept, *mine, "inspect.images=64")
+        steps.insert(0, Step("Measure its activations and gradients on real images.", real))
+    return steps

@@ -21,9 +21,10 @@ from transferkit.models.protocols import ProtocolResult, center_probabilities, r
 from transferkit.models.soup import greedy_soup, uniform_soup
 from transferkit.models.transfer_model import TransferModel, save_model
 from transferkit.models.transfer_model import load_model as load_one
+from transferkit.report.command_text import command_line, kept_arguments, predict_command
 from transferkit.report.ensemble_table import disagreement, ensemble_table, gain
 from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
-from transferkit.report.run_files import command_line, kept_arguments, shown_path, write_predictions
+from transferkit.report.run_files import shown_path, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
 from transferkit.targets.target import Target
@@ -194,6 +195,6 @@ def screen(metrics: Mapping[str, Any], run_dir: Path) -> str:
         ensemble_table(metrics),
         *([protocol_table(metrics["protocols"])] if len(metrics["protocols"]) > 1 else []),
         f"  report              {shown / 'report.html'}",
-        f"  predict             python -m transferkit task=predict run={shown} images=DIR",
+        f"  predict             {predict_command(shown)}",
     ]
     return "\n".join(lines)

@@ -14,10 +14,11 @@ from transferkit.files import write_csv
 from transferkit.models.ensemble import EnsembleModel, load_model
 from transferkit.models.transfer_model import TransferModel
 from transferkit.progress import progress
+from transferkit.report.command_text import command_line, command_of, kept_arguments
 from transferkit.report.parts_by_target import TABLES
 from transferkit.report.predict_page import Predicted, write_predict_page
 from transferkit.report.probability_table import class_columns
-from transferkit.report.run_files import command_line, command_of, kept_arguments, shown_path
+from transferkit.report.run_files import shown_path
 from transferkit.report.target_parts import TableParts
 from transferkit.report.top5 import join_names
 from transferkit.timing import StepTimer

@@ -16,7 +16,8 @@ from transferkit.data.imagedata import ImageData
 from transferkit.data.load_data import load_data
 from transferkit.device import find_device, find_precision
 from transferkit.errors import WeightsUnavailable
-from transferkit.report.run_files import command_of, write_splits
+from transferkit.report.command_text import command_of
+from transferkit.report.run_files import write_splits
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)

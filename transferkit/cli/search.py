@@ -28,7 +28,8 @@ from transferkit.errors import TransferkitError
 from transferkit.extras import import_extra
 from transferkit.files import write_csv, write_json, write_text
 from transferkit.ranking import score
-from transferkit.report.run_files import command_of, shown_path, without
+from transferkit.report.command_text import command_of, without
+from transferkit.report.run_files import shown_path
 from transferkit.rundir import Status, is_gone, one_job, read_status, write_status
 
 log = logging.getLogger(__name__)

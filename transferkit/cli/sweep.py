@@ -8,7 +8,6 @@ imports.
 import logging
 import multiprocessing
 import os
-import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from transferkit.report.command_text import command_of
 from transferkit.rundir import SIGTERM_AGAIN_SECONDS, Status, Terminated, read_status, sigterm_calls
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def failures(jobs: Sequence[tuple[str, str, str]]) -> str:
 
 def compare_command(folder: Path) -> str:
     """Return the command line that compares the runs below `folder`."""
-    return f"python -m transferkit task=compare {shlex.quote(f'runs={folder}')}"
+    return command_of("task=compare", f"runs={folder}")
 
 
 def _number(name: str) -> int:

@@ -1,7 +1,6 @@
 """The page of a comparison, `report.html`, in the style of a run's report."""
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from transferkit.compare.comparison import Comparison, Part, show_difference, sh
 from transferkit.compare.groups import Group, by_images, short_names, show_images, show_spread
 from transferkit.compare.variants import show_variant
 from transferkit.files import write_text
+from transferkit.report.command_text import command_of
+from transferkit.report.next_steps import Step
 from transferkit.report.render import render
 
 
@@ -30,10 +31,28 @@ def render_page(comparison: Comparison, runs: Any, folder: Path | None = None) -
         "runs": comparison.runs,
         "groups": sum(len(part.groups) for part in comparison.parts),
         "unfinished": comparison.unfinished,
-        "command": f"python -m transferkit task=compare {shlex.quote(f'runs={named}')}",
+        "next_steps": next_steps(comparison),
+        "command": command_of("task=compare", f"runs={named}"),
     }
     filters = {"spread": show_spread, "images": show_images, "variant": show_variant, "uncached": show_uncached}
     return render("compare.html.j2", content, "compare", **filters)
+
+
+def next_steps(comparison: Comparison) -> list[Step]:
+    """Return what to do with the best group of the only table; runs of several cannot be compared."""
+    if len(comparison.parts) != 1 or not comparison.parts[0].groups:
+        return []
+    best = comparison.parts[0].groups[0]
+    run = best.runs[0].folder
+    shown = os.path.relpath(run) if run.is_relative_to(Path.cwd()) else str(run)
+    text = f"Classify other photographs with {best.label} on {best.network}, the best on val."
+    steps = [Step(text, command_of("task=predict", f"run={shown}", "images=DIR"))]
+    if len(best.runs) > 1:
+        folders = ",".join(os.path.relpath(one.folder) for one in best.runs)
+        steps.append(
+            Step("Join its seeds: the mean of their probabilities.", command_of("task=fuse", f"runs=[{folders}]"))
+        )
+    return [*steps, Step("Write it as ONNX, for other programs.", command_of("task=export", f"run={shown}"))]
 
 
 def _links(group: Group, folder: Path | None) -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from transferkit.inspection.inspect_figures import (
 )
 from transferkit.inspection.inspected import Inspected
 from transferkit.inspection.layers import Layer, by_stage
+from transferkit.report.next_steps import Step
 from transferkit.report.render import render
 
 
@@ -31,12 +32,12 @@ OPEN_TO = 60
 """Rows up to which all stages are unfolded."""
 
 
-def write_inspect_page(path: Path, inspected: Inspected, command: str) -> None:
+def write_inspect_page(path: Path, inspected: Inspected, command: str, steps: Sequence[Step] = ()) -> None:
     """Write the page; an existing one is replaced atomically."""
-    write_text(path, render_inspection(inspected, command))
+    write_text(path, render_inspection(inspected, command, steps))
 
 
-def render_inspection(inspected: Inspected, command: str) -> str:
+def render_inspection(inspected: Inspected, command: str, steps: Sequence[Step] = ()) -> str:
     """Return the page."""
     total, measured = inspected.total, inspected.measured
     content = {
@@ -56,6 +57,7 @@ def render_inspection(inspected: Inspected, command: str) -> str:
         "activations": Markup(activation_figure(inspected.measured_layers, measured)) if measured else "",
         "gradients": Markup(gradient_figure(inspected.measured_layers, measured)) if measured else "",
         "command": command,
+        "next_steps": steps,
     }
     return render("inspect.html.j2", content, "inspection", **FILTERS)
 

@@ -1,6 +1,6 @@
 """The page of a check, `check.html`: the problems of each kind with pictures, as one self-contained file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from transferkit.quality.check_text import count_words, weak_probe
 from transferkit.quality.find_problems import Checked
 from transferkit.quality.problems import KINDS, AllImages, Problem
 from transferkit.report.examples import short_names, thumbnail
+from transferkit.report.next_steps import Step
 from transferkit.report.render import render
 
 
@@ -41,7 +42,9 @@ class Shown:
     related: Picture | None
 
 
-def write_check_page(path: Path, checked: Checked, about: Mapping[str, Any], most: int) -> None:
+def write_check_page(
+    path: Path, checked: Checked, about: Mapping[str, Any], most: int, steps: Sequence[Step] = ()
+) -> None:
     """Write the page.
 
     Args:
@@ -49,11 +52,12 @@ def write_check_page(path: Path, checked: Checked, about: Mapping[str, Any], mos
         checked: The problems.
         about: The content of check.json.
         most: Problems shown of each kind.
+        steps: To do next.
     """
-    write_text(path, render_check(checked, about, most))
+    write_text(path, render_check(checked, about, most, steps))
 
 
-def render_check(checked: Checked, about: Mapping[str, Any], most: int) -> str:
+def render_check(checked: Checked, about: Mapping[str, Any], most: int, steps: Sequence[Step] = ()) -> str:
     """Return the page."""
     shown = {kind: checked.of_kind(kind)[:most] for kind in about["counts"]}
     rows = sorted(
@@ -80,7 +84,7 @@ def render_check(checked: Checked, about: Mapping[str, Any], most: int) -> str:
     ]
     found = sum(section["count"] for section in sections)
     weak = weak_probe(about["probe"]["out_of_fold_top1"], about["counts"])
-    content = {"about": about, "sections": sections, "found": found, "weak": weak}
+    content = {"about": about, "sections": sections, "found": found, "weak": weak, "next_steps": steps}
     return render("check.html.j2", content, "quality")
 
 

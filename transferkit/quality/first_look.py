@@ -1,6 +1,5 @@
 """Problems of the data that task=advise sees without a further pass: duplicates, and suspected label errors."""
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from transferkit.data.imagedata import ImageData
 from transferkit.quality.duplicates import count_copies, duplicate_problems, find_identical_groups
 from transferkit.quality.label_errors import INSTALL, has_cleanlab, suspect_labels
 from transferkit.quality.problems import AllImages
+from transferkit.report.command_text import command_of
 
 
 def first_look(data: ImageData, advice: Advice) -> dict[str, Any]:
@@ -54,4 +54,4 @@ def first_look_lines(found: dict[str, Any], arguments: Sequence[str]) -> list[st
         labels = (
             f"{found['labels']:,} of {found['predicted']:,} labels are suspected to be wrong, by held-out predictions"
         )
-    return [copies, labels, f"look closer: python -m transferkit {shlex.join(arguments)}"]
+    return [copies, labels, f"look closer: {command_of(*arguments)}"]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from transferkit.report.classes import Confusion, confused_pairs
+from transferkit.report.command_text import command_of, without
 from transferkit.report.facts import Headline, percent, plural
-from transferkit.report.run_files import command_of, without
 from transferkit.report.run_result import RunResult
 
 PAIR_SHARE, PAIR_IMAGES = 0.25, 3

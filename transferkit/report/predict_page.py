@@ -8,12 +8,12 @@ import numpy as np
 
 from transferkit.data.imageset import ImageSet
 from transferkit.files import write_text
+from transferkit.report.command_text import command_of
 from transferkit.report.examples import Example, short_names, thumbnail
 from transferkit.report.facts import plural
 from transferkit.report.gallery import CARD_SIDE, Card, Gallery, gallery
 from transferkit.report.next_steps import Step
 from transferkit.report.render import render
-from transferkit.report.run_files import command_of
 from transferkit.targets.class_target import Prediction
 
 UNKNOWN_SHOWN, UNSURE_SHOWN, SURE_SHOWN = 30, 30, 30

@@ -1,8 +1,6 @@
 """The tables of a run directory, and the summary of a run for the screen."""
 
 import os
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy.typing as npt
 from transferkit.data.imagedata import ImageData
 from transferkit.data.split_table import HEADER, needs_exact
 from transferkit.files import write_csv
+from transferkit.report.command_text import predict_command
 from transferkit.report.facts import NOT_FINETUNED, cross_validated
 from transferkit.report.parts_by_target import figure_lines, shown_main
 from transferkit.report.probability_table import class_columns, write_probabilities
@@ -147,26 +146,6 @@ def shown_path(run_dir: Path) -> Path:
     return run_dir.relative_to(Path.cwd()) if run_dir.is_relative_to(Path.cwd()) else run_dir
 
 
-def command_line() -> str:
-    """Return the command line of this process, which repeats the run."""
-    return command_of(*sys.argv[1:])
-
-
-def command_of(*arguments: str) -> str:
-    """Return the command line with these arguments."""
-    return shlex.join(["python", "-m", "transferkit", *arguments])
-
-
-def kept_arguments(*dropped: str) -> list[str]:
-    """The arguments of this command but those that begin so, for the command of a next step with the same data."""
-    return without(sys.argv[1:], *dropped)
-
-
-def without(arguments: Sequence[str], *dropped: str) -> list[str]:
-    """Return the arguments but those that begin so."""
-    return [argument for argument in arguments if not argument.startswith(dropped)]
-
-
 def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
     """Return the summary of a run for the screen: accuracy, time, and where the report is."""
     seconds, target = metrics["seconds"], _target(metrics)
@@ -184,6 +163,6 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",
-        f"  predict             {command_of('task=predict', f'run={shown}', 'images=DIR')}",
+        f"  predict             {predict_command(shown)}",
     ]
     return "\n".join(lines)

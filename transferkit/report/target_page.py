@@ -8,12 +8,13 @@ from typing import Any
 from markupsafe import Markup
 
 from transferkit.files import write_csv, write_text
+from transferkit.report.command_text import command_of
 from transferkit.report.facts import Score, judged_on, plural, show_score
 from transferkit.report.figures import INK, LINES, SUPERSCRIPT, Sweep, new_figure, to_svg
 from transferkit.report.next_steps import Step
 from transferkit.report.parts_by_target import PARTS
 from transferkit.report.render import render
-from transferkit.report.run_files import command_of, write_predictions
+from transferkit.report.run_files import write_predictions
 from transferkit.report.run_page import common_content, write_report
 from transferkit.report.run_result import RunResult
 from transferkit.report.target_parts import Parts, Section, image_rows, shown_figure
