@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What a measurement is recognised by."""
+        """The words by which a measurement is recognised."""
         return (self.strategy, self.method, *self.overrides)
 
 

@@ -36,6 +36,7 @@ def test_the_page_shows_tables_and_loads_nothing(make_run: MakeRun) -> None:
 def test_the_command_can_be_pasted(make_run: MakeRun) -> None:
     comparison = compare([make_run()], [])
     assert "task=compare 'runs=my runs'" in Page(render_page(comparison, "my runs")).text
+    assert "What to do next" in Page(render_page(comparison, "my runs")).text
     assert "task=compare 'runs=[a,b]'" in Page(render_page(comparison, ["a", "b"])).text
 
 

@@ -88,7 +88,7 @@ def next_steps(counts: Mapping[str, Mapping[str, int]], run_dir: Path) -> list[S
     steps = []
     labels = counts.get("label", {}).get("all", 0)
     if labels:
-        text = f"Look at the {plural(labels, 'suspected label error')} below; correct those that are wrong, and check again."
+        text = f"Look at the {plural(labels, 'suspected label error')} below; correct what is wrong, and check again."
         steps.append(Step(text, command_line()))
     if any(counts[kind]["all"] for kind in COPIES if kind in counts):
         steps.append(Step("Fit without the copies.", fit_command(run_dir / "problems.csv")))
