@@ -9,6 +9,7 @@
     uniform_soup   the mean of the weights of the same members
     greedy_soup    of those that do not make it worse on val
     from_scratch   members with other seeds, from random weights
+    snapshots      of one run of the same steps, whose rate restarts as often (SGDR)
     networks       one member for each of several networks
 
 Members are trained to the end of the plan (selection=last), so that val is held out for the greedy soup. All members of
@@ -19,6 +20,7 @@ nobody knows beforehand.
 """
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -46,11 +48,12 @@ from transferkit.data.imageset import ImageSet
 from transferkit.metrics import compute_metrics, top_k
 from transferkit.models.protocols import center_probabilities
 from transferkit.models.soup import greedy_soup, uniform_soup
-from transferkit.models.transfer_model import TransferModel, load_model
+from transferkit.models.transfer_model import TransferModel, load_model, save_model
 from transferkit.report.ensemble_table import disagreement, gain
 from transferkit.strategies.context import Context
+from transferkit.strategies.snapshots import fit_snapshots
 
-KINDS = ("seeds", "uniform_soup", "greedy_soup", "from_scratch", "networks")
+KINDS = ("seeds", "uniform_soup", "greedy_soup", "from_scratch", "snapshots", "networks")
 SCRATCH = "from_scratch"
 APART = 100
 """Between the seeds of two ensembles, so that no members are the same."""
@@ -86,13 +89,20 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
             for kind in options.kinds:
                 strategy = SCRATCH if kind == SCRATCH else options.strategy
                 own = ("selection=last", *(QUICK[1:] if options.quick else ()))
-                size = () if kind == "networks" else (f"ensemble={options.members}",)
+                sizes = {"networks": (), "snapshots": _restarts(options.members)}
+                size = sizes.get(kind, (f"ensemble={options.members}",))
                 name = f"networks {' '.join(options.networks)}" if kind == "networks" else kind
                 yield make_case(strategy, name, per_class, seed, (*own, *size, *options.overrides))
 
 
+def _restarts(members: int) -> tuple[str, ...]:
+    return ("ensemble=snapshots", "schedule=cosine_restarts", f"schedule.cycles={members}")
+
+
 def fit_members(case: Case, options: argparse.Namespace) -> Members:
     """Fit the members that no other ensemble has fitted already."""
+    if case.method == "snapshots":
+        return _snapshots(case, options)
     given = [given for given in case.overrides if not given.startswith("ensemble=")]
     wanted = [(given, APART * case.seed + number) for number in range(options.members)]
     if case.method.startswith("networks"):
@@ -106,6 +116,17 @@ def fit_members(case: Case, options: argparse.Namespace) -> Members:
         folders.append(folder)
         seconds += taken
     return Members(contexts, folders, seconds)
+
+
+def _snapshots(case: Case, options: argparse.Namespace) -> Members:
+    context = open_case(case.strategy, case.overrides, folder_of(options.out, *case.key))
+    start = time.perf_counter()
+    _, models = fit_snapshots(context)
+    folders = [context.run_dir / f"members/{number + 1}" for number in range(options.members)]
+    for folder, model in zip(folders, models, strict=False):
+        save_model(folder, model)
+    written = [folder for folder in folders if folder.exists()]
+    return Members([context] * len(written), written, time.perf_counter() - start)
 
 
 def measure(case: Case, options: argparse.Namespace) -> Record:

@@ -34,11 +34,11 @@ def test_members_are_joined_as_their_artifacts_say(tmp_path: Path, monkeypatch: 
     options = Namespace(
         **{"strategy": "lp_ft", "seeds": 1, "per_class": ["5"], "quick": True, "out": tmp_path, "members": 2},
         **{
-            "kinds": ["seeds", "uniform_soup"],
+            "kinds": ["seeds", "uniform_soup", "snapshots"],
             "overrides": ["dataset.max_test=40", "schedule=constant", "optimizer.lr_scale=30"],
         },
     )
-    seeds, soup = cases(options)
+    seeds, soup, snapshots = cases(options)
     found = measure(seeds, options)
     members = fit_members(seeds, options)
     test = members.contexts[0].data.test
@@ -51,3 +51,4 @@ def test_members_are_joined_as_their_artifacts_say(tmp_path: Path, monkeypatch: 
     assert found["disagreement"] == pytest.approx(np.mean(each[0].argmax(1) != each[1].argmax(1)))
     monkeypatch.setattr("benchmarks.fits.fit_strategy", None)  # the soup is of the same members
     assert measure(soup, options)["passes"] == 1
+    assert "schedule.cycles=2" in snapshots.overrides

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from transferkit.errors import TransferkitError
-from transferkit.training.schedules import SCHEDULES, constant_end, create_schedules
+from transferkit.training.schedules import SCHEDULES, constant_end, create_schedules, cycle_ends
 
 
 def make_optimizer(momentum: float = 0.9) -> torch.optim.SGD:
@@ -42,6 +42,16 @@ def test_cosine_rises_and_falls() -> None:
     seen = rates({"name": "cosine", "warmup": 0.2}, steps=20)
     assert seen[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert seen[4:] == pytest.approx([(1 + math.cos(math.pi * k / 16)) / 2 for k in range(16)])
+
+
+@pytest.mark.parametrize(
+    "keys", [{"cycles": 4}, {"cycles": 3}, {"cycles": 2, "growth": 2, "warmup": 0.2}, {"cycles": 3, "growth": 2}]
+)
+def test_a_cycle_ends_where_the_rate_rises_next(keys: dict[str, Any]) -> None:
+    settings = {"name": "cosine_restarts", **keys}
+    seen, rising = rates(settings, steps=20), round(20 * keys.get("warmup", 0))
+    rises = [k for k in range(rising + 1, 20) if seen[k] > seen[k - 1]]
+    assert cycle_ends(settings, 2, 10) == [*rises, 20]
 
 
 def test_restarts_and_steps() -> None:

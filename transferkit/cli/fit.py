@@ -10,6 +10,7 @@ from transferkit.arrays import Labels, Probabilities
 from transferkit.backbones.backbone import Backbone
 from transferkit.cli.extract_share import extract_share
 from transferkit.cli.prepare import compared_networks, describe, prepare
+from transferkit.config.ensemble_use import SNAPSHOTS, several
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.features.reuse import count_reuse
@@ -49,11 +50,16 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
-    timer, fit = StepTimer(), partial(fit_one, check_strategy(settings))
+    timer, plan = StepTimer(), check_strategy(settings)
+    fit = partial(fit_one, plan)
     data, backbone = prepare(settings, run_dir, timer)
     if settings["extract"]["shard"]:
         extract_share(settings, data, backbone)
-    elif settings["ensemble"] > 1:
+    elif settings["ensemble"] == SNAPSHOTS:
+        from transferkit.cli.fit_snapshots import fit_and_join
+
+        fit_and_join(plan, settings, run_dir, data, backbone)
+    elif several(settings):
         from transferkit.cli.fit_members import fit_members  # with Lightning, which most fits do without
 
         fit_members(settings, run_dir, data, backbone, fit)

@@ -1,13 +1,14 @@
 """The schema of the whole configuration, and the check at the start of every job."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from transferkit.config.augment_keys import Augment, Transforms
 from transferkit.config.backbone_keys import Backbone, Backbones
 from transferkit.config.dataset_keys import DATASETS
+from transferkit.config.ensemble_use import ensemble_conflicts
 from transferkit.config.export_keys import Export, formats
 from transferkit.config.inspect_keys import Inspect
 from transferkit.config.job_keys import (
@@ -42,7 +43,7 @@ class Job(Node):
     seed: Seed = 0
     run: Path | None = None
     runs: Path | list[Path] | None = None
-    ensemble: Annotated[int, Field(ge=1, le=64)] = 1
+    ensemble: Literal["snapshots"] | Annotated[int, Field(ge=1, le=64)] = 1
     images: Path | list[Path] | None = None
     backbones: Backbones | None = None
     extract: Extract = Extract()
@@ -126,8 +127,6 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         )
     if shard is not None and task != "fit":
         found.append(f"extract.shard is for task=fit, not for task={task}.")
-    if settings["ensemble"] > 1 and (task != "fit" or shard is not None or settings["backbones"] is not None):
-        found.append("ensemble is for task=fit of one network (without backbones and extract.shard).")
     if shard is not None and not settings["cache"]["enabled"]:
         found.append("extract.shard stores its share in the cache, which cache.enabled=false turns off.")
     if settings["backbones"] is not None:
@@ -142,7 +141,7 @@ def conflicts(settings: Mapping[str, Any]) -> list[str]:
         found.append("export.int8=true quantises the ONNX file: export.format=onnx, or a list with onnx in it.")
     if settings["export"]["push"] and "hub" not in chosen:
         found.append("export.push=... uploads the folder that export.format=hub writes.")
-    return [*found, *target_conflicts(settings)]
+    return [*found, *ensemble_conflicts(settings), *target_conflicts(settings)]
 
 
 def check_group(group: str, given: Mapping[str, Any], everywhere: Sequence[str] = ()) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from transferkit.config.ensemble_use import several
+
 TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo")
 """Those that do not need classes."""
 
@@ -27,7 +29,7 @@ def target_conflicts(settings: Mapping[str, Any]) -> list[str]:
     mistakes = _in_strategy(settings["strategy"], target, task)
     if list(settings["protocol"]) != ["center"]:
         mistakes.append(f"protocol={','.join(settings['protocol'])} averages probabilities of classes: use center")
-    if settings["ensemble"] > 1:
+    if several(settings):
         mistakes.append("ensemble averages probabilities of classes: use ensemble=1")
     return [f"{found} (dataset.target={target})." for found in mistakes]
 

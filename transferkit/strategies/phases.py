@@ -23,6 +23,7 @@ from transferkit.strategies.training_settings import train_settings
 from transferkit.training.auxiliary import GROUP
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.finetune_module import FinetuneModule, scaled_rates
+from transferkit.training.plan import Phase
 from transferkit.training.run_phase import Trained, TrainSettings, fit_module
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def fit_phase(module: FinetuneModule, context: Context, number: int, run: TrainS
         run: The settings of the fit.
     """
     phase = module.phase
-    folder = context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
+    folder = phase_folder(context, number, phase)
     finished = CheckpointFiles(folder).newest().get("phase")
     if finished is not None:
         log.info("Phase %s is finished already.", phase.name)
@@ -154,6 +155,11 @@ def fit_phase(module: FinetuneModule, context: Context, number: int, run: TrainS
     outcome = PhaseOutcome(trained, val_probabilities(module, batches.data.val, context), steps, batches.prefix)
     _write(outcome, folder)
     return outcome
+
+
+def phase_folder(context: Context, number: int, phase: Phase) -> Path:
+    """The folder of the checkpoints of a phase, whose place in the plan is counted from 0."""
+    return context.run_dir / "checkpoints" / f"{number + 1}_{phase.name}"
 
 
 def _part(module: FinetuneModule) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from transferkit.config.ensemble_use import SNAPSHOTS
 from transferkit.device import run_place
 from transferkit.strategies.context import Context
 from transferkit.training.plan import Plan
@@ -22,6 +23,7 @@ def train_settings(context: Context, plan: Plan, epochs: int) -> TrainSettings:
         swa_start=plan.swa["start"],
         early_stopping=plan.early_stopping,
         precision=run_place(context.settings)[1],
+        snapshots=context.settings.get("ensemble") == SNAPSHOTS,
         logger=context.logger,
     )
 

@@ -27,10 +27,14 @@ from transferkit.training.loaders import TrainingData
 from transferkit.training.plan import differences
 from transferkit.training.run_logger import RunLogger
 from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
+from transferkit.training.snapshots import Snapshots
 from transferkit.training.spawned import SpawnedProcess
 from transferkit.untrusted import UnreadableFile, read_json
 
 log = logging.getLogger(__name__)
+
+SNAPSHOTS = "snapshots"
+"""The folder of snapshots beside the checkpoints of a fit."""
 
 LISTED = 6  # differences in a message
 
@@ -53,6 +57,7 @@ class TrainSettings:
         stop_after: Epochs after which the fit ends, at the rates of all `epochs`; None for all.
         keep: The final weights: "best", those of the epoch that is best on val, or "last".
         keep_val: Whether to keep the probabilities of val after every epoch.
+        snapshots: Whether to keep the weights at the end of each cycle of the schedule (`SNAPSHOTS` in the folder).
         held_out: Whether val is not a part of train; if it is, the log does not show its figures.
         logger: Gets the figures of every epoch; None for none.
     """
@@ -70,6 +75,7 @@ class TrainSettings:
     stop_after: int | None = None
     keep: str = "best"
     keep_val: bool = False
+    snapshots: bool = False
     held_out: bool = True
     logger: RunLogger | None = None
 
@@ -200,6 +206,8 @@ def _trainer(run: TrainSettings, folder: Path, files: TrainedOnly) -> pl.Trainer
         best,
         last,
     ]
+    if run.snapshots:
+        callbacks.insert(0, Snapshots(folder / SNAPSHOTS))
     if run.stop_after is not None:
         callbacks.append(StopAfter(run.stop_after))
     if run.keep_val:

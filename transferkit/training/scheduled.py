@@ -67,17 +67,25 @@ class ScheduledModule(pl.LightningModule):  # type: ignore[misc]
         Raises:
             TransferkitError: The trainer has neither a number of epochs nor of steps.
         """
-        steps = self.trainer.estimated_stepping_batches
-        if steps == math.inf:
-            raise TransferkitError("The schedule needs the number of steps: give the Trainer max_epochs or max_steps.")
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        each = max(round(steps / epochs), 1)
+        epochs, each = self.epochs_and_steps()
         schedules = create_schedules(optimizer, settings, epochs, each)
         self._rising, self._averaged_from = round(settings.get("warmup", 0) * epochs * each), None
         if swa and swa["start"] is not None:
             self._averaged_from = first_averaged(swa["start"], epochs) * each
             schedules.append(constant_end(optimizer, swa["lr"], each))
         return [optimizer], schedules
+
+    def epochs_and_steps(self) -> tuple[int, int]:
+        """Epochs of the trainer, and optimizer steps in each.
+
+        Raises:
+            TransferkitError: The trainer has neither a number of epochs nor of steps.
+        """
+        steps = self.trainer.estimated_stepping_batches
+        if steps == math.inf:
+            raise TransferkitError("The schedule needs the number of steps: give the Trainer max_epochs or max_steps.")
+        epochs = max(self.trainer.max_epochs or 1, 1)
+        return epochs, max(round(steps / epochs), 1)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -1,6 +1,7 @@
 """Learning-rate schedules by name: the `schedule` group as data, with a warm-up, and a constant end for SWA."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
@@ -96,9 +97,28 @@ def _one_cycle(optimizer: Optimizer, steps: int, warmup: float, cycle_momentum: 
 
 def _cosine_restarts(optimizer: Optimizer, steps: int, cycles: int = 4, growth: int = 1, final_lr: float = 0.0) -> Any:
     """Cosine decay with warm restarts: `cycles`, each `growth` times as long (Loshchilov & Hutter 2017, section 3)."""
-    parts = sum(growth**cycle for cycle in range(cycles))
-    first = max(-(-steps // parts), 1)
+    first = _first_cycle(steps, cycles, growth)
     return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=first, T_mult=growth, eta_min=final_lr)
+
+
+def _first_cycle(steps: int, cycles: int, growth: int) -> int:
+    parts = sum(int(growth**cycle) for cycle in range(cycles))
+    return max(-(-steps // parts), 1)
+
+
+def cycle_ends(settings: Mapping[str, Any], epochs: int, steps_per_epoch: int) -> list[int]:
+    """Return the number of steps after which each cycle of `cosine_restarts` is over, in ascending order.
+
+    The last step is the last end, though its cycle may be a few steps short. The arguments are those of
+    `create_schedules`.
+    """
+    settings = check_group("schedule", settings)
+    cycles, growth = settings["cycles"], settings["growth"]
+    steps = max(epochs * steps_per_epoch, 1)
+    rising = round(settings["warmup"] * steps)
+    first = _first_cycle(max(steps - rising, 1), cycles, growth)
+    ends = accumulate(first * growth**cycle for cycle in range(cycles))
+    return sorted({min(rising + end, steps) for end in ends})
 
 
 def _step(optimizer: Optimizer, steps: int, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1) -> Any:
