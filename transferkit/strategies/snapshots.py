@@ -12,8 +12,8 @@ from transferkit.strategies.phases import Phases, phase_folder, run_until
 from transferkit.strategies.start_module import make_module
 from transferkit.strategies.stops import all_stops
 from transferkit.strategies.training_settings import plan_recipe
+from transferkit.training.cycle_weights import read_snapshots
 from transferkit.training.run_phase import SNAPSHOTS, check_recipe
-from transferkit.training.snapshots import read_snapshots
 
 
 def fit_snapshots(context: Context) -> tuple[Phases, Iterator[TransferModel]]:

@@ -23,11 +23,11 @@ from transferkit.training.averaging import StochasticAverage, exponential_averag
 from transferkit.training.callbacks import EpochProgress, History, SeededSteps, StopAfter, ValCourse, set_filling
 from transferkit.training.checkpoint_files import CheckpointFiles, read_checkpoint
 from transferkit.training.checkpoints import LastCheckpoint, TrainedOnly
+from transferkit.training.cycle_weights import Snapshots
 from transferkit.training.loaders import TrainingData
 from transferkit.training.plan import differences
 from transferkit.training.run_logger import RunLogger
 from transferkit.training.scheduled import LIGHTNING_PRECISION, ScheduledModule
-from transferkit.training.snapshots import Snapshots
 from transferkit.training.spawned import SpawnedProcess
 from transferkit.untrusted import UnreadableFile, read_json
 
