@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
 
 import transferkit as tk
 from tests.conftest import compose_settings
@@ -100,3 +101,20 @@ def test_mistakes_are_one_message_before_any_work(photos, tmp_path, monkeypatch)
     with pytest.raises(TransferkitError, match=r"transferkit\[parquet\]"):
         embed(tmp_path, photos, "task.format=parquet")
     assert not list(tmp_path.glob("embed*"))
+
+
+def test_the_index_finds_what_scikit_learn_finds(photos, tmp_path, monkeypatch):
+    faiss = pytest.importorskip("faiss")
+    names, features, description = embed(tmp_path, photos, "embed.index=faiss")
+    assert description["index"] == {"file": "embeddings.faiss", "score": "cosine similarity"}
+    index = faiss.read_index(str(tmp_path / "embeddings.faiss"))
+    assert index.ntotal == len(names)
+    asked = features / np.linalg.norm(features, axis=1, keepdims=True)
+    scores, rows = index.search(asked, 3)
+    expected, where = NearestNeighbors(n_neighbors=3, metric="cosine").fit(features).kneighbors(features)
+    np.testing.assert_array_equal(rows, where)
+    np.testing.assert_allclose(scores, 1 - expected, atol=1e-5)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(TransferkitError, match=r"transferkit\[faiss\]', or embed\.index=null"):
+        embed(tmp_path / "other", photos, "embed.index=faiss")
+    assert not (tmp_path / "other").exists()

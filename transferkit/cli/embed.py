@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.arrays import Features
 from transferkit.backbones.backbone import Backbone
+from transferkit.cli.embed_index import import_faiss, write_index
 from transferkit.cli.predict import images_at, tell_unreadable
 from transferkit.cli.prepare import load_backbone
 from transferkit.data.imageset import ImageSet
@@ -30,8 +31,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
 
     Args:
         settings: The resolved configuration.
-        run_dir: Gets `embeddings.npy` and `embeddings.csv`, or `embeddings.parquet`; `embed.json`; and `unreadable.csv`
-            if needed.
+        run_dir: Gets `embeddings.npy` and `embeddings.csv`, or `embeddings.parquet`; `embeddings.faiss` if asked
+            for; `embed.json`; and `unreadable.csv` if needed.
     """
     if not settings["images"]:
         raise TransferkitError("task=embed needs images=, a folder, a file or a quoted glob such as 'photos/*.jpg'.")
@@ -39,6 +40,9 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     if settings["task"]["format"] == "parquet":
         import_pyarrow()  # before the work
         write = write_parquet
+    indexed = settings["embed"]["index"] is not None
+    if indexed:
+        import_faiss()
     timer = StepTimer()
     backbone, stages, pool = network(settings)
     with timer.step("data"):
@@ -47,6 +51,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     with timer.step("extract"):
         features = join_stages(make_extractor(settings)(backbone, images, stages, pool), stages)
     file = write(run_dir, images.names, features)
+    index = write_index(run_dir / "embeddings.faiss", features) if indexed else None
     description = {
         "backbone": backbone.spec.name,
         "weights": backbone.weights_name,
@@ -55,12 +60,15 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         "pool": pool,
         "images": len(images),
         "features": features.shape[1],
+        "index": None if index is None else {"file": index.name, "score": "cosine similarity"},
         "preprocessing": backbone.preprocess.to_dict(),
         "seconds": timer.seconds(),
     }
     write_json(run_dir / "embed.json", description)
     told = "+".join(stages), backbone.spec.name, backbone.weights_name, len(images), features.shape[1], shown_path(file)
     log.info("Features of %s of %s (%s): %d images x %d values: %s", *told)
+    if index is not None:
+        log.info("Index, by cosine similarity: %s", shown_path(index))
 
 
 def network(settings: Mapping[str, Any]) -> tuple[Backbone, list[str], str]:

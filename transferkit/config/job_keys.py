@@ -135,6 +135,12 @@ class Embed(Node):
     format: Literal["npy", "parquet"] = "npy"
 
 
+class EmbedIndex(Node):
+    """The node `embed`, of task=embed."""
+
+    index: Literal["faiss"] | None = None
+
+
 class Demo(Node):
     """The node `demo`, of task=demo."""
 

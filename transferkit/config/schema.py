@@ -18,6 +18,7 @@ from transferkit.config.job_keys import (
     CacheToClear,
     Calibrate,
     Demo,
+    EmbedIndex,
     Extract,
     Selection,
     Trainer,
@@ -51,6 +52,7 @@ class Job(Node):
     inspect: Inspect = Inspect.model_construct()
     export: Export = Export.model_construct()
     demo: Demo = Demo.model_construct()
+    embed: EmbedIndex = EmbedIndex.model_construct()
 
 
 ONE_MODEL: dict[str, type[Node]] = {
