@@ -28,7 +28,8 @@ def test_flowers_with_a_cached_checkpoint(transferkit: RunCommand, mini_flowers:
     checkpoints = mini_flowers / "torch/hub/checkpoints"
     checkpoints.mkdir(parents=True)
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), checkpoints / RESNET18_FILE)
-    arguments = ["dataset=flowers", "backbone=resnet18", "strategy=linear_probe", "hydra.run.dir=out"]
+    arguments = ["dataset=flowers", "backbone=resnet18", "backbone.input_size=64", "strategy=linear_probe"]
+    arguments += ["hydra.run.dir=out"]
     done = transferkit(*arguments, cwd=mini_flowers, env={**NO_NETWORK, "TORCH_HOME": str(mini_flowers / "torch")})
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((mini_flowers / "out/metrics.json").read_text())

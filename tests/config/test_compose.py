@@ -2,7 +2,8 @@
 
 import pytest
 
-from transferkit.config.compose import config_dir, load_strategy_settings
+from transferkit.config.choice_files import choices
+from transferkit.config.compose import config_dir, load_strategies, load_strategy_settings
 from transferkit.errors import TransferkitError
 
 
@@ -15,6 +16,12 @@ def test_a_strategy_comes_with_all_groups_and_overrides() -> None:
     assert settings["strategy"]["name"] == "lp_ft"
     assert (settings["seed"], settings["optimizer"]["name"]) == (7, "sgd")
     assert load_strategy_settings("lp_ft")["seed"] == 0
+
+
+def test_strategies_composed_at_once_are_those_composed_one_by_one() -> None:
+    names = choices("strategy")
+    assert "lp_ft" in names
+    assert load_strategies(names) == {name: load_strategy_settings(name)["strategy"] for name in names}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from transferkit.advisor.evidence import Evidence
 from transferkit.advisor.measure import CS, Measured, measure, sample
 from transferkit.advisor.quadrant import Verdict, judge
 from transferkit.backbones.backbone import Backbone
-from transferkit.config.compose import config_dir, load_strategy_settings
+from transferkit.config.choice_files import choices
+from transferkit.config.compose import load_strategies
 from transferkit.data.imagedata import ImageData
 from transferkit.device import run_place
 from transferkit.features.from_settings import Extract
@@ -110,10 +111,9 @@ def gather(backbone: Backbone, data: ImageData, measured: Measured, distance: Di
 def known_strategies() -> Mapping[str, Mapping[str, Any]]:
     """The content of the YAMLs in conf/strategy by name, but for `NOT_ADVISED`.
 
-    Composed once, which takes a second; do not modify the result.
+    Composed once, which takes a third of a second; do not modify the result.
     """
-    names = sorted(path.stem for path in (config_dir() / "strategy").glob("*.yaml"))
-    return {name: load_strategy_settings(name)["strategy"] for name in names if name not in NOT_ADVISED}
+    return load_strategies([name for name in choices("strategy") if name not in NOT_ADVISED])
 
 
 def to_json(advice: Advice) -> dict[str, Any]:

@@ -45,6 +45,20 @@ def load_strategy_settings(name: str, overrides: Sequence[str] = ()) -> dict[str
     return check_config({str(key): value for key, value in settings.items()})
 
 
+def load_strategies(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The group `strategy` with each of these choices, as `load_strategy_settings` has it; composed all at once.
+
+    Args:
+        names: Of YAMLs in conf/strategy.
+    """
+    from transferkit.config.schema import check_group
+
+    with own_hydra():
+        every = compose("config", overrides=[f"+strategy@every.{name}={name}" for name in names]).every
+    groups = {name: OmegaConf.to_container(every[name], resolve=True) for name in names}
+    return {name: check_group("strategy", group) for name, group in groups.items() if isinstance(group, dict)}
+
+
 def load_backbone_settings(name: str) -> dict[str, Any]:
     """The group `backbone` with the choice `name`, or of the network that torchvision or timm calls so, with defaults.
 
