@@ -32,3 +32,8 @@ def test_a_click_sorts_by_numbers_and_by_names(make_run: MakeRun, tmp_path: Path
         tab.look(tmp_path / "page/report.html")
         assert tab.value(CLICK) == ["a b c", "c b a", "a b c", "a b c"]
         assert tab.errors() == []
+        tab.look(tmp_path / "page/report.html", width=390)  # where each row stands by itself
+        cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).length"
+        assert tab.value(cut) == 0
+        label = "getComputedStyle(document.querySelector('table.folded td'), '::before').content"
+        assert tab.value(label) == '"Images per class"'

@@ -75,6 +75,10 @@ def test_training_curves_have_a_line_a_phase(missing):
     assert {"head", "tail", "train", "val", "epoch", "loss"} <= set(texts(svg))
     val = re.findall(r'd="(M[^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--line2\)', svg)
     assert [line.count("L") for line in val] == [2, 3, 2, 3]  # loss of both phases, then top-1 of both
+    before = {"head": {"val_loss": 0.5, "val_top1": 0.4}}
+    svg = history_figure(history, {"head": 0, "tail": 2}, before)
+    val = re.findall(r'd="(M[^"]*)" clip-path="[^"]*" style="fill: none; stroke: var\(--line2\)', svg)
+    assert [line.count("L") for line in val] == [3, 3, 3, 3]  # the phase `head` from its epoch 0
     one = [{"epoch": 1, "train_loss": 0.3, "val_loss": 0.2, "val_top1": 0.9}]
     assert "head" not in texts(history_figure(one, {}))
 

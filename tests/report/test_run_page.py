@@ -127,6 +127,10 @@ def test_training_curves(make_result):
     metrics = {**result.metrics, "phases": {"head": {"best_epoch": 2}, "tail": {"best_epoch": 0}}}
     page = Page(render(replace(result, history=history, metrics=metrics)))
     assert "4 epochs in 2 successive phases (head 2, tail 2)." in page.text
+    assert "no dot if the weights before" in page.text
+    metrics["phases"]["head"]["before"] = {"val_top1": 0.2, "val_loss": 2.0}
+    page = Page(render(replace(result, history=history, metrics=metrics)))
+    assert "epoch 0 is the state before the phase" in page.text
     assert "Training" not in [word.strip() for word in Page(render(result)).words]
 
 

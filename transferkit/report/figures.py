@@ -65,12 +65,17 @@ def top1_on(images: str) -> str:
     return f"top-1 on {images}" if images == "val" else f"top-1 {images}"
 
 
-def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]) -> str:
+def history_figure(
+    history: Sequence[Mapping[str, Any]],
+    kept: Mapping[str, int],
+    before: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
     """Draw loss and top-1 on val (percent) over the epochs of all phases, one after the other.
 
     Args:
         history: One row per epoch; missing values are not drawn.
-        kept: The best epoch by phase; it is marked.
+        kept: The best epoch by phase, 0 for the state before it; it is marked.
+        before: `val_loss` and `val_top1` before a phase, its epoch 0, where they were measured.
     """
     phases = [str(row.get("phase", "")) for row in history]
     starts = [i for i in range(len(phases)) if i == 0 or phases[i] != phases[i - 1]]
@@ -82,10 +87,14 @@ def history_figure(history: Sequence[Mapping[str, Any]], kept: Mapping[str, int]
         for start, end in zip(starts, [*starts[1:], len(history)], strict=True):
             part, epochs = slice(start, end), np.arange(start + 1, end + 1)
             axes.plot(epochs, train_loss[part], mark, color=LINES[0], ms=3)
-            axes.plot(epochs, val_loss[part], mark, color=LINES[1], ms=3)
-            below.plot(epochs, 100 * top1[part], mark, color=LINES[1], ms=3)
-            best = [i for i in range(start, end) if history[i].get("epoch") == kept.get(phases[i])]
-            below.plot([i + 1 for i in best], 100 * top1[best], "o", color=LINES[1], ms=8)
+            first = (before or {}).get(phases[start], {})
+            from_0 = np.arange(start if first else start + 1, end + 1)
+            loss = np.concatenate([[first["val_loss"]] if first else [], val_loss[part]])
+            accuracy = 100 * np.concatenate([[first["val_top1"]] if first else [], top1[part]])
+            axes.plot(from_0, loss, mark, color=LINES[1], ms=3)
+            below.plot(from_0, accuracy, mark, color=LINES[1], ms=3)
+            best = from_0 - start == kept.get(phases[start], -1)
+            below.plot(from_0[best], accuracy[best], "o", color=LINES[1], ms=8)
             for line in (axes, below) if start else ():
                 line.axvline(start + 0.5, color=MUTED, lw=1, ls="--")
             if len(starts) > 1:

@@ -88,6 +88,21 @@ if (matrix) {
   });
 }
 
+// On a narrow screen each row stands by itself, its values below each other (report.css).
+for (const table of document.querySelectorAll("table.fold")) {
+  const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+  table.setAttribute("role", "table");
+  for (const row of table.tBodies[0].rows) {
+    row.setAttribute("role", "row");
+    [...row.cells].forEach((cell, column) => {
+      cell.dataset.label = heads[column];
+      cell.classList.toggle("blank", !cell.textContent.trim());
+      cell.setAttribute("role", column ? "cell" : "rowheader");
+    });
+  }
+  table.classList.add("folded");
+}
+
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const value = (row, column) => {

@@ -147,8 +147,10 @@ def _training(result: RunResult) -> dict[str, Any]:
     for row in result.history:
         phases[str(row.get("phase", ""))] = phases.get(str(row.get("phase", "")), 0) + 1
     kept = {name: row["best_epoch"] for name, row in result.metrics.get("phases", {}).items() if "best_epoch" in row}
+    before = {name: row["before"] for name, row in result.metrics.get("phases", {}).items() if "before" in row}
     return {
-        "training": Markup(history_figure(result.history, kept)) if result.history else None,
+        "training": Markup(history_figure(result.history, kept, before)) if result.history else None,
+        "from_0": bool(before),
         "phases": phases,
         "kept": kept,
     }

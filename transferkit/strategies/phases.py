@@ -86,7 +86,8 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
             before = _state(module, [*phase.rates(module.stage_names), GROUP])
             module.begin(phase.name)
             outcome = fit_phase(module, context, number, train_settings(context, module.plan, phase.epochs))
-            kept = rank(*target.rank(outcome.val, labels)) >= rank(*target.rank(val, labels))
+            first = target.rank(val, labels)
+            kept = rank(*target.rank(outcome.val, labels)) >= rank(*first)
             if kept:
                 val = outcome.val
             else:
@@ -94,6 +95,7 @@ def run_phases(module: FinetuneModule, context: Context) -> Phases:
                 module.load_state_dict(before, strict=False)
             history += [{"phase": phase.name, **row} for row in outcome.trained.history]
             figures[phase.name] = _figures(module, outcome, outcome.trained.best_epoch if kept else 0)
+            figures[phase.name]["before"] = {"val_top1": first[0], "val_loss": first[1]}
     return Phases(val, history, figures)
 
 
