@@ -43,6 +43,25 @@ def composed(*overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
+ALONE = ("backbone", "augment", "optimizer", "schedule", "selection", "protocol", "logger")
+"""Groups none of whose choices changes another group."""
+
+
+@cache
+def alone() -> dict[str, dict[str, Any]]:
+    """The node of each choice of these groups, composed all at once."""
+    names = [choice for choice in CHOICES if choice.split("=")[0] in ALONE and choice not in NEEDED]
+    every = composed(*("+{0}@every.{0}.{1}={1}".format(*choice.split("=")) for choice in names))["every"]
+    return {choice: every[choice.split("=")[0]][choice.split("=")[1]] for choice in names}
+
+
+def chosen(choice: str) -> dict[str, Any]:
+    """The configuration with a choice of a group; not to be changed."""
+    if choice in alone():
+        return {**composed(), choice.split("=")[0]: alone()[choice]}
+    return composed(choice, *NEEDED.get(choice, []))
+
+
 def changed(values: Any, path: list[str], new: Any) -> Any:
     """A copy with another value at `path`."""
     return {**values, path[0]: changed(values[path[0]], path[1:], new)} if path else new
@@ -64,13 +83,19 @@ def told(settings: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_passes_and_loses_nothing(choice: str) -> None:
-    settings = composed(choice, *NEEDED.get(choice, []))
+    settings = chosen(choice)
     group = choice.partition("=")[0]
     assert group in ("trainer", "protocol") or "name" in settings[group]
     checked = check_config(settings)
     after = dict(leaves(checked))
     for key, before in leaves(settings):
         assert after.get(key) == before or key == "dataset.name", key
+
+
+def test_choices_that_are_composed_together_change_nothing_else() -> None:
+    assert not [path for group in ALONE for path in (CONF / group).glob("*.yaml") if "override /" in path.read_text()]
+    for choice in ("backbone=resnet_glyphs", "augment=none", "schedule=step", "protocol=dense", "selection=cv"):
+        assert chosen(choice) == composed(choice)
 
 
 KINDS = [choice for choice in CHOICES if "torchvision" in choice or choice.split("=")[0] != "backbone"]
@@ -80,7 +105,7 @@ KINDS = [choice for choice in CHOICES if "torchvision" in choice or choice.split
 @pytest.mark.parametrize("choice", KINDS)
 def test_whatever_a_value_is_there_is_an_answer(choice: str) -> None:
     """Each leaf and each node set to each hostile value is accepted, or refused in one message."""
-    settings = composed(choice, *NEEDED.get(choice, []))
+    settings = chosen(choice)
     group = choice.partition("=")[0]
     tried = settings if group == "trainer" else {group: settings[group]}
     for key in flatten(tried):
@@ -92,7 +117,7 @@ def test_whatever_a_value_is_there_is_an_answer(choice: str) -> None:
 @pytest.mark.parametrize("choice", KINDS)
 def test_numbers_have_ranges(choice: str) -> None:
     """No number may be nan, infinite, or of absurd size."""
-    settings = composed(choice, *NEEDED.get(choice, []))
+    settings = chosen(choice)
     for key, value in leaves(settings):
         if isinstance(value, int | float) and not isinstance(value, bool):
             for bad in (float("nan"), float("inf"), float("-inf"), 1e30, -1e30):
