@@ -79,7 +79,9 @@ def test_full_error_shows_the_traceback(transferkit: RunCommand, tmp_path: Path)
 @pytest.mark.slow
 def test_a_failed_job_does_not_stop_the_others(transferkit: RunCommand, tmp_path: Path) -> None:
     done = transferkit(
-        "-m", "backbone.weights=no_such_weights,null", "dataset.fraction=0.2", "hydra.sweep.dir=sweep", cwd=tmp_path
+        *("-m", "backbone.weights=no_such_weights,null", "dataset.fraction=0.2", "selection=val"),
+        "hydra.sweep.dir=sweep",
+        cwd=tmp_path,
     )
     states = {json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/status.json")}
     assert done.returncode == 1

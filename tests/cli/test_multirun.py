@@ -100,7 +100,7 @@ def test_jobs_side_by_side_compute_each_feature_once_and_failed_ones_do_not_stop
         "backbone.weights=no_such_weights,resnet_glyphs",
         "strategy.probe.Cs=3,5",
         "trainer.num_workers=2",  # processes of a process of joblib
-        "dataset.fraction=0.2",
+        *("dataset.fraction=0.2", "dataset.max_test=100", "selection=val"),
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=2",
         "hydra.sweep.dir=sweep",
@@ -155,7 +155,7 @@ def test_a_failed_job_does_not_stop_the_batches_after_it(transferkit: RunCommand
     done = transferkit(
         "-m",
         "backbone.weights=no_such_weights,null",
-        "dataset.fraction=0.2",
+        *("dataset.fraction=0.2", "selection=val"),
         "hydra.sweeper.max_batch_size=1",
         "hydra.sweep.dir=sweep",
         cwd=tmp_path,
