@@ -7,6 +7,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from tests.conftest import compose_settings
+from transferkit.config.augment_keys import EIGENVECTORS
 from transferkit.config.augment_use import count_views, used_augment
 from transferkit.data.augment import TRANSFORMS, create_augment
 from transferkit.data.preprocess import Preprocessing
@@ -150,3 +151,24 @@ def test_names_are_what_torchvision_calls_interpolations(image: Image.Image) -> 
 def test_mistakes(transforms: dict[str, Any], message: str) -> None:
     with pytest.raises(TransferkitError, match=message):
         create_augment(transforms, PREPROCESS)
+
+
+def test_a_shift_along_the_principal_components_of_colours(image: Image.Image) -> None:
+    """Against the formula of Krizhevsky et al. 2012, section 4.1, pixel by pixel."""
+    values, vectors = [0.2, 0.1, 0.05], [[0.6, 0.8, 0.0], [0.8, -0.6, 0.0], [0.0, 0.0, 1.0]]
+    augment: Any = create_augment({"pca_color": {"eigenvalues": values, "eigenvectors": vectors}}, PREPROCESS)
+    torch.manual_seed(3)
+    found = np.asarray(augment(image)).astype(float)
+    torch.manual_seed(3)
+    drawn = (0.1 * torch.randn(3)).tolist()
+    shift = [sum(vectors[channel][k] * drawn[k] * values[k] for k in range(3)) for channel in range(3)]
+    assert max(map(abs, shift)) > 0.005
+    expected = np.clip(np.asarray(image) + 255 * np.array(shift), 0, 255)
+    assert np.abs(found - expected).max() <= 0.5 + 1e-4
+
+
+def test_the_published_components_are_orthonormal() -> None:
+    transforms = compose_settings("linear_probe", "augment=pca_colour")["augment"]["transforms"]
+    vectors = np.array(EIGENVECTORS)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-3)
+    assert create_augment(transforms, PREPROCESS).cropped  # type: ignore[union-attr]

@@ -12,6 +12,8 @@ from transferkit.config.node import Node, Text
 from transferkit.errors import TransferkitError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+SignedShare = Annotated[float, Field(ge=-1, le=1)]
+Vector = Annotated[list[SignedShare], Field(min_length=3, max_length=3)]
 Shares = Annotated[list[Share], Field(min_length=2, max_length=2)]
 PositiveShares = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=2, max_length=2)]
 Angle = Annotated[float, Field(ge=0, le=360)]
@@ -36,6 +38,23 @@ Widths = Width | Annotated[list[Width], Field(min_length=2, max_length=2)]
 Shift = Annotated[float, Field(ge=0, le=10_000)]
 Shifts = Shift | Annotated[list[Shift], Field(min_length=2, max_length=2)]
 Bins = Annotated[int, Field(ge=2, le=1000)]
+
+
+EIGENVALUES = (0.2175, 0.0188, 0.0045)
+"""Of the covariance of RGB values from 0 to 1 of ImageNet's training images, as fb.resnet.torch publishes them."""
+
+EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+"""In columns."""
+
+
+class PcaColor(Node):
+    """pca_color (Krizhevsky et al. 2012, section 4.1): a shift along the principal components of the colours."""
+
+    std: Share = 0.1
+    eigenvalues: Annotated[list[Share], Field(min_length=3, max_length=3)] = Field(default=list(EIGENVALUES))
+    eigenvectors: Annotated[list[Vector], Field(min_length=3, max_length=3)] = Field(
+        default=[list(row) for row in EIGENVECTORS]
+    )
 
 
 class Flip(Node):
@@ -235,6 +254,7 @@ class Transforms(Node):
     perspective: Perspective | None = None
     elastic: Elastic | None = None
     color_jitter: ColorJitter | None = None
+    pca_color: PcaColor | None = None
     grayscale: Flip | None = None
     invert: Flip | None = None
     gaussian_blur: Blur | None = None

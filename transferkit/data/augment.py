@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import functional, v2
 
+from transferkit.config.augment_keys import EIGENVALUES, EIGENVECTORS
 from transferkit.config.schema import check_transforms
 from transferkit.data.preprocess import INTERPOLATIONS, Preprocessing
 from transferkit.errors import TransferkitError
@@ -56,7 +58,37 @@ def random_erasing(value: float | Sequence[float] = 124, **keys: Any) -> v2.Tran
     return v2.RandomErasing(value=int(value) if isinstance(value, int | float) else [int(v) for v in value], **keys)
 
 
-TRANSFORMS: dict[str, Callable[..., v2.Transform]] = {
+class PcaColor(nn.Module):
+    """Add to all pixels of an image one random shift along the principal components of the training images' colours.
+
+    Krizhevsky et al. 2012, section 4.1: [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, with eigenvectors p and eigenvalues l of
+    the covariance of RGB values, and a drawn from a Gaussian once for each image.
+
+    Args:
+        std: Of the Gaussian; 0.1 in the paper.
+        eigenvalues: Of the covariance of values from 0 to 1; by default those of ImageNet.
+        eigenvectors: In the columns of (3, 3).
+    """
+
+    def __init__(
+        self,
+        std: float = 0.1,
+        eigenvalues: Sequence[float] = EIGENVALUES,
+        eigenvectors: Sequence[Sequence[float]] = EIGENVECTORS,
+    ) -> None:
+        super().__init__()
+        self._std = std
+        self._scaled = torch.tensor(eigenvectors) * torch.tensor(eigenvalues)  # each column times its eigenvalue
+
+    def forward(self, image: Image.Image) -> Image.Image:
+        """Return the shifted image."""
+        shift = self._scaled @ (self._std * torch.randn(3))
+        pixels = functional.pil_to_tensor(image).float() + 255 * shift[:, None, None]
+        changed: Image.Image = functional.to_pil_image(pixels.round().clamp(0, 255).byte())
+        return changed
+
+
+TRANSFORMS: dict[str, Callable[..., nn.Module]] = {
     "random_resized_crop": v2.RandomResizedCrop,
     "shortest_side": shortest_side,
     "resize": v2.Resize,
@@ -68,6 +100,7 @@ TRANSFORMS: dict[str, Callable[..., v2.Transform]] = {
     "perspective": v2.RandomPerspective,
     "elastic": v2.ElasticTransform,
     "color_jitter": v2.ColorJitter,
+    "pca_color": PcaColor,
     "grayscale": v2.RandomGrayscale,
     "invert": v2.RandomInvert,
     "gaussian_blur": v2.GaussianBlur,
@@ -77,7 +110,7 @@ TRANSFORMS: dict[str, Callable[..., v2.Transform]] = {
     "aug_mix": v2.AugMix,
     "random_erasing": random_erasing,
 }
-"""Name to torchvision's transform of PIL images; its keys are in `config.augment_keys`."""
+"""Name to the transform of PIL images, torchvision's where it has one; its keys are in `config.augment_keys`."""
 
 
 def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preprocess: Preprocessing) -> Augment | None:
@@ -104,7 +137,7 @@ def create_augment(transforms: Mapping[str, Mapping[str, Any] | None], preproces
     return Augment(v2.Compose(chain), cropped and not grown)
 
 
-def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> v2.Transform:
+def _create(name: str, given: Mapping[str, Any], preprocess: Preprocessing) -> nn.Module:
     kind = TRANSFORMS[name]
     size = {"size": preprocess.input_size} if "size" in inspect.signature(kind).parameters else {}
     arguments = {key: INTERPOLATIONS[value] if key == "interpolation" else value for key, value in given.items()}
