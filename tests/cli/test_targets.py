@@ -95,8 +95,10 @@ def test_tables_of_test_images(runs: dict[str, Path]) -> None:
 @pytest.mark.parametrize("kind", KEYS)
 def test_evaluate_and_the_library_give_the_same(runs: dict[str, Path], transferkit: RunCommand, kind: str) -> None:
     run = runs[kind]
-    done = transferkit("task=evaluate", f"run={run}", "hydra.run.dir=evaluated", *QUICK, cwd=run)
+    protocols = "protocol=[center,dense]"
+    done = transferkit("task=evaluate", f"run={run}", protocols, "hydra.run.dir=evaluated", *QUICK, cwd=run)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[-5:-2]] == ["protocol", "center", "dense"]
     metrics, again = (read(folder / "metrics.json")["test"] for folder in (run, run / "evaluated"))
     assert again == pytest.approx(metrics) if kind == "ordinal" else again["loss"] == pytest.approx(metrics["loss"])
     rows = table(run / "predictions.csv")[:5]
@@ -149,9 +151,8 @@ def test_finetuning(folder: Path, transferkit: RunCommand, tmp_path: Path, kind:
         (("strategy=nearest_neighbor",), "strategy=nearest_neighbor is for classes"),
         (("strategy.solver=gradient",), "use strategy.solver=exact (dataset.target=regression)"),
         (("strategy.probe.classifiers=[discriminant]",), "it is fitted by ridge"),
-        (("strategy=finetune_few", "strategy.mixup=0.2"), "strategy.mixup mixes classes"),
+        (("strategy=finetune_few", "strategy.mixup=0.2"), "strategy.mixup mixes classes or labels"),
         (("strategy=finetune_few", "strategy.class_weights=balanced"), "is for finetuning on classes"),
-        (("protocol=ten_crop",), "protocol=ten_crop averages probabilities of classes: use center"),
         (("ensemble=2",), "ensemble averages probabilities of classes"),
         (("strategy=finetune_few", "strategy.distill.teacher=probe"), "strategy.distill has probabilities of classes"),
         (("strategy=finetune_few", "strategy.wise_ft=auto"), "strategy.wise_ft is for finetuning on classes"),

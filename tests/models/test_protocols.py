@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision import transforms
 
 import transferkit as tk
@@ -18,7 +18,8 @@ from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.protocols import ProtocolResult, run_protocols
 from transferkit.models.transfer_model import TransferModel
-from transferkit.models.views import at_scale, grid_crops, scales_in_pixels, ten_crops
+from transferkit.models.views import at_scale, grid_crops, scales_in_pixels, ten_crops, whole_image
+from transferkit.targets.target_kinds import make_target
 
 VGG = Preprocessing()
 """Crops of 224 pixels at the scale 256."""
@@ -148,3 +149,35 @@ def test_unreadable_images_are_listed(model: TransferModel, images: ImageSet, tm
     for protocol in ("ten_crop", "dense"):
         with pytest.raises(TransferkitError, match=r"cannot be read, 1 in all: .*a\.png"):
             results(model, broken, f"protocol={protocol}")
+
+
+def outputs_by_hand(kind: str, logits: Tensor) -> Tensor:
+    """The outputs (n, K) of logits (n, 3)."""
+    if kind == "multilabel":
+        return 1 / (1 + torch.exp(-logits))
+    if kind == "regression":
+        return logits * torch.tensor([4.0, 0.5, 2.0]) + torch.tensor([1.0, 2.0, 3.0])
+    above = (1 / (1 + torch.exp(-logits))).cummin(1).values.tolist()
+    return torch.tensor([[1 - a, a - b, b - c, c] for a, b, c in above])
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression", "ordinal"])
+def test_other_targets_average_their_own_outputs(model: TransferModel, images: ImageSet, kind: str) -> None:
+    names, options = ("a", "b", "c"), {"mean": (1.0, 2.0, 3.0), "std": (4.0, 0.5, 2.0)}
+    target = make_target(
+        (*names, "d") if kind == "ordinal" else names, {"kind": kind, **(options if kind == "regression" else {})}
+    )
+    other = TransferModel(model.backbone, model.head, target, ["stage5"]).eval()
+    found = results(other, images, "protocol=[ten_crop,dense]", "protocol.dense.average=probabilities")
+    size = at_scale(model.preprocess, min(model.preprocess.resize_size))
+    for place in range(len(images)):
+        crops = model.preprocess.finish(ten_crops(images.image(place), [size]))
+        with torch.inference_mode():
+            by_hand = outputs_by_hand(kind, model(crops)).mean(0)
+        np.testing.assert_allclose(found["ten_crop"].probabilities[place], by_hand, rtol=1e-3, atol=1e-4)
+    assert found["dense"].probabilities.shape == (len(images), len(target.names))
+    with torch.inference_mode():
+        scores = results(other, images, "protocol=dense", "protocol.dense.flips=false")["dense"].probabilities
+        whole = [model.preprocess.finish(whole_image(images.image(i), size)[None]) for i in range(len(images))]
+        pooled = torch.cat([model(one) for one in whole])
+    np.testing.assert_allclose(scores, outputs_by_hand(kind, pooled), rtol=1e-3, atol=1e-4)

@@ -70,7 +70,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         f"\n{data.name}, with the model of {shown_path(fitted_run)}",
         f"{figures}, protocol {first}",
         *more,
-        *([protocol_table(rows)] if len(rows) > 1 else []),
+        *([protocol_table(rows, model.target.kind)] if len(rows) > 1 else []),
         f"  predictions         {shown_path(run_dir) / 'predictions.csv'}",
         f"  report              {shown_path(run_dir) / 'report.html'}",
     ]

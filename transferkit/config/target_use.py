@@ -27,8 +27,6 @@ def target_conflicts(settings: Mapping[str, Any]) -> list[str]:
     if task not in TASKS:
         return [f"task={task} needs classes, and dataset.target={target} has none: its tasks are {', '.join(TASKS)}."]
     mistakes = _in_strategy(settings["strategy"], target, task)
-    if list(settings["protocol"]) != ["center"]:
-        mistakes.append(f"protocol={','.join(settings['protocol'])} averages probabilities of classes: use center")
     if several(settings):
         mistakes.append("ensemble averages probabilities of classes: use ensemble=1")
     return [f"{found} (dataset.target={target})." for found in mistakes]
@@ -51,8 +49,8 @@ def _in_strategy(strategy: Mapping[str, Any], target: str, task: str) -> list[st
         found.append(f"strategy.probe.classifiers={tried} has none for this target: it is fitted by {solver}")
     if strategy.get("probe", {}).get("class_weights") == "balanced" and solver == "ridge":
         found.append("strategy.probe.class_weights=balanced needs classes or labels")
-    mixes = [key for key in ("mixup", "cutmix") if strategy.get(key)]
-    found += [f"strategy.{key} mixes classes: use strategy.{key}=0" for key in mixes]
+    mixes = [key for key in ("mixup", "cutmix") if strategy.get(key) and target != "multilabel"]
+    found += [f"strategy.{key} mixes classes or labels: use strategy.{key}=0" for key in mixes]
     if strategy.get("wise_ft") is not None:
         found.append("strategy.wise_ft is for finetuning on classes")
     if strategy.get("distill", {}).get("teacher") is not None:

@@ -28,7 +28,7 @@ Grid = tuple[int, int]
 
 
 class DenseNetwork:
-    """Class probabilities of whole images.
+    """Class probabilities of whole images, or what else the model's target says.
 
     Args:
         model: In eval mode; it is not changed.
@@ -56,12 +56,16 @@ class DenseNetwork:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the probabilities (N, K), on the CPU, of uint8 images (N, 3, H, W) of one size."""
+        """Return the outputs (N, K), on the CPU, of uint8 images (N, 3, H, W) of one size."""
         maps = self._states(images)
         if self._average == "scores" and not self._after:
-            return self._scores([self._pooled(name, feature(maps[name])) for name in self._model.stages]).softmax(1)
-        scores = torch.stack([self._scores(self._vectors(window)) for window in self._windows(maps)])
-        return scores.mean(0).softmax(1) if self._average == "scores" else scores.softmax(2).mean(0)
+            pooled = [self._pooled(name, feature(maps[name])) for name in self._model.stages]
+            return self._model.target.outputs(self._scores(pooled))
+        scores = [self._scores(self._vectors(window)) for window in self._windows(maps)]
+        outputs = self._model.target.outputs
+        if self._average == "scores":
+            return outputs(torch.stack(scores).mean(0))
+        return torch.stack([outputs(one) for one in scores]).mean(0)
 
     def _scores(self, pooled: Sequence[Tensor]) -> Tensor:
         """The class scores (N, K) of the stages' vectors."""

@@ -1,4 +1,7 @@
-"""The test protocols by their configuration name; `center` evaluates one view of each image, the others several."""
+"""The test protocols by their configuration name; `center` evaluates one view of each image, the others several.
+
+The result of several views is the mean of their probabilities; of numbers, of the values.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +17,6 @@ from torch import Tensor
 from transferkit.arrays import Features, Probabilities
 from transferkit.data.imageset import ImageSet
 from transferkit.device import find_device, find_precision
-from transferkit.errors import TransferkitError
 from transferkit.features.extract import Extractor, join_stages
 from transferkit.features.from_settings import Extract, create_extractor
 from transferkit.features.inference_network import PART, InferenceNetwork
@@ -29,7 +31,7 @@ class ProtocolResult:
     """The result of a protocol.
 
     Attributes:
-        probabilities: (N, K).
+        probabilities: (N, K); outputs of another target than classes.
         views: Inputs of the network for each image.
         seconds: The time of all images.
     """
@@ -81,14 +83,9 @@ def run_protocols(
         extract: Computes features.
 
     Raises:
-        TransferkitError: A protocol does not go with the network or its target, images cannot be read, or outputs are
+        TransferkitError: A protocol does not go with the network, images cannot be read, or outputs are
             not finite.
     """
-    if not model.target.soft_max and list(settings["protocol"]) != ["center"]:
-        raise TransferkitError(
-            f"protocol={','.join(settings['protocol'])} averages probabilities of classes, and this model predicts "
-            f"{model.target.words()}: use protocol=center."
-        )
     found: dict[str, ProtocolResult] = {}
     for name, keys in settings["protocol"].items():
         start = time.perf_counter()

@@ -99,6 +99,7 @@ def common_content(result: RunResult) -> dict[str, Any]:
     return {
         "fitted": "model" not in result.metrics,
         "protocols": result.metrics.get("protocols", {}),
+        "protocol_columns": [("top1", "Top-1", "share"), ("ece", "ECE", "share"), ("nll", "NLL", "nll")],
         "ensemble": result.metrics.get("ensemble"),
         "setting": setting(result),
         "chosen_by": chosen_by(result.metrics),
