@@ -60,6 +60,6 @@ def test_the_next_command_names_the_network(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("sys.argv", ["x", "task=advise", "backbones=[resnet18,resnet_glyphs]", "dataset=digits"])
     network = load_networks(["resnet_glyphs"])[0]["resnet_glyphs"]
     assert fit_command("auto", backbone_arguments("resnet_glyphs", network)) == (
-        "dataset=digits backbone=resnet_glyphs strategy=auto"
+        "python -m transferkit dataset=digits backbone=resnet_glyphs strategy=auto"
     )
     assert backbone_arguments("narrow_unknown", network) == ["backbone=embedded", "backbone.name=narrow_unknown"]

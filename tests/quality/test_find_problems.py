@@ -113,6 +113,6 @@ def test_the_next_command_keeps_the_data_and_leaves_the_duplicates_out(monkeypat
     ]
     monkeypatch.setattr("sys.argv", given)
     assert fit_command(Path("run/problems.csv")) == (
-        "dataset=folder 'dataset.root=my photos' dataset.exclude=run/problems.csv "
+        "transferkit dataset=folder 'dataset.root=my photos' dataset.exclude=run/problems.csv "
         "'dataset.exclude_kinds=[duplicate,near_duplicate]'"
     )
