@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from transferkit.backbones.create import create_backbone_from_config
@@ -14,6 +15,7 @@ from transferkit.data.load_data import load_data
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.metrics import compute_metrics
+from transferkit.models.ensemble import mean_of
 from transferkit.models.protocols import center_probabilities
 from transferkit.models.transfer_model import save_model
 from transferkit.strategies.context import Context, find_plan
@@ -41,8 +43,11 @@ def open_case(strategy: str, overrides: Sequence[str], folder: Path) -> Context:
 
 def tested(context: Context, fitted: Fitted) -> dict[str, Any]:
     """The metrics of a fitted model on test."""
-    test = context.data.test
-    return dict(compute_metrics(center_probabilities(fitted.model, test, context.extract), test.labels))
+    test, models = context.data.test, {fitted.model: 1.0}
+    if fitted.members:
+        models = {member.fitted.model: member.share for member in fitted.members}
+    each = [center_probabilities(model, test, context.extract) for model in models]
+    return dict(compute_metrics(mean_of(each, np.array(list(models.values()))), test.labels))
 
 
 def fit_once(context: Context, seed: int | None = None) -> tuple[Path, float]:

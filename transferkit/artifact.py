@@ -113,8 +113,10 @@ def open_artifact(folder: Path) -> Artifact:
         raise TransferkitError(f"{folder} is not a folder: a run directory is wanted (it holds {METADATA_FILE}).")
     check_done(folder)
     if (folder / ENSEMBLE_FILE).is_file():
+        member = min((folder / "members").glob("*"), default=folder / "members/1")
         raise TransferkitError(
-            f"{folder} holds an ensemble, where one model is wanted: name a member, such as {folder / 'members/1'}."
+            f"{folder} holds an ensemble, where one model is wanted: name a member, such as {member}. "
+            "strategy.auto.average=false and ensemble=1 fit one model."
         )
     if not path.is_file():
         raise TransferkitError(

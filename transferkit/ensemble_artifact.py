@@ -49,6 +49,7 @@ class EnsembleDescription(BaseModel):
     members: Annotated[list[MemberPart], Field(min_length=1, max_length=MOST_MEMBERS)]
     class_names: Annotated[list[ClassName], Field(min_length=1, max_length=MAX_CLASSES)]
     held_out_scores: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(max_length=10_000)] | None = None
+    shares: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(max_length=MOST_MEMBERS)] | None = None
     metadata_sha256: Digest
 
     @model_validator(mode="after")
@@ -56,6 +57,10 @@ class EnsembleDescription(BaseModel):
         folders = [member.folder for member in self.members]
         if len(set(folders)) < len(folders):
             raise ValueError("a member occurs twice")
+        if self.shares is not None and len(self.shares) != len(folders):
+            raise ValueError("shares are needed for all members or none")
+        if self.shares is not None and abs(sum(self.shares) - 1) > 1e-3:
+            raise ValueError("the shares do not add up to one")
         return self
 
 
@@ -73,7 +78,11 @@ def copy_member(artifact: Path, folder: Path) -> None:
 
 
 def write_ensemble(
-    folder: Path, members: Sequence[Path], held_out_scores: Sequence[float] | None, **notes: Any
+    folder: Path,
+    members: Sequence[Path],
+    held_out_scores: Sequence[float] | None,
+    shares: Sequence[float] | None = None,
+    **notes: Any,
 ) -> None:
     """Write `ensemble.json`.
 
@@ -81,6 +90,7 @@ def write_ensemble(
         folder: Of the ensemble.
         members: Their artifacts, in `folder/members`.
         held_out_scores: For sets of classes (`models.conformal`); None where nothing was held out.
+        shares: Of the members in the mean; None for equal ones.
         **notes: Further entries, plain values.
     """
     artifacts = [open_artifact(member) for member in members]
@@ -92,6 +102,7 @@ def write_ensemble(
         ],
         "class_names": artifacts[0].description.class_names,
         "held_out_scores": None if held_out_scores is None else [round(float(score), 6) for score in held_out_scores],
+        **({} if shares is None else {"shares": [round(float(share), 6) for share in shares]}),
         **notes,
     }
     content = json.loads(json.dumps(content))  # as it will be read

@@ -14,7 +14,8 @@ from benchmarks.small_auto import case_of, decide, recorded, rules_of
 from transferkit.advisor.gains import FINETUNING
 from transferkit.advisor.quadrant_cases import CASES
 from transferkit.advisor.rules import RULES
-from transferkit.strategies.auto_folds import PROBES, hits
+from transferkit.strategies.auto_folds import hits
+from transferkit.strategies.auto_outcome import PROBES
 
 
 def record(**right: float) -> dict[str, Any]:

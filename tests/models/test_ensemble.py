@@ -64,6 +64,26 @@ def test_as_a_module_it_gives_the_logarithm_of_the_mean() -> None:
         torch.testing.assert_close(EnsembleModel(models)(images).exp(), expected)
 
 
+def test_shares_weigh_the_members(saved: Path) -> None:
+    write_ensemble(saved, [saved / "members/1", saved / "members/2"], None, [0.75, 0.25])
+    loaded = tk.load_model(saved)
+    (prediction,) = loaded.predict([photo()])
+    assert isinstance(loaded, EnsembleModel)
+    first, second = (model.predict([photo()])[0].probabilities for model in loaded.models)
+    np.testing.assert_allclose(prediction.probabilities, 0.75 * first + 0.25 * second, rtol=1e-5)
+    models, images = [member(0), member(1)], torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = 0.75 * models[0](images).softmax(1) + 0.25 * models[1](images).softmax(1)
+        torch.testing.assert_close(EnsembleModel(models, shares=[3, 1])(images).exp(), expected)
+
+
+@pytest.mark.parametrize("shares", [[0.5], [0.9, 0.9], [1.5, -0.5]])
+def test_shares_that_are_none_are_refused(saved: Path, shares: list[float]) -> None:
+    write_ensemble(saved, [saved / "members/1", saved / "members/2"], None, shares)
+    with pytest.raises(TransferkitError, match=r"ensemble\.json is damaged"):
+        tk.load_model(saved)
+
+
 def edit(folder: Path, **changes: object) -> None:
     path = folder / "ensemble.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

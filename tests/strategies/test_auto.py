@@ -16,6 +16,7 @@ from tests.conftest import compose_settings
 from tests.processes import PythonStarter
 from tests.strategies.contexts import make_context
 from transferkit.advisor.advice import Advice, advise, known_strategies
+from transferkit.advisor.gains import FINETUNING, UNMEASURED
 from transferkit.advisor.quadrant import judge
 from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
@@ -81,7 +82,7 @@ class Fake:
         return [name for name, _ in self.asked]
 
 
-TUNED = ("finetune_few", "finetune_many", "lp_ft", "retrain")
+TUNED = (*FINETUNING, *UNMEASURED)
 PROBES = {"linear_probe": 0.8, "nearest_neighbor": 0.8, "stage_probe": 0.8}
 
 

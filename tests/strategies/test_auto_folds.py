@@ -14,11 +14,14 @@ from tests.conftest import compose_settings
 from tests.strategies.contexts import make_context
 from transferkit.advisor.advice import advise, known_strategies
 from transferkit.advisor.choose import Outlook, Spending, expected_gain
+from transferkit.advisor.gains import FINETUNING, UNMEASURED
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.transfer_model import TransferModel
+from transferkit.report.facts import duration
 from transferkit.strategies.auto import fit_auto
-from transferkit.strategies.auto_folds import PROBES, account_of, choose_by_folds, compare
+from transferkit.strategies.auto_folds import choose_by_folds, compare
+from transferkit.strategies.auto_outcome import PROBES, account_of, selected_by_folds
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
 from transferkit.strategies.registry import KINDS, fit_strategy
@@ -67,7 +70,7 @@ class Fake:
         return Fitted(model, found.probabilities[: len(data.val)], 0, out_of_fold=found)
 
 
-TUNED = ("finetune_few", "finetune_many", "lp_ft", "retrain")
+TUNED = (*FINETUNING, *UNMEASURED)
 
 
 def test_finetuning_is_selected_for_what_it_gains_out_of_fold(
@@ -130,6 +133,57 @@ def test_finetuning_that_earlier_cases_speak_against_is_tried_all_the_same(
         context(data, tmp_path), dataclasses.replace(outlook, verdict=verdict), known_strategies(), fake
     )
     assert outcome.chosen.strategy in TUNED
+
+
+class Complementary(Fake):
+    """Each strategy is right where the others are not certain: their mean is right more often than any."""
+
+    def __call__(self, context: Context) -> Fitted:
+        fitted = super().__call__(context)
+        assert fitted.out_of_fold is not None
+        n, place = len(fitted.out_of_fold.images), self.place(str(context.strategy["name"]))
+        sure = np.arange(n) % 2 == place
+        found = np.where(sure[:, None], [0.95, 0.05], [0.45, 0.55]).astype(np.float32)
+        return dataclasses.replace(fitted, out_of_fold=dataclasses.replace(fitted.out_of_fold, probabilities=found))
+
+    def place(self, name: str) -> int:
+        return int(name in TUNED)
+
+
+def test_the_mean_of_two_is_selected_where_it_is_better_out_of_fold(
+    data: ImageData, outlook: Outlook, tmp_path: Path
+) -> None:
+    outcome = choose_by_folds(
+        context(data, tmp_path), outlook, known_strategies(), Complementary(**dict.fromkeys(TUNED, 0.8))
+    )
+    assert outcome.average is not None
+    assert outcome.average.wins
+    assert outcome.chosen.strategy in outcome.average.shares
+    tuned = [name for name in outcome.average.shares if name in TUNED]
+    assert tuned
+    assert len(tuned) < len(outcome.average.shares)
+    said = account_of(outcome)
+    assert said["chosen"] == outcome.name == "+".join(outcome.average.shares)
+    assert "strategy.auto.average=false" in said["why"]
+    fitted = selected_by_folds(outcome, known_strategies(), len(data.train), len(data.val))
+    assert [member.share for member in fitted.members] == list(outcome.average.shares.values())
+    assert fitted.val.shape == (len(data.val), 2)
+    off = choose_by_folds(
+        context(data, tmp_path, average=False), outlook, known_strategies(), Complementary(**dict.fromkeys(TUNED, 0.8))
+    )
+    assert off.average is None
+    assert off.name == outcome.chosen.strategy
+
+
+def test_what_there_is_no_time_for_is_named_with_its_seconds(data: ImageData, outlook: Outlook, tmp_path: Path) -> None:
+    costs = {name: 1000.0 if name == "retrain" else 1.0 for name in outlook.costs}
+    fake = Fake(**dict.fromkeys(TUNED, 0.8))
+    outcome = choose_by_folds(
+        context(data, tmp_path, budget=0.5), dataclasses.replace(outlook, costs=costs), known_strategies(), fake
+    )
+    assert list(outcome.skipped) == ["retrain"]
+    assert len([entry for entry in outcome.entries if entry.strategy in TUNED]) == 3, "others come in its place"
+    assert f"retrain ({duration(outcome.skipped['retrain'])} expected)" in account_of(outcome)["why"]
 
 
 def test_no_budget_leaves_the_probe(data: ImageData, outlook: Outlook, tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from transferkit.config.compose import load_strategies
 from transferkit.data.imagedata import ImageData
 from transferkit.device import run_place
 from transferkit.features.from_settings import Extract
+from transferkit.training.adapters import has_peft, target_layers
+from transferkit.training.trained_parameters import trained_parameters
 
 log = logging.getLogger(__name__)
 
-NOT_ADVISED = ("auto", "bitfit", "norm_tune", "lora")
-"""Strategies that are neither advised nor counted in the budget of `auto`: those that train few parameters were not
-among the measured cases."""
+NOT_ADVISED = ("auto", "norm_tune")
+"""Strategies that are neither advised nor counted in the budget of `auto`: `bitfit` trains more, at the same cost."""
 
 STRATEGY_CS = 45
 """The number of values of C that the strategies try, for the costs."""
@@ -86,7 +87,7 @@ def advise(backbone: Backbone, data: ImageData, settings: Mapping[str, Any], ext
     probes = {name: probe.seconds * STRATEGY_CS / len(CS) for name, probe in measured.probes.items()}
     sizes = len(data.train), len(data.val)
     work = make_work(sizes, settings, backbone, {name: s * sizes[0] / len(part.train) for name, s in probes.items()})
-    costs = estimate_all(known_strategies().values(), work, speed)
+    costs = estimate_all(runnable_strategies(backbone).values(), work, speed)
     return Advice(evidence, judge(evidence), measured, distance, curve, costs, work, speed, part)
 
 
@@ -114,6 +115,19 @@ def known_strategies() -> Mapping[str, Mapping[str, Any]]:
     Composed once, which takes a third of a second; do not modify the result.
     """
     return load_strategies([name for name in choices("strategy") if name not in NOT_ADVISED])
+
+
+def runnable_strategies(backbone: Backbone) -> dict[str, Mapping[str, Any]]:
+    """Those of `known_strategies` for which the network has the layers, and this installation the package."""
+    return {name: strategy for name, strategy in known_strategies().items() if _can_run(strategy, backbone)}
+
+
+def _can_run(strategy: Mapping[str, Any], backbone: Backbone) -> bool:
+    trained = {(phase or {}).get("parameters", "all") for phase in strategy.get("phases", {}).values()}
+    if "lora" in trained and not (has_peft() and target_layers(backbone, strategy["lora"]["targets"])):
+        return False
+    narrow = trained & {"norms", "biases_and_norms"}
+    return all(any(True for _ in trained_parameters(backbone, which)) for which in narrow)
 
 
 def to_json(advice: Advice) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.advisor.evidence import Evidence
-from transferkit.advisor.gains import EQUAL, GAIN_SPREAD, PROBES
+from transferkit.advisor.gains import EQUAL, GAIN_SPREAD, PROBES, UNMEASURED
 from transferkit.advisor.quadrant import Verdict
 from transferkit.advisor.thresholds import COMPARABLE
 
@@ -71,7 +71,8 @@ def can_decide(val: int) -> bool:
 def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool) -> list[str]:
     """Finetuning strategies in order of expected accuracy, if the best of them may be better than the best probe.
 
-    If they are tried on images held out, a plausible gain of a point is enough; otherwise it has to be expected.
+    If they are tried on images held out, a plausible gain of a point is enough, and those follow of which no cases
+    were measured; otherwise the gain has to be expected.
 
     Args:
         evidence: The measurements.
@@ -81,7 +82,7 @@ def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool) -> list[str]
     tuned = [name for name in verdict.contenders if name not in PROBES]
     gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
     plausible = gain + GAIN_SPREAD * evidence.error if tried else gain
-    return tuned if plausible >= OPEN_POINTS else []
+    return [*tuned, *(UNMEASURED if tried else ())] if plausible >= OPEN_POINTS else []
 
 
 def affordable(names: Sequence[str], budget: Budget, share: float, most: int) -> list[str]:
@@ -125,9 +126,13 @@ class Spending:
         """Seconds that may be spent: a share of every strategy's, measured where known."""
         return self.share * sum(self.measured.get(name, self.ratio * cost) for name, cost in self.costs.items())
 
+    def expected(self, name: str) -> float:
+        """Seconds that a strategy is expected to take."""
+        return self.ratio * self.costs[name]
+
     def allows(self, name: str) -> bool:
         """Whether another strategy can be fitted within the limit."""
-        return sum(self.measured.values()) + self.ratio * self.costs[name] <= self.limit
+        return sum(self.measured.values()) + self.expected(name) <= self.limit
 
 
 @dataclass(frozen=True)
@@ -198,5 +203,6 @@ def weigh_hits(
 
 
 def expected_gain(evidence: Evidence, verdict: Verdict, name: str, over: str) -> tuple[float, float]:
-    """Expected gain of a strategy over another, and its standard deviation."""
-    return verdict.contenders[name] - verdict.contenders[over], max(GAIN_SPREAD * evidence.error, EQUAL)
+    """Expected gain of a strategy over another, and its standard deviation; that of unmeasured ones is of the probe."""
+    top1 = verdict.contenders.get(name, evidence.top)
+    return top1 - verdict.contenders[over], max(GAIN_SPREAD * evidence.error, EQUAL)

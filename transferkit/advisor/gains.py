@@ -11,6 +11,10 @@ last."""
 
 FINETUNING = ("finetune_few", "finetune_many", "lp_ft", "retrain")
 
+UNMEASURED = ("full_finetune", "bitfit", "lora")
+"""Strategies that were not run in all kinds of cases, so that no gain can be expected of them: `auto` tries them after
+those that the cases favour."""
+
 COST_ORDER = (*PROBES, *FINETUNING)
 """The strategies that the advisor chooses from, the cheapest first."""
 

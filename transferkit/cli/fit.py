@@ -95,7 +95,13 @@ def fit_one(
 def _fit(context: Context, split_seed: int | None) -> None:
     reuse, timer, run_dir = count_reuse(), context.timer, context.run_dir
     settings, data, backbone, extract = context.settings, context.data, context.backbone, context.extract
-    fitted = add_held_out_parts(context, fit_strategy(context))
+    fitted = fit_strategy(context)
+    if fitted.members:
+        from transferkit.cli.fit_average import write_average  # with Lightning, which most fits do without
+
+        write_average(context, fitted, split_seed)
+        return
+    fitted = add_held_out_parts(context, fitted)
     with timer.step("evaluate"):
         tested = run_protocols(settings, fitted.model, data.test, extract)
     rows = protocol_rows(tested, data.test.labels, data.target)

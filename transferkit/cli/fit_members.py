@@ -57,7 +57,7 @@ def fit_members(
         write_status(folder, Status.RUNNING)
         write_splits(folder, data)
         torch.manual_seed(seed)
-        member = {**settings, "seed": seed, "ensemble": 1}
+        member = {**settings, "strategy": single(settings["strategy"]), "seed": seed, "ensemble": 1}
         with timer.step("fit"):
             fit_one(member, folder, data, copy.deepcopy(backbone), StepTimer(), settings["seed"])
         write_status(folder, Status.DONE)
@@ -69,6 +69,11 @@ def fit_members(
     metrics = {**figures_of(folders), "seed": settings["seed"], **joined, "seconds": timer.seconds()}
     write_json(run_dir / "metrics.json", metrics)
     log.info("%s", screen(metrics, run_dir), extra={"result": "test top-1"})
+
+
+def single(strategy: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a strategy that fits one model: a member is no ensemble itself."""
+    return {**strategy, "auto": {**strategy["auto"], "average": False}} if "auto" in strategy else strategy
 
 
 def is_done(folder: Path) -> bool:

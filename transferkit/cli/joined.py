@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from transferkit.report.protocol_table import metrics_of, protocol_rows, protoco
 from transferkit.report.run_files import shown_path, write_predictions
 from transferkit.report.run_page import write_report
 from transferkit.report.run_result import RunResult
+from transferkit.strategies.fitted import OutOfFold
 from transferkit.targets.target import Target
 from transferkit.untrusted import UnreadableFile, read_json
 
@@ -72,6 +73,10 @@ class Join:
         data: Whose test images the models were tested on.
         members: The models.
         notes: Further entries of the artifact.
+        facts: Further entries of the metrics.
+        shares: Of the members in the mean; None for equal ones.
+        held_out: Predictions of the mean for images that no member was fitted on; by default of val, where it was held
+            out.
     """
 
     settings: Mapping[str, Any]
@@ -79,6 +84,9 @@ class Join:
     data: ImageData
     members: Sequence[Member]
     notes: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    shares: Sequence[float] | None = None
+    held_out: OutOfFold | None = None
 
 
 def write_mean(join: Join, copies: Sequence[Path]) -> dict[str, Any]:
@@ -88,14 +96,15 @@ def write_mean(join: Join, copies: Sequence[Path]) -> dict[str, Any]:
         join: The members.
         copies: Their artifacts below the run directory.
     """
-    val = None
-    if not any(member.fitted_val for member in join.members):
-        val = np.mean([member.val for member in join.members], axis=0)
-    scores = None if val is None else true_class_scores(val, _val_labels(join)).tolist()
-    write_ensemble(join.run_dir, copies, scores, **join.notes)
-    members = [load_one(copy) for copy in copies]
-    tested = mean_results([member.tested for member in join.members])
-    return _write(join, EnsembleModel(members), tested, val, {"how": "mean", "networks": len(copies)})
+    held_out = join.held_out
+    if held_out is None and not any(member.fitted_val for member in join.members):
+        val, labels = np.mean([member.val for member in join.members], axis=0), _val_labels(join)
+        held_out = OutOfFold(val, labels, np.arange(len(labels)))
+    scores = None if held_out is None else true_class_scores(held_out.probabilities, held_out.labels).tolist()
+    write_ensemble(join.run_dir, copies, scores, join.shares, **join.notes)
+    model = EnsembleModel([load_one(copy) for copy in copies], shares=join.shares)
+    tested = mean_results([member.tested for member in join.members], model.shares)
+    return _write(join, model, tested, held_out, {"how": "mean", "networks": len(copies)})
 
 
 def write_soup(join: Join, how: str) -> dict[str, Any]:
@@ -122,12 +131,14 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
         order = sorted(join.members, key=lambda member: -top_k(member.val, labels, 1))
         soup, kept = greedy_soup((load_one(member.folder) for member in order), score)
         about["kept"] = [order[place].name for place in kept]
-    val = None if fitted else center_probabilities(soup, join.data.val, extract)
-    if val is not None:
+    held_out = None
+    if not fitted:
+        val = center_probabilities(soup, join.data.val, extract)
+        held_out = OutOfFold(val, labels, np.arange(len(labels)))
         soup.held_out_scores = true_class_scores(val, labels)
     save_model(join.run_dir, soup, **join.notes)
     tested = run_protocols(join.settings, soup, join.data.test, extract)
-    return _write(join, soup, tested, val, about)
+    return _write(join, soup, tested, held_out, about)
 
 
 def _val_labels(join: Join) -> Any:
@@ -138,7 +149,7 @@ def _write(
     join: Join,
     model: TransferModel | EnsembleModel,
     tested: Mapping[str, ProtocolResult],
-    val: Probabilities | None,
+    held_out: OutOfFold | None,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write predictions, protocols and report; return the metrics."""
@@ -150,7 +161,7 @@ def _write(
     test = metrics_of(rows[first])
     metrics = {
         "test": test,
-        **({} if val is None else {"val": compute_metrics(val, _val_labels(join))}),
+        **({} if held_out is None else {"val": held_out.metrics()}),
         "dataset": data.name,
         "protocol": first,
         "protocols": rows,
@@ -162,8 +173,12 @@ def _write(
             **about,
             **gain(test["top1"], [float(figures["top1"]) for figures in own]),
             "disagreement": disagreement(each),
-            "members": [{"run": m.name, "test": figures} for m, figures in zip(join.members, own, strict=True)],
+            "members": [
+                {"run": m.name, "test": figures, **({} if join.shares is None else {"share": join.shares[place]})}
+                for place, (m, figures) in enumerate(zip(join.members, own, strict=True))
+            ],
         },
+        **join.facts,
     }
     predictions = join.run_dir / "predictions.csv"
     probabilities = tested[first].probabilities

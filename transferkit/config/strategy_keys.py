@@ -257,6 +257,7 @@ class AutoOptions(Node):
     contenders: int = Field(3, ge=1, le=100)
     share: float = Field(0.25, gt=0, le=0.5)
     max_images: Images = 20000
+    average: bool = True
 
 
 class Auto(Strategy):

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import to_pil_image
 
-from transferkit.arrays import Doubles
+from transferkit.arrays import Doubles, Probabilities
 from transferkit.data.images import decode
 from transferkit.data.imageset import ImageSet
 from transferkit.data.preprocess import Preprocessing
@@ -30,16 +30,23 @@ class EnsembleModel(nn.Module):
     Args:
         members: The models.
         held_out_scores: Ascending scores (n,) of held-out images, for sets of classes.
+        shares: Of the members in the mean; None for equal ones.
 
     Attributes:
         class_names: The K names, in the order of the probabilities.
         target: The same as a target.
+        shares: Of the members (M,); their sum is one.
 
     Raises:
         TransferkitError: The members have different classes, or predict something else.
     """
 
-    def __init__(self, members: Sequence[TransferModel], held_out_scores: Doubles | None = None) -> None:
+    def __init__(
+        self,
+        members: Sequence[TransferModel],
+        held_out_scores: Doubles | None = None,
+        shares: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         self.class_names, self.target = members[0].class_names, members[0].target
         if not self.target.soft_max:
@@ -48,6 +55,7 @@ class EnsembleModel(nn.Module):
             raise TransferkitError("The members of an ensemble need the same classes, in the same order.")
         self.members = nn.ModuleList(members)
         self.held_out_scores = held_out_scores
+        self.shares = normalized(shares, len(members))
 
     @property
     def models(self) -> list[TransferModel]:
@@ -74,7 +82,9 @@ class EnsembleModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logarithm of the mean probabilities (N, K) of preprocessed images (N, 3, H, W)."""
         _ = self.preprocess  # the same for all
-        return torch.stack([member(images).softmax(dim=1) for member in self.models]).mean(dim=0).log()
+        each = torch.stack([member(images).softmax(dim=1) for member in self.models])
+        shares = torch.as_tensor(self.shares, dtype=each.dtype, device=each.device)
+        return torch.einsum("m,mnk->nk", shares, each).log()
 
     @torch.inference_mode()
     def predict(
@@ -86,7 +96,7 @@ class EnsembleModel(nn.Module):
     ) -> list[Prediction]:
         """Classify images; the arguments are those of `TransferModel.predict`.
 
-        An image is known if at least half of the members say so; the distance is the mean of theirs.
+        An image is known if members with at least half of the shares say so; the distance is the mean of theirs.
 
         Raises:
             TransferkitError: As `TransferModel.predict`; or preprocessed tensors were given and the members preprocess
@@ -114,11 +124,11 @@ class EnsembleModel(nn.Module):
         return decode(to_pil_image(image) if isinstance(image, Tensor) else image)
 
     def _combined(self, predictions: Sequence[Prediction], least: float | None) -> Prediction:
-        mean = np.mean([one.probabilities for one in predictions], axis=0)
+        mean = mean_of([one.probabilities for one in predictions], self.shares)
         known, distance = None, None
         if self.known:
-            known = 2 * sum(bool(one.known) for one in predictions) >= len(predictions)
-            distance = float(np.mean([one.distance for one in predictions if one.distance is not None]))
+            known = bool(np.dot(self.shares, [bool(one.known) for one in predictions]) >= 0.5 - 1e-9)
+            distance = float(np.dot(self.shares, [one.distance or 0.0 for one in predictions]))
         found: Prediction = prediction_of(self.target, mean, known, distance, least)
         return found
 
@@ -137,7 +147,8 @@ def load_model(run: str | Path) -> TransferModel | Any:
     description, _, artifacts = open_ensemble(folder)
     scores = description.held_out_scores
     members = [load_one(artifact.folder) for artifact in artifacts]
-    return EnsembleModel(members, None if scores is None else np.array(scores, dtype=np.float64)).eval()
+    kept = None if scores is None else np.array(scores, dtype=np.float64)
+    return EnsembleModel(members, kept, description.shares).eval()
 
 
 def run_all_protocols(
@@ -146,14 +157,28 @@ def run_all_protocols(
     """Return the results of the configured protocols for a model, or the mean over the members of an ensemble."""
     if isinstance(model, TransferModel):
         return run_protocols(settings, model, images, extract)
-    return mean_results([run_protocols(settings, member, images, extract) for member in model.models])
+    return mean_results([run_protocols(settings, member, images, extract) for member in model.models], model.shares)
 
 
-def mean_results(each: Sequence[Mapping[str, ProtocolResult]]) -> dict[str, ProtocolResult]:
+def normalized(shares: Sequence[float] | None, members: int) -> Doubles:
+    """Return the shares (M,) of the members with the sum one; equal ones where none are given."""
+    given = np.ones(members) if shares is None else np.asarray(shares, dtype=np.float64)
+    return np.asarray(given / given.sum())
+
+
+def mean_of(each: Sequence[Probabilities], shares: Doubles) -> Probabilities:
+    """Return the mean of the members' probabilities, weighted by their shares (M,)."""
+    mean: Probabilities = np.average(np.stack(each), axis=0, weights=shares).astype(each[0].dtype)
+    return mean
+
+
+def mean_results(
+    each: Sequence[Mapping[str, ProtocolResult]], shares: Doubles | None = None
+) -> dict[str, ProtocolResult]:
     """Return, by protocol, the mean probabilities of several models, and the sum of views and seconds."""
-    found = {}
+    found, weights = {}, normalized(None, len(each)) if shares is None else shares
     for name in each[0]:
         results = [one[name] for one in each]
-        mean = np.mean([result.probabilities for result in results], axis=0)
+        mean = mean_of([result.probabilities for result in results], weights)
         found[name] = ProtocolResult(mean, sum(r.views for r in results), sum(r.seconds for r in results))
     return found

@@ -28,9 +28,10 @@ def ensemble_table(metrics: Mapping[str, Any]) -> str:
     width = max(len(row["run"]) for row in found["members"])
     named = max(width, len(found["how"]))
     lines = [f"  {'':{named}}  {'top-1':>8}  {'ECE':>7}  {'NLL':>7}"]
-    rows = [(row["run"], row["test"]) for row in found["members"]]
-    for name, figures in [*rows, (found["how"], test)]:
+    rows = [(row["run"], row["test"], row.get("share")) for row in found["members"]]
+    for name, figures, share in [*rows, (found["how"], test, None)]:
         cells = f"{100 * figures['top1']:6.2f} %  {100 * figures['ece']:5.2f} %  {figures['nll']:7.4f}"
+        cells += "" if share is None else f"  {100 * share:.0f} % of the mean"
         lines.append(f"  {name:{named}}  {cells}")
     if "kept" in found:
         lines.append(f"  in the soup: {', '.join(found['kept'])}")

@@ -103,6 +103,7 @@ def common_content(result: RunResult) -> dict[str, Any]:
         "ensemble": result.metrics.get("ensemble"),
         "setting": setting(result),
         "chosen_by": chosen_by(result.metrics),
+        "choice": result.metrics.get("choice", {}).get("why", ""),
         "judged_on": judged_on(result.metrics),
         **_training(result),
         "split_note": result.split_note,

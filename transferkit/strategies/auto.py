@@ -29,7 +29,8 @@ from transferkit.advisor.thresholds import COMPARABLE
 from transferkit.files import write_json
 from transferkit.folds import cross_validates
 from transferkit.report.facts import duration
-from transferkit.strategies.auto_folds import account_of, choose_by_folds
+from transferkit.strategies.auto_folds import choose_by_folds
+from transferkit.strategies.auto_outcome import account_of, selected_by_folds
 from transferkit.strategies.context import UNAUGMENTED, Context
 from transferkit.strategies.fitted import Fitted
 from transferkit.strategies.trials import Fit, Trial, run_trials, winner
@@ -54,11 +55,13 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
     with context.timer.step("advise"):
         advice = advise(context.backbone, context.data, context.settings, context.extract, options["max_images"])
     log.info("%s", advice_text(advice, f"{context.data.name}: advice"))
-    costs, strategies = _kept_costs(context.run_dir, advice), known_strategies()
+    costs = _kept_costs(context.run_dir, advice)
+    strategies = {name: strategy for name, strategy in known_strategies().items() if name in costs}
     if cross_validates(context.settings["selection"], len(context.data.val)):
         outcome = choose_by_folds(context, Outlook(advice.evidence, advice.verdict, costs), strategies, fit)
         tried = [entry.trial for entry in outcome.entries]
-        return _finish(context, advice, outcome.chosen.fitted, account_of(outcome), tried)
+        fitted = selected_by_folds(outcome, strategies, len(context.data.train), len(context.data.val))
+        return _finish(context, advice, fitted, account_of(outcome), tried)
     budget = make_budget(costs, options["budget"])
     names, trials = contenders(advice, budget, options, len(context.data.val)), list[Trial]()
     if len(names) > 1:

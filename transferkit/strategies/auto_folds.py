@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,54 +15,13 @@ from transferkit.advisor.choose import Gain, Outlook, Spending, expected_gain, w
 from transferkit.arrays import Doubles
 from transferkit.files import write_json
 from transferkit.ranking import rank
-from transferkit.report.facts import duration
+from transferkit.strategies.auto_average import Average, average_sentence, calibrated, find_average
+from transferkit.strategies.auto_outcome import PROBES, Entry, Outcome
 from transferkit.strategies.context import UNAUGMENTED, Context
 from transferkit.strategies.fitted import Fitted, OutOfFold
 from transferkit.strategies.trials import Fit, Trial
 
 log = logging.getLogger(__name__)
-
-PROBES = ("concat_probe", "linear_probe", "stage_probe", "nearest_neighbor")
-"""Tried in any case, since their features are computed once. The first is preferred: with few images which stage is the
-best is little better than a guess, and all of them together were hardly ever worse (docs/probes.md)."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A fitted strategy, and the figures it is compared by.
-
-    Attributes:
-        strategy: Its name.
-        fitted: Fitted on train and val.
-        trial: Its accuracy and loss on images held out of the fit.
-        gain: Over the best probe; None for a probe.
-    """
-
-    strategy: str
-    fitted: Fitted
-    trial: Trial
-    gain: Gain | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The selected strategy, and what it was compared with.
-
-    Attributes:
-        chosen: Selected.
-        probe: The best probe.
-        best: The finetuning strategy with the largest weighted gain; None if none was fitted.
-        entries: Everything that was fitted, in that order.
-        skipped: Finetuning strategies for which there was no time.
-        spending: The seconds of finetuning.
-    """
-
-    chosen: Entry
-    probe: Entry
-    best: Entry | None
-    entries: Sequence[Entry]
-    skipped: Sequence[str]
-    spending: Spending
 
 
 def choose_by_folds(
@@ -84,56 +43,82 @@ def choose_by_folds(
     options = context.strategy["auto"]
     probes = [_fit_probe(context, strategies[name], fit) for name in PROBES]
     probe = best_probe(probes)
-    names = worth_trying(outlook.evidence, outlook.verdict, tried=True)[: options["contenders"]]
-    names = names if options["trials"] else []
-    entries, skipped, measured = list(probes), list[str](), dict[str, float]()
-    reference = probe_on_finetuning_folds(context, strategies[probe.strategy], fit) if names else None
-    lead = _lead(probe, next(entry for entry in probes if entry.strategy == "linear_probe"))
+    names = worth_trying(outlook.evidence, outlook.verdict, tried=True) if options["trials"] else []
+    trials = _Trials(context, outlook, strategies, fit, probes, probe)
+    tuned, skipped, spending = _fit_contenders(trials, [name for name in names if name in strategies])
+    entries = [*probes, *tuned]
+    best = best_finetuning(entries)
+    chosen = best if best is not None and best.gain is not None and best.gain.worth_it else probe
+    average = _average(trials, tuned, chosen.strategy) if options["average"] else None
+    return Outcome(chosen, probe, best, entries, skipped, spending, average)
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """The arguments of `choose_by_folds`, and the fitted probes."""
+
+    context: Context
+    outlook: Outlook
+    strategies: Mapping[str, Mapping[str, Any]]
+    fit: Fit
+    probes: Sequence[Entry]
+    probe: Entry
+    known: dict[str, OutOfFold] = field(default_factory=dict)
+
+    def on_finetuning_folds(self, name: str) -> OutOfFold:
+        """The predictions of a probe, see `probe_on_finetuning_folds`; computed once."""
+        if name not in self.known:
+            self.known[name] = probe_on_finetuning_folds(self.context, self.strategies[name], self.fit)
+        return self.known[name]
+
+
+def _fit_contenders(trials: _Trials, names: Sequence[str]) -> tuple[list[Entry], dict[str, float], Spending]:
+    """Fit as many of the strategies, in this order, as are allowed; those for which there is no time are passed over.
+
+    Returns:
+        The fitted ones; those passed over, with their expected seconds; and what was spent.
+    """
+    context, outlook, options = trials.context, trials.outlook, trials.context.strategy["auto"]
+    tuned, skipped, measured = list[Entry](), dict[str, float](), dict[str, float]()
+    lead = _lead(trials.probe, next(entry for entry in trials.probes if entry.strategy == "linear_probe"))
     for name in names:
         spending = Spending(outlook.costs, options["budget"], measured)
-        if reference is None or not spending.allows(name):
-            skipped.append(name)
+        if len(tuned) == options["contenders"]:
+            break
+        if not spending.allows(name):
+            skipped[name] = spending.expected(name)
             continue
         folder = context.run_dir / "trials" / name
+        reference = trials.on_finetuning_folds(trials.probe.strategy)
         start = time.monotonic()
-        fitted = fit(context.with_strategy(strategies[name], folder))
+        fitted = trials.fit(context.with_strategy(trials.strategies[name], folder))
         measured[name] = _kept_seconds(folder, time.monotonic() - start)
         expected, spread = expected_gain(outlook.evidence, outlook.verdict, name, "linear_probe")
         gain = compare(_predictions(fitted), reference, expected - lead, spread)
-        entries.append(_entry(name, fitted, gain))
-        _tell(entries[-1])
-    best = best_finetuning(entries)
-    chosen = best if best is not None and best.gain is not None and best.gain.worth_it else probe
-    return Outcome(chosen, probe, best, entries, skipped, Spending(outlook.costs, options["budget"], measured))
+        tuned.append(_entry(name, fitted, gain))
+        _tell(tuned[-1])
+    return tuned, skipped, Spending(outlook.costs, options["budget"], measured)
+
+
+def _average(trials: _Trials, tuned: Sequence[Entry], selected: str) -> Average | None:
+    """The mean of the selected strategy with others that were fitted, all of them calibrated and on the same folds."""
+    data = trials.context.data
+    if not data.target.soft_max:
+        return None
+    found = {entry.strategy: trials.on_finetuning_folds(entry.strategy) for entry in trials.probes}
+    if trials.context.settings["calibrate"]["temperature"]:
+        found = {name: calibrated(one) for name, one in found.items()}
+    found |= {entry.strategy: _predictions(entry.fitted) for entry in tuned}
+    average = find_average(found, selected, data.fit_contents(), trials.context.seed)
+    if average is not None:
+        log.info("%s", average_sentence(average, selected))
+    return average
 
 
 def best_finetuning(entries: Sequence[Entry]) -> Entry | None:
     """The finetuning strategy with the largest weighted gain; None if none was fitted."""
     tuned = [(entry.gain.shrunk, entry) for entry in entries if entry.gain is not None]
     return max(tuned, key=lambda pair: pair[0])[1] if tuned else None
-
-
-def account_of(outcome: Outcome) -> dict[str, Any]:
-    """The decision and its reason, in numbers and in a sentence."""
-    best, spending = outcome.best, outcome.spending
-    if best is not None and best.gain is not None:
-        why = best.gain.sentence(f"{best.strategy} changed out-of-fold top-1", f" against {outcome.probe.strategy}")
-    elif outcome.skipped:
-        why = "finetuning would cost more than the budget allows"
-    else:
-        why = "finetuning cannot plausibly gain a point"
-    tuned = [name for name in (entry.strategy for entry in outcome.entries) if name not in PROBES]
-    skipped = f"; no time for {', '.join(outcome.skipped)}" if outcome.skipped and tuned else ""
-    everything = spending.limit / spending.share if spending.share else 0.0
-    return {
-        "chosen": outcome.chosen.strategy,
-        "why": f"Selected: {outcome.chosen.strategy}; {why}. Compared by folds of train and val: {len(PROBES)} probes"
-        + (f", and {', '.join(tuned)} in {duration(sum(spending.measured.values()))}" if tuned else "")
-        + f"{skipped} (budget {duration(spending.limit)}, of {duration(everything)} for every strategy).",
-        "probe": outcome.probe.strategy,
-        "gain": None if best is None or best.gain is None else asdict(best.gain),
-        "budget": {"limit": round(spending.limit, 2), "everything": round(everything, 2)},
-    }
 
 
 def best_probe(probes: Sequence[Entry]) -> Entry:

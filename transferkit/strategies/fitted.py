@@ -68,6 +68,8 @@ class Fitted:
             `val_loss`, `val_top1`.
         details: Further entries of metrics.json, plain values.
         out_of_fold: Where folds of train and val chose, their predictions; they replace those of val in the metrics.
+        members: Where the mean of several models is selected, these models; `model` is then the first of them, and
+            `val` and `out_of_fold` are predictions of the mean.
     """
 
     model: TransferModel
@@ -78,7 +80,23 @@ class Fitted:
     history: Sequence[Mapping[str, Any]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     out_of_fold: OutOfFold | None = None
+    members: "Sequence[FittedMember]" = ()
 
     def val_metrics(self, labels: Labels) -> Metrics:
         """The metrics of the data that chose: val, with these labels (N_val,), or out-of-fold predictions."""
         return self.model.target.metrics(self.val, labels) if self.out_of_fold is None else self.out_of_fold.metrics()
+
+
+@dataclass(frozen=True)
+class FittedMember:
+    """One of several fitted models whose mean is selected.
+
+    Attributes:
+        strategy: The content of its YAML.
+        share: Of the mean.
+        fitted: The model.
+    """
+
+    strategy: Mapping[str, Any]
+    share: float
+    fitted: Fitted

@@ -19,9 +19,14 @@ from transferkit.errors import TransferkitError
 _ATTENTION = ("attn", "attention")
 
 
+def has_peft() -> bool:
+    """Whether `peft` is installed."""
+    return find_spec("peft") is not None
+
+
 def require_peft() -> None:
     """Raise a `TransferkitError` if `peft` is not installed."""
-    if find_spec("peft") is None:
+    if not has_peft():
         raise TransferkitError(
             "parameters: lora needs the package peft, which is not installed: python -m pip install "
             "'transferkit[peft]'. strategy=bitfit and strategy=norm_tune also train few parameters and need no package."
