@@ -56,7 +56,8 @@ def load_strategies(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     with own_hydra():
         every = compose("config", overrides=[f"+strategy@every.{name}={name}" for name in names]).every
     groups = {name: OmegaConf.to_container(every[name], resolve=True) for name in names}
-    return {name: check_group("strategy", group) for name, group in groups.items() if isinstance(group, dict)}
+    named = {name: {str(key): group[key] for key in group} for name, group in groups.items() if isinstance(group, dict)}
+    return {name: check_group("strategy", group) for name, group in named.items()}
 
 
 def load_backbone_settings(name: str) -> dict[str, Any]:
