@@ -110,8 +110,8 @@ def _average(trials: _Trials, tuned: Sequence[Entry], selected: str) -> Average 
         found = {name: calibrated(one) for name, one in found.items()}
     found |= {entry.strategy: _predictions(entry.fitted) for entry in tuned}
     average = find_average(found, selected, data.fit_contents(), trials.context.seed)
-    if average is not None:
-        log.info("%s", average_sentence(average, selected))
+    words = f"No mean of several strategies is better than {selected} alone."
+    log.info("%s", words if average is None else average_sentence(average, selected))
     return average
 
 
