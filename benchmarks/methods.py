@@ -25,6 +25,7 @@ from benchmarks.records import (
     by_method,
     complete,
     folder_of,
+    gains_over,
     make_case,
     parsed,
     parser_of,
@@ -89,8 +90,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each method and number of images: accuracy, loss, and the gain over the plain recipe, in points."""
     lines = ["| images per class | method | top-1 | loss | gain | seeds |", "|---|---|---|---|---|---|"]
     for per_class, method, rows, every in by_method(records):
-        plain = [(row, every.get((reference(method), row["seed"]))) for row in rows]
-        gains = [100 * (row["top1"] - other["top1"]) for row, other in plain if other]
+        gains = gains_over(reference(method), rows, every)
         gain = with_error(gains) if method != reference(method) else ""
         loss = f"{fmean(r['nll'] for r in rows):.3f}"
         lines.append(f"| {per_class} | {method} | {percent(rows)} | {loss} | {gain} | {len(rows)} |")

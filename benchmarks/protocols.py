@@ -26,6 +26,7 @@ from benchmarks.records import (
     by_method,
     complete,
     folder_of,
+    gains_over,
     make_case,
     parsed,
     parser_of,
@@ -79,8 +80,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---" * 8 + "|",
     ]
     for per_class, name, rows, every in by_method(records):
-        center = [(row, every.get((CENTER, row["seed"]))) for row in rows]
-        gains = [100 * (row["top1"] - other["top1"]) for row, other in center if other]
+        gains = gains_over(CENTER, rows, every)
         loss, seconds = fmean(r["nll"] for r in rows), fmean(r["seconds"] for r in rows)
         lines.append(
             f"| {per_class} | {name} | {percent(rows)} | {'' if name == CENTER else with_error(gains)} | {loss:.3f} "

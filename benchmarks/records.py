@@ -82,6 +82,14 @@ def by_method(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, 
             yield per_class, method, [row for (name, _), row in mine.items() if name == method], mine
 
 
+def gains_over(
+    reference: str, rows: Sequence[Mapping[str, Any]], every: Mapping[Any, Mapping[str, Any]]
+) -> list[float]:
+    """Return the differences in top-1, in points, from a reference of the same seed, where that was measured."""
+    pairs = [(row, every.get((reference, row["seed"]))) for row in rows]
+    return [100 * (row["top1"] - other["top1"]) for row, other in pairs if other]
+
+
 def with_error(values: Sequence[float]) -> str:
     """Return the mean of differences in points with its standard error."""
     if not values:

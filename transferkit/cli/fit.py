@@ -25,7 +25,7 @@ from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.parts_by_target import main_words
 from transferkit.report.protocol_table import metrics_of, protocol_rows, write_protocols
-from transferkit.report.run_files import absolute_paths, shown_path, summary, write_history
+from transferkit.report.run_files import artifact_notes, shown_path, summary, write_history
 from transferkit.report.run_result import RunResult
 from transferkit.report.target_page import write_outputs, write_page
 from transferkit.strategies.calibrate import KEY, with_test
@@ -191,10 +191,7 @@ def write_run(
     split_seed: int | None = None,
 ) -> None:
     """Write the artifact, `predictions.csv`, `report.html`, and `history.csv` where something was trained."""
-    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"]}
-    seed = settings["seed"]
-    seeds = {"seed": seed} if split_seed is None else {"seed": split_seed, "fit_seed": seed}
-    save_model(run_dir, fitted.model, **notes, **seeds)
+    save_model(run_dir, fitted.model, **artifact_notes(settings, split_seed))
     write_outputs(run_dir / "predictions.csv", data.test.names, data.test.labels, result.probabilities, data.target)
     write_history(run_dir, settings, fitted.history)
     if "protocols" in result.metrics:

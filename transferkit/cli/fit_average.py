@@ -11,7 +11,7 @@ from transferkit.cli.prepare import compared_networks, describe
 from transferkit.files import write_json
 from transferkit.models.protocols import center_probabilities, run_protocols
 from transferkit.models.transfer_model import save_model
-from transferkit.report.run_files import absolute_paths
+from transferkit.report.run_files import artifact_notes
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, FittedMember
 from transferkit.strategies.held_out import add_held_out_parts
@@ -28,7 +28,7 @@ def write_average(context: Context, fitted: Fitted, split_seed: int | None = Non
         split_seed: The seed of the splits, where it is another than that of the fit.
     """
     settings, run_dir, timer = context.settings, context.run_dir, context.timer
-    notes = {"dataset": absolute_paths(settings["dataset"]), **_seeds(settings, split_seed)}
+    notes = artifact_notes(settings, split_seed)
     members = [_saved(context, member, notes) for member in fitted.members]
     about = describe(settings, context.data, context.backbone, fitted.model)
     facts = {
@@ -44,7 +44,7 @@ def write_average(context: Context, fitted: Fitted, split_seed: int | None = Non
         run_dir=run_dir,
         data=context.data,
         members=members,
-        notes={**notes, "strategy": settings["strategy"]},
+        notes=notes,
         facts=facts,
         shares=[member.share for member in fitted.members],
         held_out=fitted.out_of_fold,
@@ -63,14 +63,8 @@ def _saved(context: Context, member: FittedMember, notes: Mapping[str, Any]) -> 
     name, fitted = str(member.strategy["name"]), add_held_out_parts(context, member.fitted)
     folder = context.run_dir / "members" / name
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(folder, fitted.model, **notes, strategy=member.strategy)
+    save_model(folder, fitted.model, **{**notes, "strategy": member.strategy})
     with context.timer.step("evaluate"), torch.no_grad():
         tested = run_protocols(settings, fitted.model, data.test, context.extract)
         val = center_probabilities(fitted.model, data.val, context.extract)
     return Member(folder, name, fitted.model.target, tested, val)
-
-
-def _seeds(settings: Mapping[str, Any], split_seed: int | None) -> dict[str, int]:
-    """The seeds as an artifact notes them."""
-    seed = int(settings["seed"])
-    return {"seed": seed} if split_seed is None else {"seed": split_seed, "fit_seed": seed}

@@ -15,7 +15,7 @@ from transferkit.cli.fuse import evaluate_members
 from transferkit.cli.joined import Join, screen, write_mean
 from transferkit.data.imagedata import ImageData
 from transferkit.files import write_json
-from transferkit.report.run_files import absolute_paths, write_splits
+from transferkit.report.run_files import artifact_notes, write_splits
 from transferkit.rundir import STATUS_FILE, Status, read_status, write_status
 from transferkit.timing import StepTimer
 from transferkit.training.run_phase import check_recipe
@@ -64,7 +64,7 @@ def fit_members(
     with timer.step("evaluate"):
         tested = evaluate_members(settings, folders, data)
         members = [replace(member, name=f"seed {seed}") for member, seed in zip(tested, seeds, strict=True)]
-    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
+    notes = artifact_notes(settings)
     joined = write_mean(Join(settings, run_dir, data, members, notes), folders)
     metrics = {**figures_of(folders), "seed": settings["seed"], **joined, "seconds": timer.seconds()}
     write_json(run_dir / "metrics.json", metrics)

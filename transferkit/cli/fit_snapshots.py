@@ -14,7 +14,7 @@ from transferkit.device import run_place
 from transferkit.features.from_settings import make_extractor
 from transferkit.files import write_json
 from transferkit.models.transfer_model import save_model
-from transferkit.report.run_files import absolute_paths, write_history
+from transferkit.report.run_files import artifact_notes, write_history
 from transferkit.strategies.context import Context
 from transferkit.strategies.snapshots import fit_snapshots
 from transferkit.timing import StepTimer
@@ -38,7 +38,7 @@ def fit_and_join(
     """
     timer = StepTimer()
     selection = {"by": "last", "images": len(data.val)}
-    notes = {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], "seed": settings["seed"]}
+    notes = artifact_notes(settings)
     with run_logger(settings, run_dir) as logger:
         context = Context(backbone, data, settings, make_extractor(settings), timer, run_dir, plan, logger)
         phases, models = fit_snapshots(context)

@@ -55,18 +55,25 @@ def search(model: TransferModel, features: Tensor, k: int) -> tuple[Tensor, Tens
 
 def find_training_images(run: Path, model: TransferModel) -> TrainingImages | str:
     """Read the data set of a fit again; return the images that its features are of, or why there are none."""
-    if not isinstance(model.head, NeighborHead) and model.known is None:
+    rows = kept_rows(model)
+    if rows is None:
         return "The model keeps no features of training images (calibrate.known=null)."
     try:
         images = _images(read_notes(run), run, model)
         if images is None:
             return "The run directory does not say which images the model was fitted to."
-        rows = len(model.head.gallery if isinstance(model.head, NeighborHead) else model.known.rows)  # type: ignore[union-attr]
-        if len(images) != rows or not _same(model, images):
+        if len(images) != len(rows) or not _same(model, images, rows):
             return "The training images have changed since the fit."
     except (TransferkitError, OSError, MemoryError) as error:
         return f"The training images cannot be read: {error}"
     return TrainingImages(images, list(model.class_names))
+
+
+def kept_rows(model: TransferModel) -> Tensor | None:
+    """Return the features (R, D) of training images that a model keeps: to vote, or to tell known images."""
+    if isinstance(model.head, NeighborHead):
+        return model.head.gallery
+    return None if model.known is None else model.known.rows
 
 
 def _images(notes: Mapping[str, Any], run: Path, model: TransferModel) -> ImageSet | None:
@@ -94,10 +101,8 @@ def _known(run: Path) -> dict[str, Any] | None:
 
 
 @torch.no_grad()
-def _same(model: TransferModel, images: ImageSet) -> bool:
+def _same(model: TransferModel, images: ImageSet, rows: Tensor) -> bool:
     """Whether the features of some images are the rows of the model."""
-    head = model.head
-    rows = head.gallery if isinstance(head, NeighborHead) else model.known.rows  # type: ignore[union-attr]
     for index in {round(i * (len(images) - 1) / (COMPARED - 1)) for i in range(COMPARED)}:
         features = model.features(model.preprocess(images.image(index))[None])[:, -rows.shape[1] :]
         one, other = (prepare_rows(vector, "cosine") for vector in (features, rows[index : index + 1]))

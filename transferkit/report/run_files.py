@@ -93,6 +93,18 @@ def absolute_paths(dataset: Mapping[str, Any]) -> dict[str, Any]:
     return {**dataset, **paths}
 
 
+def artifact_notes(settings: Mapping[str, Any], split_seed: int | None = None) -> dict[str, Any]:
+    """Return the entries of an artifact about its fit: `dataset`, `strategy` and seeds.
+
+    Args:
+        settings: The resolved configuration.
+        split_seed: The seed of the splits, where it is another than that of the fit.
+    """
+    seed = settings["seed"]
+    seeds = {"seed": seed} if split_seed is None else {"seed": split_seed, "fit_seed": seed}
+    return {"dataset": absolute_paths(settings["dataset"]), "strategy": settings["strategy"], **seeds}
+
+
 def _stage_table(stages: Mapping[str, Mapping[str, Any]], chosen: str, target: Target) -> list[str]:
     """Return one line per stage with its main figure on val (top-1 accuracy), if several were tried."""
     main = f"val_{target.main}"
