@@ -17,6 +17,7 @@ from PIL import Image
 from tests.cli.test_failures import raised_from
 from tests.conftest import RunCommand
 from tests.processes import Process, PythonStarter
+from transferkit.cli import job_record
 from transferkit.cli.job_record import recorded_end
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
@@ -191,6 +192,38 @@ def test_the_death_of_a_worker_is_the_reason_although_its_report_is_late(
     status = json.loads((tmp_path / "status.json").read_text())
     assert status["status"] == "failed"
     assert ("A process that loads images died" if broken else "KeyError") in status["reason"]
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (TransferkitError("A process that loads images died."), "A process that loads images died."),
+        (ConnectionResetError("reset"), "A process that loads images died (DataLoader worker (pid 7) is killed"),
+        (Terminated(), "terminated by SIGTERM"),
+    ],
+)
+@pytest.mark.parametrize("where", ["plain_reason", "deaths_raise_nothing"])
+def test_the_end_is_recorded_although_a_report_interrupts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: BaseException, reason: str, where: str
+) -> None:
+    """Torch raises the report of a worker's death wherever the main thread is, also after the first error of it."""
+    reports = [RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")]
+    undisturbed = getattr(job_record, where)
+
+    def interrupted(*arguments: Any) -> Any:
+        if reports:
+            raise reports.pop()
+        return undisturbed(*arguments)
+
+    monkeypatch.setattr("transferkit.cli.failures.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(job_record, where, interrupted)
+    write_status(tmp_path, Status.RUNNING)
+    broken = isinstance(first, ConnectionError)
+    with pytest.raises(RuntimeError if broken else type(first)), recorded_end(tmp_path):
+        raise first
+    assert status(tmp_path)["status"] == "failed"
+    assert status(tmp_path)["reason"].startswith(reason)
+    assert bool(reports) == (where == "plain_reason" and not broken)
 
 
 def test_a_broken_connection_to_a_worker_is_its_death_although_the_report_is_lost(

@@ -25,13 +25,18 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "can
 """In the messages of torch's RuntimeErrors, of a CPU and of other devices."""
 
 
+def is_broken_connection(error: BaseException) -> bool:
+    """Whether a connection to another process, or to another machine, ended early."""
+    return isinstance(error, ConnectionError | EOFError)
+
+
 def death_behind(error: BaseException) -> BaseException:
     """Return the error that says that a process that loads images died, if `error` is a broken connection to it.
 
     Its connections break before its death is reported (SIGCHLD, for which torch's handler raises an error), and the
     report would interrupt whatever handles `error`. Any other error is returned as it is.
     """
-    if not isinstance(error, ConnectionError | EOFError):
+    if not is_broken_connection(error):
         return error
     try:
         time.sleep(REPORT_SECONDS)

@@ -7,8 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from transferkit.cli.failures import death_behind, deaths_raise_nothing, plain_reason, reports_in_destructors_hidden
-from transferkit.errors import TransferkitError
+from transferkit.cli.failures import (
+    death_behind,
+    deaths_raise_nothing,
+    is_broken_connection,
+    plain_reason,
+    reports_in_destructors_hidden,
+)
+from transferkit.errors import TransferkitError, worker_died
 from transferkit.rundir import Status, Terminated, write_status
 
 
@@ -19,19 +25,32 @@ def recorded_end(run_dir: Path) -> Iterator[None]:
         with reports_in_destructors_hidden():
             yield
     except BaseException as caught:
-        error = death_behind(caught)
-        if isinstance(error, Terminated | KeyboardInterrupt):
-            reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
-        elif isinstance(error, TransferkitError):
-            reason = str(error)
-        else:
-            reason = plain_reason(error) or f"{type(error).__name__}: {error}"
-        # If nothing can be written to the disk, the message on the screen remains.
-        with deaths_raise_nothing(), suppress(OSError):
-            write_status(run_dir, Status.FAILED, reason)
+        try:
+            error = _record_failure(run_dir, caught)
+        except RuntimeError as report:
+            # The death of a process that loads images is reported at any time (SIGCHLD), also while its consequence
+            # is recorded.
+            if not worker_died(report):
+                raise
+            error = _record_failure(run_dir, report if is_broken_connection(caught) else caught)
         if error is caught:
             raise
         raise error from None
+
+
+def _record_failure(run_dir: Path, caught: BaseException) -> BaseException:
+    """Write `failed` and the reason, and return the error behind `caught`."""
+    error = death_behind(caught)
+    if isinstance(error, Terminated | KeyboardInterrupt):
+        reason = "terminated by SIGTERM" if isinstance(error, Terminated) else "interrupted"
+    elif isinstance(error, TransferkitError):
+        reason = str(error)
+    else:
+        reason = plain_reason(error) or f"{type(error).__name__}: {error}"
+    # If nothing can be written to the disk, the message on the screen remains.
+    with deaths_raise_nothing(), suppress(OSError):
+        write_status(run_dir, Status.FAILED, reason)
+    return error
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
