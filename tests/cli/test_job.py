@@ -18,10 +18,10 @@ from tests.cli.test_failures import raised_from
 from tests.conftest import RunCommand
 from tests.processes import Process, PythonStarter
 from transferkit.cli import job_record
-from transferkit.cli.job_record import recorded_end
+from transferkit.cli.job_record import run_recorded
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
-from transferkit.rundir import Status, Terminated, one_job, write_status
+from transferkit.rundir import Status, Terminated, one_job
 
 FINETUNE = [
     *("strategy=finetune_few", "selection=val", "dataset.per_class=20", "dataset.max_test=50", "trainer.num_workers=0"),
@@ -51,6 +51,13 @@ def wait_until(reached: Callable[[], bool], process: Process, seconds: float = 1
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def work() -> None:
+        raise error
+
+    return work
 
 
 def assert_one_message(printed: str) -> None:
@@ -176,7 +183,8 @@ def test_the_death_of_a_worker_is_the_reason_although_its_report_is_late(
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     def write(path: Path, content: str) -> None:
-        os.kill(os.getpid(), signal.SIGCHLD)
+        if Status.FAILED in content:
+            os.kill(os.getpid(), signal.SIGCHLD)
         write_text(path, content)
 
     broken = isinstance(first, ConnectionError | EOFError)
@@ -184,8 +192,8 @@ def test_the_death_of_a_worker_is_the_reason_although_its_report_is_late(
     monkeypatch.setattr("transferkit.cli.failures.time.sleep", report)
     previous = signal.signal(signal.SIGCHLD, report)
     try:
-        with pytest.raises(RuntimeError if broken else KeyError), recorded_end(tmp_path):
-            raise first
+        with pytest.raises(RuntimeError if broken else KeyError):
+            run_recorded(tmp_path, raising(first))
         assert signal.getsignal(signal.SIGCHLD) is report
     finally:
         signal.signal(signal.SIGCHLD, previous)
@@ -217,10 +225,9 @@ def test_the_end_is_recorded_although_a_report_interrupts_it(
 
     monkeypatch.setattr("transferkit.cli.failures.REPORT_SECONDS", 0.0)
     monkeypatch.setattr(job_record, where, interrupted)
-    write_status(tmp_path, Status.RUNNING)
     broken = isinstance(first, ConnectionError)
-    with pytest.raises(RuntimeError if broken else type(first)), recorded_end(tmp_path):
-        raise first
+    with pytest.raises(RuntimeError if broken else type(first)):
+        run_recorded(tmp_path, raising(first))
     assert status(tmp_path)["status"] == "failed"
     assert status(tmp_path)["reason"].startswith(reason)
     assert bool(reports) == (where == "plain_reason" and not broken)
@@ -243,8 +250,8 @@ def test_a_broken_connection_to_a_worker_is_its_death_although_the_report_is_los
         Ending()
         ours.recv()
 
-    with pytest.raises(RuntimeError, match="worker"), recorded_end(tmp_path):
-        read()
+    with pytest.raises(RuntimeError, match="worker"):
+        run_recorded(tmp_path, read)
     assert "Ending" not in capsys.readouterr().err
     assert "A process that loads images died" in json.loads((tmp_path / "status.json").read_text())["reason"]
 
@@ -259,9 +266,8 @@ def test_a_broken_connection_to_a_worker_is_its_death_although_the_report_is_los
     ],
 )
 def test_the_status_says_why(tmp_path: Path, error: BaseException, reason: str) -> None:
-    write_status(tmp_path, Status.RUNNING)
-    with pytest.raises(type(error)), recorded_end(tmp_path):
-        raise error
+    with pytest.raises(type(error)):
+        run_recorded(tmp_path, raising(error))
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["status"], status["reason"]) == ("failed", reason)
 

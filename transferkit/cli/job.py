@@ -14,14 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from transferkit.cli.failures import plain_reason
-from transferkit.cli.job_record import named_choices, recorded_end, resolve
+from transferkit.cli.job_record import named_choices, resolve, run_recorded
 from transferkit.cli.multirun import fit_beside_others, refuse_several_devices
 from transferkit.cli.sweep import TERMINATION_SECONDS
 from transferkit.config.schema import check_config
 from transferkit.config.shortcuts import shortcut_lines
 from transferkit.errors import TransferkitError
 from transferkit.files import write_text
-from transferkit.rundir import Status, Terminated, one_job, sigterm_raises, write_status
+from transferkit.rundir import Terminated, one_job, sigterm_raises
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +59,8 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
     multirun = hydra_config.mode == RunMode.MULTIRUN
     run_dir = Path(hydra_config.runtime.output_dir)
     try:
-        with sigterm_raises(), one_job(run_dir), recorded_end(run_dir):
-            write_status(run_dir, Status.RUNNING)
-            write_configuration(cfg, run_dir)
-            settings = check_config(resolve(cfg))
-            for line in shortcut_lines(settings):
-                log.info("%s", line)
-            if multirun:
-                refuse_several_devices(settings)
-                fit_beside_others(settings, hydra_config)
-            settings["overrides"] = list(hydra_config.overrides.task)
-            settings["choices"] = named_choices(list(hydra_config.overrides.task))
-            run_task(settings, run_dir)
-            write_status(run_dir, Status.DONE)
+        with sigterm_raises(), one_job(run_dir):
+            run_recorded(run_dir, lambda: _run_configured(cfg, run_dir))
     except (KeyboardInterrupt, Terminated) as end:
         log.error(
             "%s. The same command resumes from the features already computed, and with %s=%s in the middle of a "
@@ -95,6 +84,21 @@ def run_job(cfg: DictConfig, full_error: bool = False) -> None:
             raise
         if not multirun:
             raise SystemExit(1) from None
+
+
+def _run_configured(cfg: DictConfig, run_dir: Path) -> None:
+    """Write the configuration, check it as a whole, and run its task."""
+    hydra_config = HydraConfig.get()
+    write_configuration(cfg, run_dir)
+    settings = check_config(resolve(cfg))
+    for line in shortcut_lines(settings):
+        log.info("%s", line)
+    if hydra_config.mode == RunMode.MULTIRUN:
+        refuse_several_devices(settings)
+        fit_beside_others(settings, hydra_config)
+    settings["overrides"] = list(hydra_config.overrides.task)
+    settings["choices"] = named_choices(list(hydra_config.overrides.task))
+    run_task(settings, run_dir)
 
 
 def write_configuration(cfg: DictConfig, run_dir: Path) -> None:

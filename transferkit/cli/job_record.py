@@ -1,7 +1,7 @@
-"""The settings of a job in plain containers, and the end of a job in its `status.json`."""
+"""The settings of a job in plain containers, and the status of a job in its `status.json`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,25 @@ from transferkit.errors import TransferkitError, worker_died
 from transferkit.rundir import Status, Terminated, write_status
 
 
-@contextmanager
-def recorded_end(run_dir: Path) -> Iterator[None]:
-    """Write `failed` and the reason into the run directory when the block raises anything."""
+def run_recorded(run_dir: Path, work: Callable[[], None]) -> None:
+    """Do `work`, and keep its status in the run directory: `running`, then `done`, or `failed` and the reason.
+
+    A function rather than a context manager, whose exit is code of its own that could be interrupted before it
+    reaches ours: the death of a process that loads images is reported at any time (SIGCHLD, for which torch's handler
+    raises an error), also while its consequence is recorded.
+
+    Raises:
+        BaseException: `work` raised it, or the death of a process that is behind it.
+    """
     try:
+        write_status(run_dir, Status.RUNNING)
         with reports_in_destructors_hidden():
-            yield
+            work()
+        write_status(run_dir, Status.DONE)
     except BaseException as caught:
         try:
             error = _record_failure(run_dir, caught)
         except RuntimeError as report:
-            # The death of a process that loads images is reported at any time (SIGCHLD), also while its consequence
-            # is recorded.
             if not worker_died(report):
                 raise
             error = _record_failure(run_dir, report if is_broken_connection(caught) else caught)

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from transferkit.cli import fit
-from transferkit.cli.job_record import named_choices, recorded_end, resolve
+from transferkit.cli.job_record import named_choices, resolve, run_recorded
 from transferkit.config.compose import load_strategy_settings, own_hydra
 from transferkit.config.explain import explain
 from transferkit.config.schema import check_config
@@ -30,7 +30,7 @@ from transferkit.files import write_csv, write_json, write_text
 from transferkit.ranking import score
 from transferkit.report.command_text import command_of, without
 from transferkit.report.run_files import shown_path
-from transferkit.rundir import Status, is_gone, one_job, read_status, write_status
+from transferkit.rundir import Status, is_gone, one_job, read_status
 
 log = logging.getLogger(__name__)
 
@@ -153,20 +153,22 @@ def run_trial(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
         TransferkitError: The overrides, or the data, cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with one_job(folder), recorded_end(folder), arguments(overrides):
-        write_status(folder, Status.RUNNING)
-        try:
-            with own_hydra():
-                cfg = compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise TransferkitError(explain(error, overrides)) from error
-        write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
-        settings = check_config(resolve(cfg))
-        settings |= {"overrides": list(overrides), "choices": named_choices(list(overrides))}
-        fit.main(settings, folder)
-        write_status(folder, Status.DONE)
+    with one_job(folder), arguments(overrides):
+        run_recorded(folder, lambda: _fit_composed(overrides, folder))
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return metrics
+
+
+def _fit_composed(overrides: Sequence[str], folder: Path) -> None:
+    try:
+        with own_hydra():
+            cfg = compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise TransferkitError(explain(error, overrides)) from error
+    write_text(folder / ".hydra" / "config.yaml", OmegaConf.to_yaml(cfg))
+    settings = check_config(resolve(cfg))
+    settings |= {"overrides": list(overrides), "choices": named_choices(list(overrides))}
+    fit.main(settings, folder)
 
 
 @contextmanager
