@@ -69,7 +69,7 @@ def complete(path: Path, cases: Iterable[Case], measure: Callable[[Case], Record
                 print(json.dumps(done[case.key]), file=file)
             found = done[case.key]
             shown = f"{100 * found['top1']:.1f} % in {found['seconds']:.0f} s"
-            print(f"{case.per_class} a class, seed {case.seed}, {case.method}: {shown}", flush=True)
+            print(f"{case.per_class} a class, seed {case.seed}, {case.strategy}, {case.method}: {shown}", flush=True)
         records += [done[case.key]] if case.key in done else []
     return records
 
