@@ -166,10 +166,17 @@ def test_what_needs_classes_says_so(folder: Path, transferkit: RunCommand, argum
     assert message in done.stdout + done.stderr
 
 
-def test_export_is_for_classes(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:
-    done = transferkit("task=export", f"run={runs['multilabel']}", "hydra.run.dir=exported", cwd=folder)
-    assert done.returncode == 1
-    assert "predicts 3 labels, several at once" in done.stdout + done.stderr
+def test_export(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:
+    run, test = runs["regression"], read(runs["regression"] / "metrics.json")["test"]
+    done = transferkit(
+        "task=export", f"run={run}", "export.format=onnx", "export.int8=true", "hydra.run.dir=exported", cwd=folder
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 value (ink)" in done.stdout
+    assert "largest difference of a value, in standard deviations" in done.stdout
+    facts = read(folder / "exported/export.json")
+    assert facts["test"]["model.onnx"]["r2"] == pytest.approx(test["r2"], abs=1e-4)
+    assert f"test R² {facts['test']['model_int8.onnx']['r2']:8.3f} on {test['n']} images" in done.stdout
 
 
 def test_compare_leaves_them_out_with_a_reason(runs: dict[str, Path], transferkit: RunCommand, folder: Path) -> None:

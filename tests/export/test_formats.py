@@ -193,7 +193,7 @@ def test_a_file_that_predicts_something_else_is_an_error() -> None:
     changes[0] = 0.25  # a neighbour that changed places
     assert largest_difference(compared, predict, "file") == pytest.approx(0.25, abs=1e-6)
     changes[:3] = 0.25
-    with pytest.raises(TransferkitError, match=r"8 % of 40 images \(of a test\) differ by more"):
+    with pytest.raises(TransferkitError, match=r"for 8 % of 40 images \(of a test\) a probability differs by more"):
         largest_difference(compared, predict, "file")
     changes[:] = np.nan
     with pytest.raises(TransferkitError, match="100 % of 40"):

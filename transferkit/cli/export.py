@@ -25,6 +25,7 @@ from transferkit.export.int8 import write_int8
 from transferkit.export.onnx_file import onnx_predict
 from transferkit.files import write_json
 from transferkit.models.transfer_model import TransferModel, load_model
+from transferkit.report.parts_by_target import main_words, shown_main
 from transferkit.report.run_files import shown_path
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,6 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     if wanted["push"]:
         import_hub()
     model = load_model(run)
-    if not model.target.soft_max:
-        raise TransferkitError(
-            f"task=export is for models of classes; {shown_path(run)} predicts {model.target.words()}."
-        )
     network = DeployedNetwork(model)
     data = _data(settings, run, needed=wanted["int8"])
     compared = compared_images(model, *_images(settings, data))
@@ -92,7 +89,7 @@ def _quantised(exported: list[Exported], model: TransferModel, data: ImageData) 
     path = next(found.path for found in exported if found.format == "onnx")
     files = [path, write_int8(path)]
     labels = model.target.translated(data.target, data.test.labels, data.name)
-    return measure({file.name: onnx_predict(file) for file in files}, data.test, labels, model.preprocess)
+    return measure({file.name: onnx_predict(file) for file in files}, data.test, labels, model.target, model.preprocess)
 
 
 def _facts(
@@ -123,9 +120,9 @@ def summary(exporting: Exporting, exported: Sequence[Exported], measured: Mappin
     model, compared = exporting.network.model, exporting.compared
     lines = [
         "",
-        f"{model.backbone.spec.name}, stage {'+'.join(model.stages)}, {len(model.class_names)} classes, "
+        f"{model.backbone.spec.name}, stage {'+'.join(model.stages)}, {model.target.words()}, "
         f"in {shown_path(exporting.folder)}/",
-        f"  {'format':14}{'file':26}{'size':>10}   largest difference of a probability",
+        f"  {'format':14}{'file':26}{'size':>10}   largest difference of a {compared.difference_words}",
     ]
     lines += [
         f"  {one.format:14}{one.path.name:26}{megabytes(one.bytes):>10}   {one.difference:.1e}" for one in exported
@@ -133,9 +130,9 @@ def summary(exporting: Exporting, exported: Sequence[Exported], measured: Mappin
     lines.append(f"  Compared with the model on {len(compared.inputs)} images {compared.origin}.")
     for name, found in measured.items():
         size = megabytes((exporting.folder / name).stat().st_size)
-        top1, n = 100 * found.metrics["top1"], found.metrics["n"]
+        score = f"{main_words(model.target.kind)} {shown_main(found.metrics[model.target.main], model.target.kind)}"
         speed = f"{found.images_per_second:.0f} images/s"
-        lines.append(f"  {name:17}{size:>9}   test top-1 {top1:6.2f} % on {n} images   {speed}")
+        lines.append(f"  {name:17}{size:>9}   {score} on {found.metrics['n']} images   {speed}")
     return "\n".join([*lines, *(f"  {one.format:14}{one.use}" for one in exported)])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from transferkit.config.ensemble_use import several
 
-TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo")
+TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo", "export")
 """Those that do not need classes."""
 
 SOLVERS = {"multilabel": "logistic", "ordinal": "logistic", "regression": "ridge"}

@@ -11,8 +11,8 @@ import torch
 from transferkit.data.imageset import ImageSet
 from transferkit.data.preprocess import Preprocessing
 from transferkit.export.agreement import Predict
-from transferkit.metrics import compute_metrics
 from transferkit.progress import map_threads, progress
+from transferkit.targets.target import LabelRows, Metrics, Target
 
 BATCH = 32
 
@@ -22,23 +22,24 @@ class Measured:
     """Accuracy and speed of a file on the test split.
 
     Attributes:
-        metrics: As `compute_metrics` returns them.
+        metrics: As the target returns them.
         images_per_second: Of the network alone, on this machine's CPU.
     """
 
-    metrics: Mapping[str, float | int]
+    metrics: Metrics
     images_per_second: float
 
 
 def measure(
-    predictors: Mapping[str, Predict], images: ImageSet, labels: npt.NDArray[np.int64], preprocess: Preprocessing
+    predictors: Mapping[str, Predict], images: ImageSet, labels: LabelRows, target: Target, preprocess: Preprocessing
 ) -> dict[str, Measured]:
     """Predict the test images with every file.
 
     Args:
         predictors: Name to predictions.
         images: N of them.
-        labels: (N,), as indices of the model's classes.
+        labels: Of the images, as the target has them.
+        target: The model's.
         preprocess: The model's.
     """
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in predictors}
@@ -53,6 +54,6 @@ def measure(
                 seconds[name] += time.perf_counter() - begun
             advance(len(places))
     return {
-        name: Measured(compute_metrics(np.concatenate(parts), labels), len(images) / seconds[name])
+        name: Measured(target.metrics(np.concatenate(parts), labels), len(images) / seconds[name])
         for name, parts in found.items()
     }

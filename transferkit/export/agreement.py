@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from transferkit.arrays import Probabilities
 from transferkit.data.imageset import ImageSet
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
+from transferkit.targets.regression_target import RegressionTarget
+from transferkit.targets.target import Outputs, Target
 
 TOLERANCE = 1e-3
-"""Difference of a probability from which predictions count as others."""
+"""Difference of a probability, or of a standardised value, from which predictions count as others."""
 
 FEW = 0.05
 """Share of images that may differ by more: neighbours at equal distances change places when sums are rounded."""
@@ -22,8 +23,8 @@ FEW = 0.05
 PART = 16
 """Images per forward pass."""
 
-Predict = Callable[[Tensor], Probabilities]
-"""From preprocessed images (N, 3, H, W) to probabilities (N, K)."""
+Predict = Callable[[Tensor], Outputs]
+"""From preprocessed images (N, 3, H, W) to the target's outputs (N, K): probabilities, or values."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,27 @@ class Compared:
         inputs: (N, 3, H, W), preprocessed.
         expected: (N, K), what the fitted model predicts for them.
         origin: Where the images come from, in words.
+        units: (K,), the differences that count as 1: the standard deviations of values; None for probabilities.
     """
 
     inputs: Tensor
-    expected: Probabilities
+    expected: Outputs
     origin: str
+    units: tuple[float, ...] | None = None
+
+    @property
+    def difference_words(self) -> str:
+        """What a difference is of."""
+        return "probability" if self.units is None else "value, in standard deviations"
 
 
-def network_predict(network: nn.Module) -> Predict:
-    """Return the predictions of a network of torch that gives logits."""
+def network_predict(network: nn.Module, target: Target) -> Predict:
+    """Return the predictions of a network of torch that gives the logits of a target."""
 
     @torch.inference_mode()
-    def predict(inputs: Tensor) -> Probabilities:
+    def predict(inputs: Tensor) -> Outputs:
         logits = torch.cat([network(part) for part in torch.split(inputs, PART)])
-        found: Probabilities = logits.softmax(dim=1).numpy()
+        found: Outputs = target.outputs(logits).numpy()
         return found
 
     return predict
@@ -62,7 +70,8 @@ def compared_images(model: TransferModel, images: Sequence[Image.Image], origin:
         origin: Where they come from, in words.
     """
     inputs = torch.stack([model.preprocess(image) for image in images])
-    return Compared(inputs, network_predict(model)(inputs), origin)
+    units = model.target.std if isinstance(model.target, RegressionTarget) else None
+    return Compared(inputs, network_predict(model, model.target)(inputs), origin, units)
 
 
 def some_images(images: ImageSet, count: int) -> list[Image.Image]:
@@ -84,7 +93,7 @@ def photographs(count: int) -> list[Image.Image]:
 
 
 def largest_difference(compared: Compared, predict: Predict, what: str) -> float:
-    """Return the largest difference of a probability between the model and an exported file.
+    """Return the largest difference of a probability, or standardised value, between the model and an exported file.
 
     Args:
         compared: The images.
@@ -96,12 +105,13 @@ def largest_difference(compared: Compared, predict: Predict, what: str) -> float
     """
     inputs = compared.inputs
     found = np.concatenate([predict(part) for part in (inputs[:1], inputs[1:]) if len(part)])
-    differences = np.abs(found - compared.expected).max(axis=1)
+    differences = (np.abs(found - compared.expected) / (compared.units or 1.0)).max(axis=1)
     share = float((~(differences <= TOLERANCE)).mean())  # a nan differs, too
     if share > FEW:
         raise TransferkitError(
-            f"{what} predicts something else than the model: probabilities of {100 * share:.0f} % of {len(inputs)} "
-            f"images ({compared.origin}) differ by more than {TOLERANCE}, at most by {differences.max():.3g}. Its "
-            "runtime computes an operation of this network differently; choose another export.format."
+            f"{what} predicts something else than the model: for {100 * share:.0f} % of {len(inputs)} images "
+            f"({compared.origin}) a {compared.difference_words} differs by more than {TOLERANCE}, at most by "
+            f"{differences.max():.3g}. Its runtime computes an operation of this network differently; "
+            "choose another export.format."
         )
     return float(differences.max())

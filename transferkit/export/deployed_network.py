@@ -1,4 +1,4 @@
-"""The network that is exported: from preprocessed images to class probabilities, with nothing but tensor operations."""
+"""The network that is exported: from preprocessed images to probabilities or values, with tensor operations alone."""
 
 import torch
 from torch import Tensor, nn
@@ -6,13 +6,19 @@ from torch import Tensor, nn
 from transferkit.errors import TransferkitError
 from transferkit.models.transfer_model import TransferModel
 from transferkit.probes.neighbors import SPARE, NeighborHead, prepare_rows, vote_shares
+from transferkit.targets.target import Target
 
-INPUT, OUTPUT = "images", "probabilities"
-"""The names of the network's input (N, 3, H, W) and output (N, K) in exported files."""
+INPUT = "images"
+"""The name of the network's input (N, 3, H, W) in exported files."""
+
+
+def output_name(target: Target) -> str:
+    """Return the name of the network's output (N, K) in exported files: "probabilities", or "values" of numbers."""
+    return "values" if target.kind == "regression" else "probabilities"
 
 
 class DeployedNetwork(nn.Module):
-    """A fitted model whose output is class probabilities.
+    """A fitted model whose output is that of its target: probabilities of classes or labels, or numbers.
 
     Args:
         model: The fitted model; its parameters are shared.
@@ -24,13 +30,12 @@ class DeployedNetwork(nn.Module):
     def __init__(self, model: TransferModel) -> None:
         super().__init__()
         self.model = model
-        self.head = _head(model.head)
+        self.head, self.target = _head(model.head), model.target
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the probabilities (N, K) of preprocessed images (N, 3, H, W)."""
-        probabilities: Tensor = self.head(self.model.features(images)).softmax(dim=1)
-        return probabilities
+        """Return the target's outputs (N, K) for preprocessed images (N, 3, H, W)."""
+        return self.target.outputs(self.head(self.model.features(images)))
 
 
 class MatrixNeighbors(nn.Module):

@@ -9,10 +9,16 @@ from transferkit.models.transfer_model import TransferModel
 
 
 def describe_model(model: TransferModel) -> dict[str, Any]:
-    """Return the entries as plain values: `class_names` (K), `preprocessing`, `backbone`, `transferkit`."""
+    """Return the entries as plain values.
+
+    Returns:
+        `class_names` (K), of labels or values where the target is no class; `target`, its kind; `preprocessing`,
+        `backbone`, `transferkit`.
+    """
     spec = model.backbone.spec
     return {
         "class_names": model.class_names,
+        "target": model.target.kind,
         "preprocessing": model.preprocess.to_dict(),
         "backbone": {
             "source": spec.source,

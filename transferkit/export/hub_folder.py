@@ -26,6 +26,11 @@ def write_hub_folder(exporting: Exporting) -> Exported:
 
     model = exporting.network.model
     spec = model.backbone.spec
+    if not model.target.soft_max:
+        raise TransferkitError(
+            f"export.format=hub is for models of classes, and this one predicts {model.target.words()}, which timm's "
+            "configuration of a model cannot say. export.format=onnx writes any model."
+        )
     if spec.source != "timm":
         raise TransferkitError(
             f"export.format=hub is for networks of timm, and {spec.name} is one of {spec.source}. "
@@ -41,7 +46,7 @@ def write_hub_folder(exporting: Exporting) -> Exported:
     save_for_hf(network, folder, model_config=names, model_args=arguments, safe_serialization=True)
     (folder / "model.safetensors").chmod(0o644)  # safetensors makes files that only their owner reads
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    difference = largest_difference(exporting.compared, network_predict(loaded), str(folder))
+    difference = largest_difference(exporting.compared, network_predict(loaded, model.target), str(folder))
     write_text(folder / "README.md", model_card(exporting))
     files = tuple(folder / name for name in ("config.json", "model.safetensors", "README.md"))
     return Exported("hub", folder, difference, files, f'timm.create_model("local-dir:{FOLDER}", pretrained=True)')

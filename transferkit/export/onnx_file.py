@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transferkit.arrays import Probabilities
 from transferkit.errors import TransferkitError
 from transferkit.export.agreement import Predict, largest_difference
-from transferkit.export.deployed_network import INPUT, OUTPUT
+from transferkit.export.deployed_network import INPUT, output_name
 from transferkit.export.description import as_text
 from transferkit.export.exported import Exported, Exporting, first_line
 from transferkit.extras import import_extra
 from transferkit.files import new_file
+from transferkit.targets.target import Outputs
 
 FILE, SCRIPT = "model.onnx", "predict.py"
 ONE_FILE = 1_900_000_000
@@ -49,7 +49,7 @@ def _translated(exporting: Exporting) -> Any:
             exporting.program,
             dynamo=True,
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=[output_name(exporting.network.target)],
             dynamic_shapes={INPUT: {0: "batch"}},
             verbose=False,
         )
@@ -87,8 +87,8 @@ def onnx_predict(path: Path) -> Predict:
     options.log_severity_level = 3  # errors only: warnings are about unused initialisers
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def predict(inputs: Tensor) -> Probabilities:
-        found: Probabilities = session.run([OUTPUT], {INPUT: inputs.numpy()})[0]
+    def predict(inputs: Tensor) -> Outputs:
+        found: Outputs = session.run(None, {INPUT: inputs.numpy()})[0]
         return found
 
     return predict

@@ -8,13 +8,13 @@ import numpy as np
 from torch import Tensor
 from torch._decomp import decomposition_table
 
-from transferkit.arrays import Probabilities
 from transferkit.errors import TransferkitError
 from transferkit.export.agreement import largest_difference
-from transferkit.export.deployed_network import INPUT, OUTPUT
+from transferkit.export.deployed_network import INPUT, output_name
 from transferkit.export.description import as_text
 from transferkit.export.exported import Exported, Exporting, first_line
 from transferkit.extras import import_extra
+from transferkit.targets.target import Outputs
 
 FILE = "model.xml"
 SECTION = "transferkit"
@@ -37,15 +37,15 @@ def write_openvino(exporting: Exporting) -> Exported:
             f"OpenVINO cannot convert {exporting.network.model.backbone.spec.name} ({first_line(error)})."
         ) from error
     converted.inputs[0].get_tensor().set_names({INPUT})
-    converted.outputs[0].get_tensor().set_names({OUTPUT})
+    converted.outputs[0].get_tensor().set_names({output_name(exporting.network.target)})
     for name, text in as_text(exporting.about).items():
         converted.set_rt_info(text, [SECTION, name])
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(converted, path, compress_to_fp16=False)
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def predict(inputs: Tensor) -> Probabilities:
-        found: Probabilities = np.array(compiled({INPUT: inputs.numpy()})[OUTPUT])
+    def predict(inputs: Tensor) -> Outputs:
+        found: Outputs = np.array(compiled({INPUT: inputs.numpy()})[0])
         return found
 
     difference = largest_difference(exporting.compared, predict, str(path))

@@ -42,7 +42,7 @@ def original_network(exporting: Exporting, form: str) -> tuple[nn.Module, dict[s
     classifier = _classifier(network.state_dict(), state, form, model.stages[-1])
     network.load_state_dict({**state, f"{classifier}.weight": head.weight, f"{classifier}.bias": head.bias})
     try:
-        difference = largest_difference(exporting.compared, network_predict(network), spec.name)
+        difference = largest_difference(exporting.compared, network_predict(network, model.target), spec.name)
     except TransferkitError as error:
         reason = f"pooling {model.pool} of {model.stages[-1]} is not the input of the network's own classifier"
         raise _unusual(form, reason) from error

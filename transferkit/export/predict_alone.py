@@ -1,12 +1,13 @@
-"""Classify images with an exported network. It needs onnxruntime, numpy and Pillow, and nothing else.
+"""Predict images with an exported network. It needs onnxruntime, numpy and Pillow, and nothing else.
 
-Command: python predict.py photo.jpg folder/*.png     Result: a line per image: class, probability, file.
+Command: python predict.py photo.jpg folder/*.png     Result: a line per image: class, probability, file;
+of several labels those with probability 0.5 or more, of numbers each by its name.
 Another file than model.onnx beside this script: python predict.py --model model_int8.onnx photo.jpg
 """
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +47,30 @@ def preprocess(image: Image.Image, how: Mapping[str, Any]) -> np.ndarray:
     return ((pixels / 255 - mean) / std).transpose(2, 0, 1)
 
 
+def answer(outputs: np.ndarray, names: Sequence[str], target: str) -> str:
+    """Return the prediction for one image from the network's outputs (K,), tabs between its parts."""
+    if target == "regression":
+        return "\t".join(f"{name}={value:.6g}" for name, value in zip(names, outputs, strict=True))
+    if target == "multilabel":
+        return ";".join(name for name, value in zip(names, outputs, strict=True) if value >= 0.5) or "(none)"
+    # Of ordered classes the median, which has the smallest expected error in classes.
+    best = int((outputs.cumsum()[:-1] < 0.5).sum() if target == "ordinal" else outputs.argmax())
+    return f"{names[best]}\t{outputs[best]:.6f}"
+
+
 def main() -> None:
-    """Print class, probability and path of each image."""
-    parser = argparse.ArgumentParser(description="Classify images with an exported network.")
+    """Print prediction and path of each image."""
+    parser = argparse.ArgumentParser(description="Predict images with an exported network.")
     parser.add_argument("images", nargs="+")
     parser.add_argument("--model", default=str(Path(__file__).with_name("model.onnx")))
     given = parser.parse_args()
     session = onnxruntime.InferenceSession(given.model, providers=onnxruntime.get_available_providers())
     about = session.get_modelmeta().custom_metadata_map
-    how, class_names = json.loads(about["preprocessing"]), json.loads(about["class_names"])
+    how, names, target = (json.loads(about[name]) for name in ("preprocessing", "class_names", "target"))
     for path in given.images:
         inputs = preprocess(decode(path), how)[None]
-        probabilities = session.run(["probabilities"], {"images": inputs})[0][0]
-        best = int(probabilities.argmax())
-        print(f"{class_names[best]}\t{probabilities[best]:.6f}\t{path}")
+        outputs = session.run(None, {"images": inputs})[0][0]
+        print(f"{answer(outputs, names, target)}\t{path}")
 
 
 if __name__ == "__main__":

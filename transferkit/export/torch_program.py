@@ -5,10 +5,10 @@ import json
 import torch
 from torch import Tensor
 
-from transferkit.arrays import Probabilities
 from transferkit.export.agreement import largest_difference
 from transferkit.export.exported import Exported, Exporting
 from transferkit.files import new_file
+from transferkit.targets.target import Outputs
 
 FILE, ABOUT = "model.pt2", "about.json"
 
@@ -32,8 +32,8 @@ def write_torch_program(exporting: Exporting) -> Exported:
     loaded = torch.export.load(path).module()
 
     @torch.inference_mode()
-    def predict(inputs: Tensor) -> Probabilities:
-        found: Probabilities = loaded(inputs).numpy()
+    def predict(inputs: Tensor) -> Outputs:
+        found: Outputs = loaded(inputs).numpy()
         return found
 
     difference = largest_difference(exporting.compared, predict, str(path))

@@ -6,6 +6,7 @@ lowered to that of being above the one before.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,8 @@ class OrdinalTarget(OneOfClasses):
 
     def outputs(self, logits: Tensor) -> Tensor:
         """Probabilities (n, K) of the classes, from those of being above each."""
-        above = logits.sigmoid().cummin(dim=1).values
+        # In steps, since `cummin` has no ONNX operation.
+        above = torch.stack(list(accumulate(logits.sigmoid().unbind(dim=1), torch.minimum)), dim=1)
         ones, zeros = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
         return torch.cat([ones, above], dim=1) - torch.cat([above, zeros], dim=1)
 
