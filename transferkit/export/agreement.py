@@ -45,7 +45,7 @@ class Compared:
 
     @property
     def difference_words(self) -> str:
-        """What a difference is of."""
+        """Name the output whose differences are measured."""
         return "probability" if self.units is None else "value, in standard deviations"
 
 
