@@ -20,7 +20,7 @@ from transferkit.models.transfer_model import TransferModel, save_model
 from transferkit.report.command_text import command_line, kept_arguments
 from transferkit.report.examples import worst_mistakes
 from transferkit.report.heat_maps import heat_map_method, heat_maps, why_none
-from transferkit.report.image_map import find_places
+from transferkit.report.image_map import find_places, import_umap
 from transferkit.report.imagenet_names import find_imagenet_names
 from transferkit.report.nearest import find_neighborhoods
 from transferkit.report.parts_by_target import main_words
@@ -50,6 +50,8 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
         settings: The resolved configuration.
         run_dir: Gets every file of the run.
     """
+    if settings["report"]["map"] == "umap":
+        import_umap()  # before any work
     timer, plan = StepTimer(), check_strategy(settings)
     fit = partial(fit_one, plan)
     data, backbone = prepare(settings, run_dir, timer)
@@ -166,13 +168,13 @@ def _explained(
     # The images that new ones are compared with, where the model tells known images.
     known = metrics.get("known")
     compared = compared_images(data, known["on"] == "val", settings["seed"]) if known else None
-    cached = bool(settings["cache"]["enabled"])
+    method = settings["report"]["map"] if settings["cache"]["enabled"] else None
     return {
         "heat_maps": dict(heat_maps(model, data.test, wrong)) if reason is None else {},
         "heat_map_method": heat_map_method(model),
         "no_heat_maps": reason or "",
         "neighborhoods": find_neighborhoods(model, data, probabilities, extract, compared),
-        "places": find_places(model, data.test, probabilities, extract) if cached else None,
+        "places": find_places(model, data.test, probabilities, extract, method) if method else None,
     }
 
 

@@ -23,7 +23,19 @@ from transferkit.untrusted import read_json
 
 log = logging.getLogger(__name__)
 
-WITHOUT_EFFECT = ("ensemble", "overrides", "choices", "cache", "logger", "protocol", "runs", "run", "images", "task")
+WITHOUT_EFFECT = (
+    "ensemble",
+    "overrides",
+    "choices",
+    "cache",
+    "logger",
+    "report",
+    "protocol",
+    "runs",
+    "run",
+    "images",
+    "task",
+)
 """Settings that may differ when an interrupted ensemble is resumed; with a larger `ensemble` it grows."""
 
 FitOne = Callable[[Mapping[str, Any], Path, ImageData, Backbone, StepTimer, int | None], None]

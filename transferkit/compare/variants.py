@@ -10,7 +10,18 @@ from transferkit.compare.partition import partition
 Variant = dict[str, Any]
 """Dotted key to value, for the keys that vary."""
 
-WITHOUT_EFFECT = ("seed", "run", "runs", "images", "cache", "logger", "task", "experiment", "trainer.num_workers")
+WITHOUT_EFFECT = (
+    "seed",
+    "run",
+    "runs",
+    "images",
+    "cache",
+    "logger",
+    "report",
+    "task",
+    "experiment",
+    "trainer.num_workers",
+)
 """Keys and groups that do not change the results."""
 
 SUBSET = ("dataset.per_class", "dataset.fraction")

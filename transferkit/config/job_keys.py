@@ -55,6 +55,12 @@ class Calibrate(Node):
     known: Annotated[float, Field(ge=0.5, lt=1)] | None = 0.95
 
 
+class Report(Node):
+    """The node `report`."""
+
+    map: Literal["tsne", "umap", "pca"] | None = "tsne"
+
+
 class Extract(Node):
     """The node `extract`."""
 

@@ -20,6 +20,7 @@ from transferkit.config.job_keys import (
     Demo,
     EmbedIndex,
     Extract,
+    Report,
     Selection,
     Trainer,
 )
@@ -49,6 +50,7 @@ class Job(Node):
     backbones: Backbones | None = None
     extract: Extract = Extract()
     calibrate: Calibrate = Calibrate()
+    report: Report = Report()
     inspect: Inspect = Inspect.model_construct()
     export: Export = Export.model_construct()
     demo: Demo = Demo.model_construct()

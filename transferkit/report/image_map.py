@@ -1,12 +1,14 @@
 """A map of test images by their features, on which the points of the gallery open their image."""
 
 from html import escape
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from transferkit.arrays import Probabilities
 from transferkit.data.imageset import ImageSet
+from transferkit.extras import import_extra
 from transferkit.features.from_settings import Extract
 from transferkit.models.transfer_model import TransferModel
 from transferkit.report.figures import LINES
@@ -19,10 +21,14 @@ COMPONENTS = 50
 """Principal components that t-SNE starts from, as in van der Maaten & Hinton 2008, section 4.2."""
 PERPLEXITY, ANGLE = 15.0, 0.8
 """As trustworthy for 300 images as scikit-learn's 30 and 0.5, in two thirds of the time."""
+NEIGHBORS = 15
+"""Of UMAP, its default: the size of what counts as local."""
 WIDTH, HEIGHT, EDGE = 560, 400, 12
 
 
-def find_places(model: TransferModel, test: ImageSet, probabilities: Probabilities, extract: Extract) -> Places | None:
+def find_places(
+    model: TransferModel, test: ImageSet, probabilities: Probabilities, extract: Extract, method: str
+) -> Places | None:
     """Place test images in a plane: those of the gallery, and others spread over the set.
 
     Args:
@@ -31,6 +37,7 @@ def find_places(model: TransferModel, test: ImageSet, probabilities: Probabiliti
         test: N images.
         probabilities: (N, K).
         extract: Reads the features from the cache.
+        method: As `place` has it.
     """
     stage = model.stages[-1]
     if len(test) < FEWEST or not model.backbone.as_loaded(stage):
@@ -39,21 +46,51 @@ def find_places(model: TransferModel, test: ImageSet, probabilities: Probabiliti
     first = shown_indices(test, probabilities)
     indices = np.array(list(dict.fromkeys([*first.tolist(), *rest.tolist()]))[:MOST], dtype=np.int64)
     features = extract(model.backbone, test.subset(indices), [stage], model.pool)[stage]
-    return Places(indices, *place(np.array(features)))
+    return Places(indices, *place(np.array(features), method))
 
 
-def place(features: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], str]:
-    """Return places (M, 2) of features (M, D), M at least 3, and the name of the method."""
+def place(features: npt.NDArray[np.float32], method: str = "tsne") -> tuple[npt.NDArray[np.float32], str]:
+    """Return places (M, 2) of features (M, D), M at least 3, and the name of the method.
+
+    Args:
+        features: Of the images.
+        method: "tsne"; "umap" (McInnes et al. 2018); or "pca", the first two principal components.
+
+    Raises:
+        TransferkitError: UMAP is not installed.
+    """
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     if (features == features[0]).all():
         return np.zeros((len(features), 2), dtype=np.float32), "all features are equal"
     components = PCA(min(COMPONENTS, *features.shape), random_state=0).fit_transform(features)
-    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    if method == "pca":
+        plane = np.zeros((len(features), 2), dtype=np.float32)
+        plane[:, : components.shape[1]] = components[:, :2]
+        return plane, "principal components"
+    if method == "umap":
+        near = min(NEIGHBORS, len(features) - 1)
+        mapper = import_umap().UMAP(n_neighbors=near, init="pca", random_state=0, n_jobs=1)
+        return np.asarray(mapper.fit_transform(components), dtype=np.float32), "UMAP"
+    return _tsne(components), "t-SNE"
+
+
+def _tsne(components: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(PERPLEXITY, (len(components) - 1) / 3)
     tsne = TSNE(init="random", perplexity=perplexity, angle=ANGLE, max_iter=500, random_state=0)
-    found = tsne.fit_transform(components)
-    return np.asarray(found, dtype=np.float32), "t-SNE"
+    return np.asarray(tsne.fit_transform(components), dtype=np.float32)
+
+
+def import_umap() -> Any:
+    """Return the module umap.
+
+    Raises:
+        TransferkitError: It is not installed.
+    """
+    (umap,) = import_extra("report.map=umap needs umap-learn", "umap", "umap", otherwise="; or report.map=tsne")
+    return umap
 
 
 def map_key(result: RunResult) -> dict[str, str]:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 ID_FILE = "logger.json"
 """In the run directory: which run of MLflow or Weights & Biases it is, so that a resumed training goes on there."""
 
-NOT_LOGGED = ("cache", "logger", "overrides", "choices", "run", "runs", "images", "inspect", "extract")
+NOT_LOGGED = ("cache", "logger", "overrides", "choices", "run", "runs", "images", "inspect", "extract", "report")
 """Settings that say nothing about the result."""
 
 
