@@ -3,7 +3,10 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import RunCommand
+from transferkit.cli.advise import next_steps
 
 
 def test_it_prints_and_writes(transferkit: RunCommand, tmp_path: Path) -> None:
@@ -29,6 +32,20 @@ def test_it_prints_and_writes(transferkit: RunCommand, tmp_path: Path) -> None:
     assert {"quadrant", "evidence", "stages", "distance", "scores", "learning_curve", "costs", "seconds"} <= set(advice)
     assert (tmp_path / "out" / "report.html").stat().st_size > 20_000
     assert json.loads((tmp_path / "out" / "status.json").read_text(encoding="utf-8"))["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "labels", "text"),
+    [
+        (0, 1, "Look at the 1 suspected label error."),
+        (2, None, "Look at the 2 duplicates."),
+        (1, 3, "Look at the 1 duplicate and 3 suspected label errors."),
+        (0, 0, "Fit the recommended strategy."),
+    ],
+)
+def test_the_first_step_names_the_problems_there_are(duplicates: int, labels: int | None, text: str) -> None:
+    content = {"quadrant": {"recommended": "lp_ft"}, "problems": {"duplicates": duplicates, "labels": labels}}
+    assert next_steps(content, [])[0].text == text
 
 
 def test_a_wrong_size_is_one_message(transferkit: RunCommand, tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def next_steps(content: Mapping[str, Any], network: Sequence[str]) -> list[Step]
     doubted = found["duplicates"] + (found["labels"] or 0)
     if not doubted:
         return [fit, auto]
-    doubts = plural(found["labels"] or 0, "suspected label error")
-    text = f"Look at the {plural(found['duplicates'], 'duplicate')} and {doubts}."
+    doubts = (found["duplicates"], "duplicate"), (found["labels"] or 0, "suspected label error")
+    text = f"Look at the {' and '.join(plural(count, what) for count, what in doubts if count)}."
     return [Step(text, command_of(*same_data(), "task=check", *network)), fit, auto]
 
 
