@@ -11,7 +11,6 @@ not repeated, so a stopped benchmark goes on. Further words are transferkit's ov
 """
 
 import argparse
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -53,10 +52,20 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
                     yield make_case(strategy, f"{data} through {backbone}", per_class, seed, own)
 
 
-def measure(case: Case, options: argparse.Namespace, textures: Path) -> Record:
+def make_textures(folder: Path) -> None:
+    """Write the textures, whole or not at all: a fit that was stopped goes on with the same folder."""
+    if not folder.exists():
+        begun = folder.with_suffix(".partial")
+        write_textures(begun)
+        begun.rename(folder)
+
+
+def measure(case: Case, options: argparse.Namespace) -> Record:
     """Fit one strategy as the command line does, and test it; a fit that was stopped goes on."""
     data = case.method.split()[0]
-    made = ("dataset=folder", f"dataset.root={textures}", "dataset.max_test=600") if data == TEXTURES else ()
+    made = (
+        ("dataset=folder", f"dataset.root={options.out / TEXTURES}", "dataset.max_test=600") if data == TEXTURES else ()
+    )
     overrides = (*made, *case.overrides, "trainer.num_workers=0", "cache.enabled=false")
     context = open_case(case.strategy, overrides, folder_of(options.out, case.strategy, case.method, *case.overrides))
     clock, cpu = time.perf_counter(), time.process_time()
@@ -120,11 +129,11 @@ def main() -> None:
     options = parsed(parser)
     if options.quick:
         options.sets, options.per_class, options.strategies = ["digits"], ["5"], ["linear_probe", AUTO]
-    with tempfile.TemporaryDirectory() as folder:
-        if TEXTURES in options.sets and not options.table_only:
-            write_textures(Path(folder))
-        found = partial(measure, options=options, textures=Path(folder))
-        records = complete(options.out / "fits.jsonl", cases(options), found, only_read=options.table_only)
+    if TEXTURES in options.sets and not options.table_only:
+        make_textures(options.out / TEXTURES)
+    records = complete(
+        options.out / "fits.jsonl", cases(options), partial(measure, options=options), only_read=options.table_only
+    )
     print("\n".join(table(records)))
 
 
