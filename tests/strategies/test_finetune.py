@@ -50,6 +50,20 @@ def test_all_strategies_of_the_contract_are_there() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("augment", "size", "warned"), [("light", 32, True), ("light", 33, False), ("affine", 32, False)]
+)
+def test_images_as_small_as_the_input_are_better_not_cut_up(
+    augment: str, size: int, warned: bool, backbone: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+    images = tk.ImageSet.from_arrays(pixels, np.arange(8) % 2)
+    data = ImageData("noise", ["a", "b"], images, images, images, "")
+    settings = short_settings("finetune_few", f"augment={augment}", "augment.views=1")
+    fit(backbone, data, settings, tmp_path)
+    assert ("no larger than the network's input, and augment=light cuts out" in caplog.text) == warned
+
+
 def plain_state(module: FinetuneModule) -> dict[str, Any]:
     """The state dict without the adapters of LoRA, under the names that it has when they are merged."""
     return {k.replace(".base_layer", ""): v for k, v in module.state_dict().items() if ".lora_" not in k}

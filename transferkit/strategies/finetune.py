@@ -51,6 +51,7 @@ def fit_finetune(context: Context) -> Fitted:
     check_recipe(context.run_dir / "checkpoints", plan_recipe(context, plan))
     folds = finetune_folds(context)
     _announce(context, plan, len(folds))
+    _doubt_enlarged_parts(context)
     if folds:
         return _fit_all(context, plan, fit_folds(context, plan, folds, carry_out), len(folds))
     module, start = make_module(context, plan)
@@ -99,6 +100,20 @@ def _announce(context: Context, plan: Plan, folds: int) -> None:
             "Only %d images decide how long is trained, and whether training helps at all: both are little better than "
             "a guess.",
             deciding,
+        )
+
+
+def _doubt_enlarged_parts(context: Context) -> None:
+    """Warn where the augmentation enlarges parts of images that are no larger than the network's input."""
+    augment, (height, width) = context.settings["augment"], context.backbone.preprocess.input_size
+    if augment["transforms"].get("random_resized_crop") is None:
+        return
+    image = context.data.train.image(0)
+    if image.height <= height and image.width <= width:
+        log.warning(
+            "The images (the first has %d x %d pixels) are no larger than the network's input, and augment=%s cuts out "
+            "parts of them and enlarges these, which can hide what tells classes apart: compare with augment=none.",
+            *(image.width, image.height, augment["name"]),
         )
 
 
