@@ -53,12 +53,12 @@ class Tab:
             self.events.append(answer)
         return answer
 
-    def look(self, page: Path | str, width: int = 1280, dark: bool = False) -> None:
+    def look(self, page: Path | str, width: int = 1280, dark: bool = False, media: str = "") -> None:
         """Open a file or an address in a window of this width, and wait until it is loaded."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.call("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         self.wait()
 

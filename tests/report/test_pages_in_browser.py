@@ -76,6 +76,17 @@ def test_nothing_fails_is_requested_or_cut(tab: Tab, pages: dict[str, Path], nam
         assert cut <= ({"Confusion matrix"} if width == 390 else set())
 
 
+def test_in_print_a_button_in_a_heading_stays_and_others_go(tab: Tab, pages: dict[str, Path]) -> None:
+    """The headings of tables that can be sorted are buttons."""
+    tab.look(pages["few"], media="print")
+    tab.value("document.querySelector('thead th').innerHTML = '<button>Name</button>'; 0")
+    shown = "[...document.querySelectorAll('{}')].map(one => getComputedStyle(one).display)"
+    assert "none" not in tab.value(shown.format("th button"))
+    others = tab.value(shown.format(":not(th) > button"))
+    assert others
+    assert set(others) == {"none"}
+
+
 @pytest.mark.skipif(
     not AXE.is_file(), reason="axe-core is not installed (npm install axe-core; AXE_CORE names its file)"
 )
