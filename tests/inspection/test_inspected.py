@@ -46,7 +46,7 @@ def test_freezing_saves(inspected: Inspected) -> None:
 def test_the_page(inspected: Inspected) -> None:
     page = render_inspection(inspected, "python -m transferkit task=inspect backbone=vgg16")
     assert "102,760,448" in page
-    assert page.count("<details open>") == 8
+    assert page.count('<details class="layers" open>') == 8
     assert "Filters of the first" not in page
     assert "http" not in page.replace("http-equiv", "")
 

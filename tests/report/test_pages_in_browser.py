@@ -87,6 +87,20 @@ def test_in_print_a_button_in_a_heading_stays_and_others_go(tab: Tab, pages: dic
     assert set(others) == {"none"}
 
 
+def test_print_has_what_is_folded_on_the_screen(tab: Tab, pages: dict[str, Path]) -> None:
+    """All but the configuration, and what the cards of the gallery explain."""
+    seen = "[...document.querySelectorAll('{}')].map(one => one.checkVisibility())"
+    tables, others = (
+        seen.format("details:not(.gallery *) table"),
+        seen.format("details.configuration > pre, .gallery .nearest"),
+    )
+    for media, expected in (("", False), ("print", True)):
+        tab.look(pages["many"], media=media)
+        assert set(tab.value(tables)) == {expected}
+        tab.look(pages["few"], media=media)
+        assert set(tab.value(others)) == {False}
+
+
 @pytest.mark.skipif(
     not AXE.is_file(), reason="axe-core is not installed (npm install axe-core; AXE_CORE names its file)"
 )

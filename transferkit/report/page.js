@@ -14,6 +14,10 @@ for (const button of document.querySelectorAll("button.copy")) {
   });
 }
 
+if (matchMedia("(max-width: 36rem)").matches) {  // where a row of a table takes many lines
+  for (const part of document.querySelectorAll("details.layers")) part.open = false;
+}
+
 const gallery = document.querySelector(".gallery");
 if (gallery) {
   const cards = [...gallery.children], form = document.querySelector("form[data-gallery]");
