@@ -52,6 +52,7 @@ from transferkit.models.transfer_model import TransferModel, load_model, save_mo
 from transferkit.report.ensemble_table import disagreement, gain
 from transferkit.strategies.context import Context
 from transferkit.strategies.snapshots import fit_snapshots
+from transferkit.targets.class_target import ClassTarget
 
 KINDS = ("seeds", "uniform_soup", "greedy_soup", "from_scratch", "snapshots", "networks")
 SCRATCH = "from_scratch"
@@ -147,7 +148,7 @@ def measure(case: Case, options: argparse.Namespace) -> Record:
     return {
         **{"top1": figures["top1"], "nll": figures["nll"], "members": own, "kept": kept},
         **gain(figures["top1"], [one["top1"] for one in own]),
-        **{"disagreement": disagreement(each), "passes": 1 if "soup" in case.method else len(each)},
+        **{"disagreement": disagreement(each, ClassTarget(())), "passes": 1 if "soup" in case.method else len(each)},
         "seconds": members.seconds,
     }
 

@@ -144,6 +144,66 @@ def test_finetuning(folder: Path, transferkit: RunCommand, tmp_path: Path, kind:
     assert read(tmp_path / "out/model.json")["target"]["kind"] == kind
 
 
+def outputs_of(path: Path, kind: str, names: tuple[str, ...]) -> np.ndarray:
+    return np.array([[float(row[name]) for name in names] for row in table(path)])
+
+
+def test_an_ensemble_of_numbers(folder: Path, transferkit: RunCommand, tmp_path: Path) -> None:
+    done = transferkit(
+        *(*NETWORK, *KEYS["regression"], "strategy=finetune_few", "strategy.head=random", "ensemble=2"),
+        *("strategy.phases.tail.epochs=1", "strategy.phases.tail.min_steps=5", "augment=none", "selection=last"),
+        *(f"dataset.file={folder}/table.csv", "protocol=[center,ten_crop]", "hydra.run.dir=out"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, parts = (read(path / "metrics.json") for path in (tmp_path / "out", tmp_path / "out/members/1"))
+    each = [outputs_of(tmp_path / f"out/members/{i}/predictions.csv", "regression", ("ink",)) for i in (1, 2)]
+    mean = outputs_of(tmp_path / "out/predictions.csv", "regression", ("ink",))
+    np.testing.assert_allclose(mean, np.mean(each, axis=0), rtol=1e-4)
+    assert found["ensemble"]["disagreement"] == pytest.approx(np.abs(each[0] - each[1]).mean(), rel=1e-3)
+    assert found["ensemble"]["gain_over_mean"] == pytest.approx(found["test"]["r2"] - found["ensemble"]["mean_r2"])
+    assert found["ensemble"]["members"][0]["test"]["mae"] == pytest.approx(parts["test"]["mae"])
+    assert "of R² over the mean of the members" in done.stdout
+    assert Page((tmp_path / "out/report.html").read_text(encoding="utf-8")).tables["Members"][1][0] == "seed 0"
+    model, image = tk.load_model(tmp_path / "out"), table(tmp_path / "out/predictions.csv")[0]
+    (prediction,) = model.predict([image["image"]])
+    assert prediction.value == pytest.approx(float(image["ink"]), abs=1e-3)
+
+
+def test_joined_models_of_several_labels(runs: dict[str, Path], folder: Path, transferkit: RunCommand) -> None:
+    names, where = ("even", "large", "round"), (*NETWORK, *KEYS["multilabel"], "strategy.probe.Cs=6", "selection=val")
+    done = transferkit(*where, "strategy=linear_probe", "hydra.run.dir=top", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    joined = ("task=fuse", f"runs=[{runs['multilabel']},top]", *QUICK)
+    done = transferkit(*joined, "hydra.run.dir=joined", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    each = [outputs_of(run / "predictions.csv", "multilabel", names) for run in (runs["multilabel"], folder / "top")]
+    mean = outputs_of(folder / "joined/predictions.csv", "multilabel", names)
+    np.testing.assert_allclose(mean, np.mean(each, axis=0), atol=1e-5)
+    found = read(folder / "joined/metrics.json")
+    differ = ((each[0] >= 0.5) != (each[1] >= 0.5)).mean()
+    assert found["ensemble"]["disagreement"] == pytest.approx(differ)
+    members = [member["test"]["map"] for member in found["ensemble"]["members"]]
+    assert found["ensemble"]["mean_map"] == pytest.approx(np.mean(members))
+    done = transferkit("task=evaluate", "run=joined", "hydra.run.dir=judged", *QUICK, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read(folder / "judged/metrics.json")["test"]["map"] == pytest.approx(found["test"]["map"])
+
+
+def test_a_soup_of_ordered_classes(runs: dict[str, Path], folder: Path, transferkit: RunCommand) -> None:
+    keys = (*NETWORK, *KEYS["ordinal"], "strategy.probe.Cs=6", "selection=val")
+    for number in (1, 2):
+        weights = f"strategy.probe.class_weights={('none', 'balanced')[number - 1]}"
+        done = transferkit(*keys, "strategy=linear_probe", weights, f"hydra.run.dir=ordered{number}", cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    joined = ("task=fuse", "runs=[ordered1,ordered2]", "task.how=greedy_soup", "hydra.run.dir=soup", *QUICK)
+    done = transferkit(*joined, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, parts = read(folder / "soup/metrics.json"), [read(folder / f"ordered{i}/metrics.json") for i in (1, 2)]
+    assert found["val"]["loss"] <= min(part["val"]["loss"] for part in parts) + 1e-6
+    assert read(folder / "soup/model.json")["target"] == {"kind": "ordinal"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -153,7 +213,6 @@ def test_finetuning(folder: Path, transferkit: RunCommand, tmp_path: Path, kind:
         (("strategy.probe.classifiers=[discriminant]",), "it is fitted by ridge"),
         (("strategy=finetune_few", "strategy.mixup=0.2"), "strategy.mixup mixes classes or labels"),
         (("strategy=finetune_few", "strategy.class_weights=balanced"), "is for finetuning on classes"),
-        (("ensemble=2",), "ensemble averages probabilities of classes"),
         (("strategy=finetune_few", "strategy.distill.teacher=probe"), "strategy.distill has probabilities of classes"),
         (("strategy=finetune_few", "strategy.wise_ft=auto"), "strategy.wise_ft is for finetuning on classes"),
         (("task=check",), "task=check needs classes, and dataset.target=regression has none"),

@@ -16,6 +16,9 @@ from transferkit.errors import TransferkitError
 from transferkit.models.ensemble import EnsembleModel
 from transferkit.models.soup import check_ingredients, greedy_soup, uniform_soup
 from transferkit.models.transfer_model import TransferModel, load_model, save_model
+from transferkit.targets.multilabel_target import MultilabelTarget
+from transferkit.targets.ordinal_target import OrdinalTarget
+from transferkit.targets.regression_target import RegressionTarget
 
 CLASSES = ["a", "b", "c"]
 
@@ -62,6 +65,46 @@ def test_as_a_module_it_gives_the_logarithm_of_the_mean() -> None:
     with torch.inference_mode():
         expected = (models[0](images).softmax(1) + models[1](images).softmax(1)) / 2
         torch.testing.assert_close(EnsembleModel(models)(images).exp(), expected)
+
+
+TARGETS = {
+    "multilabel": MultilabelTarget(("a", "b", "c")),
+    "ordinal": OrdinalTarget(("a", "b", "c")),
+    "regression": RegressionTarget(("a", "b"), (1.0, -2.0), (0.5, 3.0)),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_of_any_target_the_outputs_are_averaged(kind: str, tmp_path: Path) -> None:
+    """The mean is of outputs; as a module the ensemble gives logits that have these outputs."""
+    target = TARGETS[kind]
+    models = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        backbone = tk.create_backbone("narrow_resnet10", weights="resnet_glyphs")
+        models.append(TransferModel(backbone, nn.Linear(192, target.width), target, ["stage5"]).eval())
+        save_model(tmp_path / "members" / str(seed), models[-1])
+    write_ensemble(tmp_path, [tmp_path / "members/0", tmp_path / "members/1"], None)
+    loaded = tk.load_model(tmp_path)
+    with torch.inference_mode():
+        inputs = models[0].preprocess(photo())[None]
+        expected = torch.stack([model.target.outputs(model(inputs)) for model in models]).mean(dim=0)
+        torch.testing.assert_close(loaded.target.outputs(loaded(inputs)), expected)
+    (prediction,) = loaded.predict([photo()])
+    np.testing.assert_allclose(target.outputs_of(prediction), expected[0].numpy(), rtol=1e-5)
+    with pytest.raises(TransferkitError, match="coverage is for models of classes"):
+        loaded.predict([photo()], coverage=0.9)
+    with pytest.raises(TransferkitError, match="need one target: one predicts"):
+        EnsembleModel([models[0], member(0)])
+
+
+def test_members_of_another_scale_are_averaged_in_their_units() -> None:
+    torch.manual_seed(0)
+    backbone, head = tk.create_backbone("narrow_resnet10", weights="resnet_glyphs"), nn.Linear(192, 1)
+    scaled = [RegressionTarget(("a",), (mean,), (std,)) for mean, std in ((0.0, 1.0), (10.0, 2.0))]
+    models = [TransferModel(backbone, head, target, ["stage5"]).eval() for target in scaled]
+    (found,), (first,) = EnsembleModel(models).predict([photo()]), models[0].predict([photo()])
+    assert found.value == pytest.approx((first.value + 2 * first.value + 10) / 2, rel=1e-5)
 
 
 def test_shares_weigh_the_members(saved: Path) -> None:

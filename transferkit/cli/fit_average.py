@@ -1,12 +1,11 @@
 """The end of a fit of strategy=auto that selects the mean of several models: members, artifact, figures and report."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from transferkit.cli.joined import Join, Member, screen, write_mean
+from transferkit.cli.joined import Join, Member, show, write_mean
 from transferkit.cli.prepare import compared_networks, describe
 from transferkit.files import write_json
 from transferkit.models.protocols import center_probabilities, run_protocols
@@ -15,8 +14,6 @@ from transferkit.report.run_files import artifact_notes
 from transferkit.strategies.context import Context
 from transferkit.strategies.fitted import Fitted, FittedMember
 from transferkit.strategies.held_out import add_held_out_parts
-
-log = logging.getLogger(__name__)
 
 
 def write_average(context: Context, fitted: Fitted, split_seed: int | None = None) -> None:
@@ -54,7 +51,7 @@ def write_average(context: Context, fitted: Fitted, split_seed: int | None = Non
     write_json(run_dir / "metrics.json", metrics)
     if context.logger:
         context.logger.log_result(settings, metrics)
-    log.info("%s", screen(metrics, run_dir), extra={"result": "test top-1"})
+    show(metrics, run_dir)
 
 
 def _saved(context: Context, member: FittedMember, notes: Mapping[str, Any]) -> Member:

@@ -12,7 +12,7 @@ import torch
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.cli.fuse import evaluate_members
-from transferkit.cli.joined import Join, screen, write_mean
+from transferkit.cli.joined import Join, show, write_mean
 from transferkit.data.imagedata import ImageData
 from transferkit.files import write_json
 from transferkit.report.run_files import artifact_notes, write_splits
@@ -80,7 +80,7 @@ def fit_members(
     joined = write_mean(Join(settings, run_dir, data, members, notes), folders)
     metrics = {**figures_of(folders), "seed": settings["seed"], **joined, "seconds": timer.seconds()}
     write_json(run_dir / "metrics.json", metrics)
-    log.info("%s", screen(metrics, run_dir), extra={"result": "test top-1"})
+    show(metrics, run_dir)
 
 
 def single(strategy: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -97,9 +97,16 @@ def figures_of(folders: Sequence[Path]) -> dict[str, Any]:
     """Return the entries of metrics.json that an ensemble has from its members; `val` is the mean of theirs."""
     each = [read_json(folder / "metrics.json") for folder in folders]
     same: dict[str, Any] = {key: each[0][key] for key in ("strategy", "precision", "selection") if key in each[0]}
-    val = {key: float(np.mean([metrics["val"][key] for metrics in each])) for key in each[0]["val"]}
+    vals = [metrics["val"] for metrics in each]
     return {
         **same,
-        "val": {**val, "n": each[0]["val"]["n"]},
+        "val": {**{key: _mean([val[key] for val in vals]) for key in vals[0]}, "n": vals[0]["n"]},
         "trainable_parameters": sum(metrics["trainable_parameters"] for metrics in each),
     }
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean of numbers, or of the numbers of tables by name; None where one is undefined."""
+    if isinstance(values[0], Mapping):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    return None if None in values else float(np.mean(values))

@@ -1,6 +1,5 @@
 """ensemble=snapshots on the command line: one training, its snapshots as members, and their mean."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from transferkit.backbones.backbone import Backbone
 from transferkit.cli.fuse import evaluate_members
-from transferkit.cli.joined import Join, screen, write_mean
+from transferkit.cli.joined import Join, show, write_mean
 from transferkit.data.imagedata import ImageData
 from transferkit.device import run_place
 from transferkit.features.from_settings import make_extractor
@@ -20,8 +19,6 @@ from transferkit.strategies.snapshots import fit_snapshots
 from transferkit.timing import StepTimer
 from transferkit.training.plan import Plan
 from transferkit.training.run_logger import run_logger
-
-log = logging.getLogger(__name__)
 
 
 def fit_and_join(
@@ -58,4 +55,4 @@ def fit_and_join(
         **{"seed": settings["seed"], "phases": phases.figures, **joined, "seconds": timer.seconds()},
     }
     write_json(run_dir / "metrics.json", metrics)
-    log.info("%s", screen(metrics, run_dir), extra={"result": "test top-1"})
+    show(metrics, run_dir)

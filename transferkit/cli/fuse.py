@@ -8,7 +8,7 @@ from typing import Any
 
 from transferkit.artifact import open_artifact
 from transferkit.cli.evaluate import data_to_evaluate, labels_of_model
-from transferkit.cli.joined import Join, Member, screen, write_mean, write_soup
+from transferkit.cli.joined import Join, Member, show, write_mean, write_soup
 from transferkit.compare.comparison import folders
 from transferkit.data.imagedata import ImageData
 from transferkit.ensemble_artifact import MOST_MEMBERS, copy_member, is_ensemble, open_ensemble, read_notes
@@ -48,7 +48,7 @@ def main(settings: Mapping[str, Any], run_dir: Path) -> None:
     else:
         metrics = write_soup(join, how)
     write_json(run_dir / "metrics.json", {**metrics, "seconds": timer.seconds()})
-    log.info("%s", screen(metrics, run_dir), extra={"result": "test top-1"})
+    show(metrics, run_dir)
 
 
 def members_of(runs: Sequence[Path]) -> list[Path]:
@@ -71,8 +71,6 @@ def evaluate_members(settings: Mapping[str, Any], artifacts: Sequence[Path], dat
     extract = make_extractor(settings)
     for folder in artifacts:
         model = load_model(folder)
-        if not model.target.soft_max:
-            raise TransferkitError(f"task=fuse joins models of classes; {folder} predicts {model.target.words()}.")
         labels_of_model(data, model.target)
         tested = run_protocols(settings, model, data.test, extract)
         val = center_probabilities(model, data.val, extract)

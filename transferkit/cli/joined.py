@@ -8,26 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.arrays import Probabilities
+from transferkit.arrays import Doubles, Probabilities
 from transferkit.cli.evaluate import labels_of_model, networks_of
+from transferkit.cli.prepare import target_entry
 from transferkit.data.imagedata import ImageData
 from transferkit.ensemble_artifact import write_ensemble
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import make_extractor
-from transferkit.metrics import compute_metrics, top_k
 from transferkit.models.conformal import true_class_scores
 from transferkit.models.ensemble import EnsembleModel, mean_results
 from transferkit.models.protocols import ProtocolResult, center_probabilities, run_protocols
 from transferkit.models.soup import greedy_soup, uniform_soup
 from transferkit.models.transfer_model import TransferModel, save_model
 from transferkit.models.transfer_model import load_model as load_one
+from transferkit.ranking import score
 from transferkit.report.command_text import command_line, kept_arguments, predict_command
 from transferkit.report.ensemble_table import disagreement, ensemble_table, gain
+from transferkit.report.parts_by_target import main_words, score_lines
 from transferkit.report.protocol_table import metrics_of, protocol_rows, protocol_table, write_protocols
-from transferkit.report.run_files import shown_path, write_predictions
-from transferkit.report.run_page import write_report
+from transferkit.report.run_files import shown_path
 from transferkit.report.run_result import RunResult
+from transferkit.report.target_page import write_outputs, write_page
 from transferkit.strategies.fitted import OutOfFold
+from transferkit.targets.class_target import ClassTarget
 from transferkit.targets.target import Target
 from transferkit.untrusted import UnreadableFile, read_json
 
@@ -98,10 +101,9 @@ def write_mean(join: Join, copies: Sequence[Path]) -> dict[str, Any]:
     """
     held_out = join.held_out
     if held_out is None and not any(member.fitted_val for member in join.members):
-        val, labels = np.mean([member.val for member in join.members], axis=0), _val_labels(join)
-        held_out = OutOfFold(val, labels, np.arange(len(labels)))
-    scores = None if held_out is None else true_class_scores(held_out.probabilities, held_out.labels).tolist()
-    write_ensemble(join.run_dir, copies, scores, join.shares, **join.notes)
+        held_out = _on_val(join, np.mean([member.val for member in join.members], axis=0))
+    scores = _scores(held_out)
+    write_ensemble(join.run_dir, copies, None if scores is None else scores.tolist(), join.shares, **join.notes)
     model = EnsembleModel([load_one(copy) for copy in copies], shares=join.shares)
     tested = mean_results([member.tested for member in join.members], model.shares)
     return _write(join, model, tested, held_out, {"how": "mean", "networks": len(copies)})
@@ -117,8 +119,8 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
     fitted = [member.name for member in join.members if member.fitted_val]
     about: dict[str, Any] = {"how": how, "networks": 1}
 
-    def score(model: TransferModel) -> float:
-        return top_k(center_probabilities(model, join.data.val, extract), labels, 1)
+    def rank_on_val(probabilities: Probabilities) -> float:
+        return score(*join.members[0].target.rank(probabilities, labels), len(labels))
 
     if how == "uniform_soup":
         soup = uniform_soup(load_one(member.folder) for member in join.members)
@@ -128,14 +130,16 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
             "or task.how=uniform_soup."
         )
     else:
-        order = sorted(join.members, key=lambda member: -top_k(member.val, labels, 1))
-        soup, kept = greedy_soup((load_one(member.folder) for member in order), score)
+        order = sorted(join.members, key=lambda member: -rank_on_val(member.val))
+        soup, kept = greedy_soup(
+            (load_one(member.folder) for member in order),
+            lambda model: rank_on_val(center_probabilities(model, join.data.val, extract)),
+        )
         about["kept"] = [order[place].name for place in kept]
     held_out = None
     if not fitted:
-        val = center_probabilities(soup, join.data.val, extract)
-        held_out = OutOfFold(val, labels, np.arange(len(labels)))
-        soup.held_out_scores = true_class_scores(val, labels)
+        held_out = _on_val(join, center_probabilities(soup, join.data.val, extract))
+        soup.held_out_scores = _scores(held_out)
     save_model(join.run_dir, soup, **join.notes)
     tested = run_protocols(join.settings, soup, join.data.test, extract)
     return _write(join, soup, tested, held_out, about)
@@ -143,6 +147,18 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
 
 def _val_labels(join: Join) -> Any:
     return labels_of_model(join.data, join.members[0].target, "val")
+
+
+def _on_val(join: Join, outputs: Probabilities) -> OutOfFold:
+    """Outputs (N_val, K) for val, which no member was fitted on."""
+    return OutOfFold(outputs, _val_labels(join), np.arange(len(outputs)), join.members[0].target)
+
+
+def _scores(held_out: OutOfFold | None) -> Doubles | None:
+    """Scores for sets of classes; None without held-out images, or without classes."""
+    if held_out is None or not (held_out.target or ClassTarget(())).soft_max:
+        return None
+    return true_class_scores(held_out.probabilities, held_out.labels)
 
 
 def _write(
@@ -153,11 +169,11 @@ def _write(
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write predictions, protocols and report; return the metrics."""
-    data, labels = join.data, labels_of_model(join.data, model.target)
-    rows = protocol_rows(tested, labels)
+    data, target, labels = join.data, model.target, labels_of_model(join.data, model.target)
+    rows = protocol_rows(tested, labels, target)
     first = next(iter(rows))
     each = [member.tested[first].probabilities for member in join.members]
-    own = [compute_metrics(probabilities, labels) for probabilities in each]
+    own = [target.metrics(outputs, labels) for outputs in each]
     test = metrics_of(rows[first])
     metrics = {
         "test": test,
@@ -166,13 +182,14 @@ def _write(
         "protocol": first,
         "protocols": rows,
         "num_classes": len(model.class_names),
+        **target_entry(target),
         "data": data.facts(),
         **networks_of(model),
         "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "ensemble": {
             **about,
-            **gain(test["top1"], [float(figures["top1"]) for figures in own]),
-            "disagreement": disagreement(each),
+            **gain(test[target.main], [figures[target.main] for figures in own], target.main),
+            "disagreement": disagreement(each, target),
             "members": [
                 {"run": m.name, "test": figures, **({} if join.shares is None else {"share": join.shares[place]})}
                 for place, (m, figures) in enumerate(zip(join.members, own, strict=True))
@@ -180,9 +197,8 @@ def _write(
         },
         **join.facts,
     }
-    predictions = join.run_dir / "predictions.csv"
-    probabilities = tested[first].probabilities
-    write_predictions(predictions, data.test.names, labels, probabilities, model.class_names)
+    outputs = tested[first].probabilities
+    write_outputs(join.run_dir / "predictions.csv", data.test.names, labels, outputs, target)
     write_protocols(join.run_dir, rows)
     shown = str(shown_path(join.run_dir))
     result = RunResult(
@@ -191,25 +207,29 @@ def _write(
         metrics={**metrics, "model": shown, "seconds": {}},
         class_names=model.class_names,
         test=data.test.relabel(labels),
-        probabilities=probabilities,
+        probabilities=outputs,
         split_note=data.split_note,
         class_counts=data.class_counts(),
         arguments=kept_arguments("task=", "task.", "runs=", "hydra.", "ensemble=", "-"),
         run=shown,
+        other_target=target,
+        sizes={name: len(images) for name, images in data.splits.items()},
     )
-    write_report(join.run_dir / "report.html", result)
+    write_page(join.run_dir / "report.html", result)
     return metrics
 
 
-def screen(metrics: Mapping[str, Any], run_dir: Path) -> str:
-    """Return the result for the screen."""
-    test, shown = metrics["test"], shown_path(run_dir)
+def show(metrics: Mapping[str, Any], run_dir: Path) -> None:
+    """Log the result, as the screen shows it."""
+    shown, kind = shown_path(run_dir), metrics.get("target", {}).get("kind", "class")
+    figures, *more = score_lines(metrics["test"], kind)
     lines = [
         f"\n{metrics['dataset']}, {len(metrics['ensemble']['members'])} models joined: {metrics['ensemble']['how']}",
-        f"  test top-1          {100 * test['top1']:6.2f} %   on {test['n']} images",
-        ensemble_table(metrics),
-        *([protocol_table(metrics["protocols"])] if len(metrics["protocols"]) > 1 else []),
+        figures,
+        *more,
+        ensemble_table(metrics, kind),
+        *([protocol_table(metrics["protocols"], kind)] if len(metrics["protocols"]) > 1 else []),
         f"  report              {shown / 'report.html'}",
         f"  predict             {predict_command(shown)}",
     ]
-    return "\n".join(lines)
+    log.info("%s", "\n".join(lines), extra={"result": main_words(kind)})

@@ -18,6 +18,7 @@ from transferkit.device import find_device, find_precision
 from transferkit.errors import WeightsUnavailable
 from transferkit.report.command_text import command_of
 from transferkit.report.run_files import write_splits
+from transferkit.targets.target import Target
 from transferkit.timing import StepTimer
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,11 @@ def with_installed_weights(arguments: Sequence[str]) -> str:
     return command_of(*kept, "backbone=efficientnet_lite0")
 
 
+def target_entry(target: Target) -> dict[str, Any]:
+    """Return the entry of metrics.json about a target that is no class; none of classes."""
+    return {} if target.kind == "class" else {"target": {**target.describe(), "names": list(target.names)}}
+
+
 def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, model: nn.Module) -> dict[str, Any]:
     """Return the entries of metrics.json about the data and the network."""
     trainer = settings["trainer"]
@@ -85,7 +91,7 @@ def describe(settings: Mapping[str, Any], data: ImageData, backbone: Backbone, m
         "precision": find_precision(trainer["precision"], find_device(trainer["device"])),
         "seed": settings["seed"],
         "num_classes": len(data.class_names),
-        **({} if data.target.kind == "class" else {"target": {**data.target.describe(), "names": data.class_names}}),
+        **target_entry(data.target),
         "data": data.facts(),
         "total_parameters": sum(p.numel() for p in model.parameters()),
     }

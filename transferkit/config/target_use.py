@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from transferkit.config.ensemble_use import several
-
-TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo", "export")
+TASKS = ("fit", "evaluate", "predict", "embed", "cache", "compare", "demo", "export", "fuse")
 """Those that do not need classes."""
 
 SOLVERS = {"multilabel": "logistic", "ordinal": "logistic", "regression": "ridge"}
@@ -27,8 +25,6 @@ def target_conflicts(settings: Mapping[str, Any]) -> list[str]:
     if task not in TASKS:
         return [f"task={task} needs classes, and dataset.target={target} has none: its tasks are {', '.join(TASKS)}."]
     mistakes = _in_strategy(settings["strategy"], target, task)
-    if several(settings):
-        mistakes.append("ensemble averages probabilities of classes: use ensemble=1")
     return [f"{found} (dataset.target={target})." for found in mistakes]
 
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferkit.arrays import Doubles, Labels, Probabilities
+from transferkit.errors import TransferkitError
+from transferkit.targets.target import Target
 
 MOST_SCORES = 10_000
 
@@ -49,6 +51,19 @@ def least_probability(scores: Sequence[float] | Doubles, coverage: float) -> flo
     """
     place = quantile_place(len(scores), coverage)
     return 0.0 if place > len(scores) else 1 - float(np.sort(scores)[place - 1])
+
+
+def bound_for(target: Target, scores: Doubles | None, coverage: float) -> float:
+    """Return `least_probability` for a model's scores of held-out images.
+
+    Raises:
+        TransferkitError: The model predicts no classes, or has no scores.
+    """
+    if not target.soft_max:
+        raise TransferkitError(f"coverage is for models of classes; this one predicts {target.words()}.")
+    if scores is None:
+        raise TransferkitError("The model has no scores of held-out images, which coverage needs: fit it again.")
+    return least_probability(scores, coverage)
 
 
 def class_set(probabilities: Probabilities, least: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""Several fitted models as one: the mean of their probabilities (Lakshminarayanan et al. 2017)."""
+"""Several fitted models as one: the mean of their outputs (Lakshminarayanan et al. 2017)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,15 +17,14 @@ from transferkit.data.preprocess import Preprocessing
 from transferkit.ensemble_artifact import is_ensemble, open_ensemble
 from transferkit.errors import TransferkitError
 from transferkit.features.from_settings import Extract
-from transferkit.models.conformal import least_probability
+from transferkit.models.conformal import bound_for
 from transferkit.models.protocols import ProtocolResult, run_protocols
 from transferkit.models.transfer_model import ImageLike, TransferModel, in_batches, prediction_of
 from transferkit.models.transfer_model import load_model as load_one
-from transferkit.targets.class_target import Prediction
 
 
 class EnsembleModel(nn.Module):
-    """Models with the same classes, whose probabilities are averaged; their networks may differ.
+    """Models of the same target, whose outputs are averaged: probabilities or numbers; their networks may differ.
 
     Args:
         members: The models.
@@ -33,12 +32,12 @@ class EnsembleModel(nn.Module):
         shares: Of the members in the mean; None for equal ones.
 
     Attributes:
-        class_names: The K names, in the order of the probabilities.
-        target: The same as a target.
+        class_names: The K names of classes, labels or values, in the order of the outputs.
+        target: Of the first member; of numbers, others may have another scale.
         shares: Of the members (M,); their sum is one.
 
     Raises:
-        TransferkitError: The members have different classes, or predict something else.
+        TransferkitError: The members have different classes, or targets of different kinds.
     """
 
     def __init__(
@@ -49,8 +48,11 @@ class EnsembleModel(nn.Module):
     ) -> None:
         super().__init__()
         self.class_names, self.target = members[0].class_names, members[0].target
-        if not self.target.soft_max:
-            raise TransferkitError(f"An ensemble is of models of classes; a member predicts {self.target.words()}.")
+        if other := next((member for member in members if member.target.kind != self.target.kind), None):
+            raise TransferkitError(
+                f"The members of an ensemble need one target: one predicts {self.target.words()}, another "
+                f"{other.target.words()}."
+            )
         if any(member.class_names != self.class_names for member in members):
             raise TransferkitError("The members of an ensemble need the same classes, in the same order.")
         self.members = nn.ModuleList(members)
@@ -80,11 +82,11 @@ class EnsembleModel(nn.Module):
         return first
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logarithm of the mean probabilities (N, K) of preprocessed images (N, 3, H, W)."""
+        """Return logits (N, T) of preprocessed images (N, 3, H, W), whose outputs are the mean ones of the members."""
         _ = self.preprocess  # the same for all
-        each = torch.stack([member(images).softmax(dim=1) for member in self.models])
+        each = torch.stack([member.target.outputs(member(images)) for member in self.models])
         shares = torch.as_tensor(self.shares, dtype=each.dtype, device=each.device)
-        return torch.einsum("m,mnk->nk", shares, each).log()
+        return self.target.logits(torch.einsum("m,mnk->nk", shares, each))
 
     @torch.inference_mode()
     def predict(
@@ -93,8 +95,8 @@ class EnsembleModel(nn.Module):
         batch_size: int = 32,
         names: Sequence[str] | None = None,
         coverage: float | None = None,
-    ) -> list[Prediction]:
-        """Classify images; the arguments are those of `TransferModel.predict`.
+    ) -> list[Any]:
+        """Predict the target of images; arguments and predictions are those of `TransferModel.predict`.
 
         An image is known if members with at least half of the shares say so; the distance is the mean of theirs.
 
@@ -104,12 +106,8 @@ class EnsembleModel(nn.Module):
         """
         if isinstance(images, str | Path | Image.Image):
             images = [images]
-        least = None
-        if coverage is not None:
-            if self.held_out_scores is None:
-                raise TransferkitError("The ensemble has no scores of held-out images, which coverage needs.")
-            least = least_probability(self.held_out_scores, coverage)
-        found: list[Prediction] = []
+        least = None if coverage is None else bound_for(self.target, self.held_out_scores, coverage)
+        found: list[Any] = []
         for batch in in_batches(images, batch_size):
             decoded = [self._decoded(image) for image in batch]
             named = names[len(found) : len(found) + len(batch)] if names else None
@@ -123,14 +121,13 @@ class EnsembleModel(nn.Module):
             return image
         return decode(to_pil_image(image) if isinstance(image, Tensor) else image)
 
-    def _combined(self, predictions: Sequence[Prediction], least: float | None) -> Prediction:
-        mean = mean_of([one.probabilities for one in predictions], self.shares)
+    def _combined(self, predictions: Sequence[Any], least: float | None) -> Any:
+        mean = mean_of([self.target.outputs_of(one) for one in predictions], self.shares)
         known, distance = None, None
         if self.known:
             known = bool(np.dot(self.shares, [bool(one.known) for one in predictions]) >= 0.5 - 1e-9)
             distance = float(np.dot(self.shares, [one.distance or 0.0 for one in predictions]))
-        found: Prediction = prediction_of(self.target, mean, known, distance, least)
-        return found
+        return prediction_of(self.target, mean, known, distance, least)
 
 
 def load_model(run: str | Path) -> TransferModel | Any:

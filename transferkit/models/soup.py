@@ -11,7 +11,7 @@ from transferkit.models.transfer_model import TransferModel
 
 State = Mapping[str, Tensor]
 
-ALIKE = ("backbone", "stage", "stages", "pool", "head", "preprocessing", "class_names")
+ALIKE = ("backbone", "stage", "stages", "pool", "head", "preprocessing", "class_names", "target")
 """Entries of `model.json` that are the same in all models of a soup."""
 
 
@@ -63,7 +63,7 @@ def greedy_soup(
 
     Args:
         models: The best on val first.
-        score: The accuracy of a model on val.
+        score: Of a model on val; the higher the better.
     """
     iterator = iter(models)
     soup = next(iterator)

@@ -24,7 +24,7 @@ from transferkit.backbones.stage_sequence import feature
 from transferkit.data.images import decode
 from transferkit.data.preprocess import Preprocessing
 from transferkit.errors import TransferkitError, shown_text
-from transferkit.models.conformal import class_set, least_probability
+from transferkit.models.conformal import bound_for, class_set
 from transferkit.models.known_images import KnownImages
 from transferkit.probes.neighbors import NeighborHead
 from transferkit.targets.target import Target
@@ -121,7 +121,7 @@ class TransferModel(nn.Module):
         """
         if isinstance(images, str | Path | Image.Image):
             images = [images]
-        least = None if coverage is None else self.least_probability(coverage)
+        least = None if coverage is None else bound_for(self.target, self.held_out_scores, coverage)
         device = next(self.parameters()).device
         training = self.training
         self.eval()
@@ -136,18 +136,6 @@ class TransferModel(nn.Module):
             predictions += [self._prediction(*row, least) for row in zip(computed, distances, strict=True)]
         self.train(training)
         return predictions
-
-    def least_probability(self, coverage: float) -> float:
-        """Return the probability that a class has at least in a set that holds the true one with this coverage.
-
-        Raises:
-            TransferkitError: The model has no scores of held-out images.
-        """
-        if not self.target.soft_max:
-            raise TransferkitError(f"coverage is for models of classes; this one predicts {self.target.words()}.")
-        if self.held_out_scores is None:
-            raise TransferkitError("The model has no scores of held-out images, which coverage needs: fit it again.")
-        return least_probability(self.held_out_scores, coverage)
 
     def _distances(self, features: Tensor, images: int) -> list[float | None]:
         """The distance of each image's features of the last stage."""
@@ -180,7 +168,7 @@ def prediction_of(
         outputs: (K,).
         known: Whether the image is like the training images; None where that was not judged.
         distance: From the nearest of them.
-        least: From `least_probability`, for a set of classes; None for no set.
+        least: From `conformal.bound_for`, for a set of classes; None for no set.
     """
     found = target.answer(outputs)._replace(known=known, distance=distance)
     if least is None:

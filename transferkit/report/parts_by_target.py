@@ -30,9 +30,14 @@ def shown_main(value: float | None, kind: str) -> str:
     return f"{_plain_score(value, PARTS[kind].figures[0].format):>8}"
 
 
+def main_name(kind: str) -> str:
+    """Return the short name of the main figure: "top-1"."""
+    return PARTS[kind].figures[0].short if kind in PARTS else "top-1"
+
+
 def main_words(kind: str) -> str:
     """Return the name of the line with the main figure: "test top-1"."""
-    return f"test {PARTS[kind].figures[0].short if kind in PARTS else 'top-1'}"
+    return f"test {main_name(kind)}"
 
 
 def score_lines(scores: Mapping[str, Any], kind: str) -> list[str]:

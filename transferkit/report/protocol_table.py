@@ -7,9 +7,7 @@ from typing import Any
 from transferkit.arrays import Labels
 from transferkit.files import write_csv
 from transferkit.models.protocols import ProtocolResult
-from transferkit.report.facts import show_score
-from transferkit.report.parts_by_target import PARTS
-from transferkit.report.target_parts import Parts
+from transferkit.report.score_columns import heading_text, score_text
 from transferkit.targets.class_target import ClassTarget
 from transferkit.targets.target import Target
 
@@ -50,22 +48,7 @@ def write_protocols(run_dir: Path, rows: Mapping[str, Row]) -> None:
 
 def protocol_table(rows: Mapping[str, Row], kind: str = "class") -> str:
     """Return a line for each protocol under a heading; `kind` is that of the target."""
-    if kind in PARTS:
-        return _other_table(rows, PARTS[kind])
-    lines = [f"  {'protocol':16}  {'top-1':>8}  {'balanced':>8}  {'ECE':>7}  {'NLL':>7}  {'views':>5}  {'seconds':>8}"]
+    lines = [f"  {'protocol':16}  {heading_text(kind)}  {'views':>5}  {'seconds':>8}"]
     for name, row in rows.items():
-        shares = (f"{100 * row[key]:6.2f} %" for key in ("top1", "balanced_accuracy"))
-        cells = (*shares, f"{100 * row['ece']:5.2f} %", f"{row['nll']:7.4f}", f"{row['views']:5}")
-        lines.append(f"  {name:16}  {'  '.join(cells)}  {row['seconds']:8.1f}")
-    return "\n".join(lines)
-
-
-def _other_table(rows: Mapping[str, Row], parts: Parts) -> str:
-    """The table of a target that is no class: the figures that the screen shows, and the loss."""
-    shown = [figure for figure in parts.figures if figure.short]
-    names = "  ".join(f"{figure.short:>9}" for figure in shown)
-    lines = [f"  {'protocol':16}  {names}  {'loss':>7}  {'views':>5}  {'seconds':>8}"]
-    for name, row in rows.items():
-        figures = "  ".join(f"{show_score(row[one.key], one.format):>9}" for one in shown).replace("\u202f", " ")
-        lines.append(f"  {name:16}  {figures}  {row['loss']:7.4f}  {row['views']:5}  {row['seconds']:8.1f}")
+        lines.append(f"  {name:16}  {score_text(row, kind)}  {row['views']:5}  {row['seconds']:8.1f}")
     return "\n".join(lines)

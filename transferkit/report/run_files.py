@@ -171,7 +171,7 @@ def summary(metrics: Mapping[str, Any], run_dir: Path) -> str:
         *_figure_lines(metrics),
         *([f"  training            {NOT_FINETUNED}"] if metrics.get("finetuned") is False else []),
         *_stage_table(metrics["stages"], stage, target),
-        *([protocol_table(metrics["protocols"])] if "protocols" in metrics else []),
+        *([protocol_table(metrics["protocols"], target.kind)] if "protocols" in metrics else []),
         f"  time                {seconds['total']:.1f} s: "
         + ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items() if name != "total"),
         f"  report              {shown / 'report.html'}",

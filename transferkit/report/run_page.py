@@ -10,6 +10,7 @@ from transferkit.files import write_text
 from transferkit.metrics import Bin, at_temperature, reliability_bins
 from transferkit.report.classes import Confusion, class_rows, confuse, confused_pairs
 from transferkit.report.confusion_order import by_similarity, cell_data
+from transferkit.report.ensemble_table import disagreement_words, gain_words
 from transferkit.report.facts import (
     as_yaml,
     chosen_by,
@@ -38,6 +39,7 @@ from transferkit.report.nearest import show_neighborhoods
 from transferkit.report.next_steps import next_steps, verdict
 from transferkit.report.render import render
 from transferkit.report.run_result import RunResult
+from transferkit.report.score_columns import score_columns
 
 PAIRS_SHOWN, CLASSES_SHOWN = 15, 15
 COUNTS_SHOWN_TO = 12
@@ -99,8 +101,8 @@ def common_content(result: RunResult) -> dict[str, Any]:
     return {
         "fitted": "model" not in result.metrics,
         "protocols": result.metrics.get("protocols", {}),
-        "protocol_columns": [("top1", "Top-1", "share"), ("ece", "ECE", "share"), ("nll", "NLL", "nll")],
-        "ensemble": result.metrics.get("ensemble"),
+        "score_columns": score_columns(result.target.kind),
+        **_ensemble(result),
         "setting": setting(result),
         "chosen_by": chosen_by(result.metrics),
         "choice": result.metrics.get("choice", {}).get("why", ""),
@@ -117,6 +119,14 @@ def common_content(result: RunResult) -> dict[str, Any]:
         "versions": versions(),
         "settings": as_yaml(result.settings),
     }
+
+
+def _ensemble(result: RunResult) -> dict[str, Any]:
+    """Return the members of an ensemble, and its gain and their disagreement in words."""
+    found, kind = result.metrics.get("ensemble"), result.target.kind
+    if not found:
+        return {"ensemble": None}
+    return {"ensemble": found, "gain": gain_words(found, kind), "disagreement": disagreement_words(found, kind)}
 
 
 def _calibration(result: RunResult, bins: Sequence[Bin]) -> dict[str, Any]:

@@ -53,7 +53,6 @@ def target_content(result: RunResult) -> dict[str, Any]:
     use = Step("Predict other images.", command_of("task=predict", f"run={result.run}", "images=DIR"))
     return {
         **common,
-        "protocol_columns": [(one.key, one.short, one.format) for one in parts.figures if one.short],
         "nav": [*nav, ("again", "Reproduce")],
         "next_steps": [use],
         "title": f"{words} on {metrics['dataset']}",

@@ -84,6 +84,10 @@ class ClassTarget(OneOfClasses):
         """Soft-max of logits (n, K)."""
         return logits.softmax(dim=1)
 
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logarithms of probabilities (n, K)."""
+        return outputs.log()
+
     def encode(self, labels: LabelRows) -> Doubles:
         """Indicators of the classes."""
         return np.eye(len(self.names))[labels]
@@ -112,6 +116,10 @@ class ClassTarget(OneOfClasses):
         """Whether the likeliest class is the true one."""
         found: Doubles = (outputs.argmax(axis=1) == labels).astype(np.float64)
         return found
+
+    def difference(self, one: Outputs, other: Outputs) -> float:
+        """Share of images with different likeliest classes."""
+        return float((one.argmax(axis=1) != other.argmax(axis=1)).mean())
 
     def rank(self, outputs: Outputs, labels: LabelRows) -> tuple[float, float]:
         """Top-1 accuracy and negative log-likelihood."""

@@ -53,6 +53,10 @@ class MultilabelTarget(Target):
         """Sigmoid of logits (n, K)."""
         return logits.sigmoid()
 
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logarithms of the odds of probabilities (n, K)."""
+        return outputs.logit()
+
     def encode(self, labels: LabelRows) -> Doubles:
         """The labels as they are."""
         return np.asarray(labels, dtype=np.float64)
@@ -64,6 +68,10 @@ class MultilabelTarget(Target):
     def losses(self, outputs: Outputs, labels: LabelRows) -> Doubles:
         """Binary cross entropy, the mean over the labels."""
         return binary_losses(outputs, labels)
+
+    def difference(self, one: Outputs, other: Outputs) -> float:
+        """Share of the labels of all images that only one of the two predicts."""
+        return float(((one >= THRESHOLD) != (other >= THRESHOLD)).mean())
 
     def metrics(self, outputs: Outputs, labels: LabelRows) -> Metrics:
         """Average precision and F1, of all labels together and of each.

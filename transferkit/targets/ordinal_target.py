@@ -44,6 +44,10 @@ class OrdinalTarget(OneOfClasses):
         ones, zeros = torch.ones_like(above[:, :1]), torch.zeros_like(above[:, :1])
         return torch.cat([ones, above], dim=1) - torch.cat([above, zeros], dim=1)
 
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Logarithms of the odds of being above each class but the last, of probabilities (n, K)."""
+        return (1 - outputs.cumsum(dim=1)[:, :-1]).clamp(0, 1).logit()
+
     def encode(self, labels: LabelRows) -> Doubles:
         """Whether each image is above each class but the last (N, K - 1)."""
         return (np.asarray(labels)[:, None] > np.arange(self.width)).astype(np.float64)
@@ -60,6 +64,10 @@ class OrdinalTarget(OneOfClasses):
     def predicted(self, outputs: Outputs) -> Labels:
         """Return the median class of each image (N,): the one with the smallest expected error in ranks."""
         return np.asarray((np.cumsum(outputs, axis=1, dtype=np.float64)[:, :-1] < 0.5).sum(axis=1), dtype=np.int64)
+
+    def difference(self, one: Outputs, other: Outputs) -> float:
+        """Share of images with different median classes."""
+        return float((self.predicted(one) != self.predicted(other)).mean())
 
     def metrics(self, outputs: Outputs, labels: LabelRows) -> Metrics:
         """Agreement of the median class with the true one.

@@ -65,6 +65,10 @@ class RegressionTarget(Target):
         """Values in the units of the table."""
         return logits * logits.new_tensor(self.std) + logits.new_tensor(self.mean)
 
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Standardised values of values (n, T) in the units of the table."""
+        return (outputs - outputs.new_tensor(self.mean)) / outputs.new_tensor(self.std)
+
     def encode(self, labels: LabelRows) -> Doubles:
         """Standardised values."""
         found: Doubles = (np.asarray(labels, dtype=np.float64) - self.mean) / self.std
@@ -79,6 +83,10 @@ class RegressionTarget(Target):
         """Squared error of standardised values, the mean over the values."""
         found: Doubles = ((np.asarray(outputs, dtype=np.float64) - labels) / self.std) ** 2
         return np.asarray(found.mean(axis=1))
+
+    def difference(self, one: Outputs, other: Outputs) -> float:
+        """Mean absolute difference of the values."""
+        return float(np.abs(np.asarray(one, dtype=np.float64) - other).mean())
 
     def metrics(self, outputs: Outputs, labels: LabelRows) -> Metrics:
         """Errors in the units of the table.
@@ -113,6 +121,10 @@ class RegressionTarget(Target):
     def answer(self, outputs: npt.NDArray[np.float32]) -> ValuesPrediction:
         """The values by name."""
         return ValuesPrediction(dict(zip(self.names, outputs.tolist(), strict=True)))
+
+    def outputs_of(self, prediction: Any) -> npt.NDArray[np.float32]:
+        """The values (T,)."""
+        return np.array(list(prediction.values.values()), dtype=np.float32)
 
     def check(self, labels: LabelRows, dataset: str) -> None:
         """Every value varies over the training images."""

@@ -88,6 +88,10 @@ class Target(ABC):
         """Return the outputs of logits (n, T)."""
 
     @abstractmethod
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return logits (n, T) whose outputs are these; infinite where a probability is 0 or 1."""
+
+    @abstractmethod
     def encode(self, labels: LabelRows) -> Doubles:
         """Return what a linear model with `solver` is fitted to, (N, T)."""
 
@@ -122,6 +126,11 @@ class Target(ABC):
     def answer(self, outputs: npt.NDArray[np.float32]) -> Any:
         """Return the prediction for one image from its outputs."""
 
+    def outputs_of(self, prediction: Any) -> npt.NDArray[np.float32]:
+        """Return the outputs (K,) that `answer` made a prediction of."""
+        found: npt.NDArray[np.float32] = prediction.probabilities
+        return found
+
     @abstractmethod
     def check(self, labels: LabelRows, dataset: str) -> None:
         """Refuse training labels that nothing can be learnt from.
@@ -153,6 +162,14 @@ class Target(ABC):
     def hits(self, outputs: Outputs, labels: LabelRows) -> Doubles:
         """Return which images count as correct, (N,) of 0 and 1; none where choices are by loss alone."""
         return np.zeros(len(labels))
+
+    @abstractmethod
+    def difference(self, one: Outputs, other: Outputs) -> float:
+        """Return how much the predictions of two models for the same images differ.
+
+        It is the share of the images, or of their labels, that they decide differently (0 to 1); of numbers the mean
+        absolute difference, in the units of the table.
+        """
 
     def translated(self, given: "Target", labels: LabelRows, dataset: str) -> LabelRows:
         """Return labels of another data set as labels of this target.
