@@ -30,6 +30,7 @@ def answers(truth: Fit, sizes: list[int], val: int, rng: np.random.Generator) ->
     return np.array([difficulty + 0.02 * rng.normal(size=val) > truth.error(n) for n in sizes])
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     truth, sizes = Fit(0.05, 2.0, 0.5), [50, 50, 50, 100, 100, 100, 200, 200, 200, 400]
     gain = float(truth.error(400) - truth.error(800))

@@ -177,6 +177,7 @@ def test_a_file_for_another_number_of_classes_keeps_its_body(caches, caplog):
         assert not caplog.text
 
 
+@pytest.mark.slow
 def test_timm_converts_files_of_torchvision(caches):
     original = torchvision.models.vgg11(init_weights=False, num_classes=3)
     save_file(original.state_dict(), caches / "vgg.safetensors")

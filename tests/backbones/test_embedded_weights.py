@@ -48,6 +48,7 @@ def test_all_digits(weights: str) -> None:
     assert probed(create_backbone(NETWORKS[weights], weights), load_data({"kind": "digits"}, 0)) >= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", NETWORKS)
 def test_the_artifact_is_a_whole_model_of_its_source_set(weights: str) -> None:
     model = load_model(FOLDER / weights)

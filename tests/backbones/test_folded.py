@@ -25,7 +25,8 @@ def lively(name: str, source: str) -> Backbone:
 
 
 NETWORKS = [
-    *(("resnet18", "torchvision"), ("vgg11_bn", "torchvision"), ("mobilenet_v2", "torchvision")),
+    *(("resnet18", "torchvision"), ("mobilenet_v2", "torchvision")),
+    pytest.param("vgg11_bn", "torchvision", marks=pytest.mark.slow),
     *(("densenet121", "torchvision"), ("googlenet", "torchvision"), ("efficientnet_b0", "torchvision")),
     *(("mobilenetv2_100", "timm"), ("convnext_atto", "timm"), ("narrow_resnet10", "embedded")),
 ]

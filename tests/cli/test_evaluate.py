@@ -84,7 +84,7 @@ def test_every_protocol_in_one_table(default_run: Run, transferkit: RunCommand, 
     assert list(table) == list(rows)
     for name, row in rows.items():
         assert float(table[name]["ece"]) == row["ece"]
-        assert f"{name:16}  {100 * row['top1']:6.2f} %" in done.stdout
+        assert f"{name:16}  {100 * row['top1']:7.2f} %" in done.stdout
 
 
 def test_a_fit_is_evaluated_by_the_chosen_protocol(transferkit: RunCommand, tmp_path: Path) -> None:

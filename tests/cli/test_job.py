@@ -291,6 +291,7 @@ def indexes(cache: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in cache.rglob("*.index")}
 
 
+@pytest.mark.slow
 def test_killed_in_the_extraction_and_started_again(
     transferkit: RunCommand, python: PythonStarter, photos: Path, tmp_path: Path
 ) -> None:

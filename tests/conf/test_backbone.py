@@ -82,7 +82,10 @@ def test_every_file_is_tested():
     assert named == {*CHANNELS, "torchvision", "timm"} | elsewhere  # test_auxiliary.py, test_packaged_weights.py
 
 
-@pytest.mark.parametrize("name", CHANNELS)
+LARGE = ("inception_v4", "nasnetalarge", "resnet152", "resnext50_32x4d", "senet154", "seresnet50", "wide_resnet50_2")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in CHANNELS])
 def test_the_stages_are_the_original_network(name):
     config = load(name, "backbone.weights=null")
     config["kwargs"] |= SMALLER.get(name, {})

@@ -200,6 +200,7 @@ def test_a_file_that_predicts_something_else_is_an_error() -> None:
         largest_difference(compared, predict, "file")
 
 
+@pytest.mark.slow
 def test_weights_beyond_the_limit_of_a_file_stand_beside_it(
     neighbors: Exporting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_much_work_is_compiled_for_and_little_is_not() -> None:
     assert not worth_compiling(COMPILE_FROM, 1, cores=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet_glyphs", "resnet_fractals"])
 def test_in_bf16_nearly_all_predictions_stay(name: str) -> None:
     digits, labels = load_digits(return_X_y=True)

@@ -42,6 +42,7 @@ def test_filters_are_those_that_tell_the_cards_apart(make_result: MakeResult) ->
         assert card.result == ("right" if card.example.true == card.example.predicted else "wrong")
 
 
+@pytest.mark.slow
 def test_a_page_of_100_000_images_and_200_classes_stays_under_10_mb(make_result: MakeResult) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 200, 100_000)

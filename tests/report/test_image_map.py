@@ -17,7 +17,10 @@ from transferkit.report.run_page import render_report
 from transferkit.report.run_result import Places
 
 
-@pytest.mark.parametrize(("asked", "name"), [("tsne", "t-SNE"), ("pca", "principal components"), ("umap", "UMAP")])
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [("tsne", "t-SNE"), ("pca", "principal components"), pytest.param("umap", "UMAP", marks=pytest.mark.slow)],
+)
 def test_images_of_a_cluster_of_features_lie_beside_each_other(asked: str, name: str) -> None:
     if asked == "umap":
         pytest.importorskip("umap", reason="umap-learn is not installed (extra umap)")

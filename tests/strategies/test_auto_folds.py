@@ -225,6 +225,7 @@ def test_a_gain_is_that_of_the_images_both_predict() -> None:
     assert gain.standard_error == pytest.approx(np.sqrt((difference**2).sum() + 1) / 50)
 
 
+@pytest.mark.slow
 def test_a_real_fit_on_few_images(tmp_path: Path) -> None:
     few = tk.load_data({"kind": "digits", "name": "digits", "per_class": 5, "max_test": 50}, seed=0)
     fitted = fit_strategy(dataclasses.replace(context(few, tmp_path, budget=0.0), backbone=embedded("resnet_glyphs")))

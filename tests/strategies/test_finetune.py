@@ -148,6 +148,7 @@ def test_inputs_kept_in_memory_change_nothing(backbone: Backbone, data: ImageDat
             assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_bf16_agrees_with_fp32(backbone: Backbone, tmp_path: Path) -> None:
     many = tk.load_data({"kind": "digits", "name": "digits", "per_class": 60}, seed=0)
     found = {}

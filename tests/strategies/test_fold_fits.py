@@ -77,6 +77,7 @@ def test_where_training_does_harm_the_probes_head_is_kept(
         assert torch.equal(backbone.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("to_the_end")
 def test_interrupted_in_any_fold_it_ends_with_the_same_result(
     backbone: Backbone, data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,6 +85,7 @@ def test_the_history_has_a_row_an_epoch(whole: tuple[Fitted, Path]) -> None:
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_weights(
     whole: tuple[Fitted, Path], data: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

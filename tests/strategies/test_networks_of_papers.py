@@ -37,7 +37,7 @@ DEEPER = ("vgg13", "vgg16", "vgg19", "resnet34", "resnet101", "resnet152", "plai
 NETWORKS = [*(name for name in CHANNELS if not name.endswith("_bn") and name not in DEEPER), "googlenet_aux"]
 NARROW = SMALLER | {"resnet50": {"width_per_group": 16}, "seresnet50": {"layers": [1, 1, 1, 1]}}
 SHALLOW = ("wide_resnet50_2", "resnext50_32x4d")  # one block a stage: torchvision takes no width for them
-SLOW = ("inception_v4", "nasnetalarge", "senet154")
+SLOW = ("inception_v4", "nasnetalarge", "senet154", "densenet121", "vgg11", "wide_resnet50_2")
 
 
 def small(name: str) -> tuple[Backbone, Tensor]:

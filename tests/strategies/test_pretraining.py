@@ -88,6 +88,7 @@ def test_what_is_finished_is_not_trained_again(whole: Any, letters: ImageData, m
     assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in before.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["plateau", "step"])
 def test_every_kind_of_schedule_resumes(
     schedule: str, letters: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

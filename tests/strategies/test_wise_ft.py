@@ -51,7 +51,7 @@ def test_the_plan_says_which_shares_there_are() -> None:
     assert mixed_stops(tk.load_strategy("lp_ft")) == []
 
 
-@pytest.mark.parametrize("selection", ["last", "cv"])
+@pytest.mark.parametrize("selection", ["last", pytest.param("cv", marks=pytest.mark.slow)])
 def test_a_fit_ends_with_the_mean(selection: str, backbone: Backbone, data: ImageData, tmp_path: Path) -> None:
     """A given share, chosen by nobody, against the mean of the weights of two fits."""
     found = {}
