@@ -1,5 +1,7 @@
 """The decisions of strategy=auto."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,13 @@ from transferkit.advisor.choose import (
     Budget,
     affordable,
     best_probe,
+    budget_share,
     can_decide,
     expected_gain,
     make_budget,
+    scratch_is_open,
+    skipped_text,
+    too_expensive,
     weigh_gain,
     worth_trying,
 )
@@ -54,6 +60,30 @@ def test_finetuning_is_not_tried_where_a_point_cannot_be_gained() -> None:
     poor = Evidence(500, 10, 512, 300, {"stage4": 0.55, "stage5": 0.5}, neighbors=0.4, distance=0.4)
     assert worth_trying(good, judge(good), tried=True) == []
     assert worth_trying(poor, judge(poor), tried=True)[0] in ("finetune_many", "lp_ft", "retrain")
+
+
+def test_training_from_scratch_is_tried_where_images_are_many_small_and_different() -> None:
+    many = Evidence(2000, 20, 192, 400, {"stage4": 0.6, "stage5": 0.45}, neighbors=0.3, distance=0.4)
+    few, similar = replace(many, images=100, judged=40), replace(many, distance=0.01, neighbors=0.98)
+    similar = replace(similar, probes={"stage4": 0.9, "stage5": 0.98})
+    assert [scratch_is_open(judge(one), (32, 32)) for one in (many, few, similar)] == [True, False, False]
+    assert not scratch_is_open(judge(many), (224, 224))
+    names = worth_trying(many, judge(many), tried=True, scratch=True)
+    assert names[1] == "from_scratch"
+    assert [name for name in names if name != "from_scratch"] == worth_trying(many, judge(many), tried=True)
+    assert "from_scratch" not in worth_trying(many, judge(many), tried=False, scratch=True)
+
+
+def test_a_budget_that_is_given_holds_in_any_case() -> None:
+    assert [budget_share("auto", scratch) for scratch in (False, True)] == [0.25, 0.5]
+    assert [budget_share(0.1, scratch) for scratch in (False, True)] == [0.1, 0.1]
+
+
+def test_what_is_over_the_budget_alone_is_named() -> None:
+    skipped = too_expensive(NAMES, Budget(25.0, COSTS))
+    assert skipped == {"lp_ft": 40.0}
+    assert skipped_text(skipped) == "no time for lp_ft (40.0 s expected)"
+    assert skipped_text({}) == ""
 
 
 def test_a_val_that_decides_nothing_needs_an_expected_gain() -> None:

@@ -22,6 +22,7 @@ from transferkit.backbones.backbone import Backbone
 from transferkit.data.imagedata import ImageData
 from transferkit.features.from_settings import make_extractor
 from transferkit.models.transfer_model import TransferModel
+from transferkit.report.facts import duration
 from transferkit.strategies import auto
 from transferkit.strategies.auto import choose_and_fit
 from transferkit.strategies.context import Context
@@ -121,7 +122,21 @@ def test_no_budget_leaves_the_probe(data: ImageData, tmp_path: Path) -> None:
     fake = Fake(PROBES)
     fitted = choose_and_fit(context(data, tmp_path, budget=0.0), fake)
     assert set(fake.names) <= set(PROBES)
-    assert "budget" in fitted.details["choice"]["why"]
+    choice = fitted.details["choice"]
+    assert "finetuning would cost more than the budget allows" in choice["why"]
+    assert f"no time for retrain ({duration(choice['skipped']['retrain'])} expected)" in choice["why"]
+
+
+def test_many_small_images_of_another_kind_may_be_trained_from_scratch(tmp_path: Path) -> None:
+    many = tk.load_data({"kind": "digits", "name": "digits"}, seed=0)
+    fake = Fake({**PROBES, **dict.fromkeys(TUNED, 0.9), "from_scratch": 0.97})
+    fitted = choose_and_fit(context(many, tmp_path / "auto"), fake)
+    assert fitted.details["chosen"] == "from_scratch"
+    assert [trial["strategy"] for trial in fitted.details["trials"]][:2] == ["retrain", "from_scratch"]
+    fake = Fake({**PROBES, **dict.fromkeys(TUNED, 0.9)})
+    fitted = choose_and_fit(context(many, tmp_path / "quarter", budget=0.25), fake)
+    assert "from_scratch" not in fake.names
+    assert "no time for from_scratch" in fitted.details["choice"]["why"]
 
 
 def test_without_trials_the_first_contender_is_fitted(data: ImageData, tmp_path: Path) -> None:
@@ -205,6 +220,7 @@ ARGUMENTS = [
 
 
 SHORT_FITS = """
+from transferkit.report.facts import duration
 from transferkit.strategies import auto
 from transferkit.strategies.trials import shortened
 

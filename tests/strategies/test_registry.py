@@ -41,7 +41,7 @@ def test_a_single_rate_beside_a_plan_is_refused() -> None:
 
 
 def test_options_of_auto_are_checked() -> None:
-    with pytest.raises(TransferkitError, match=r"strategy\.auto\.budget=2 must be a number from 0 to 1"):
+    with pytest.raises(TransferkitError, match=r"strategy\.auto\.budget=2 must be auto, or a number from 0 to 1"):
         load_strategy_settings("auto", ["strategy.auto.budget=2"])
 
 

@@ -8,13 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from transferkit.advisor.evidence import Evidence
-from transferkit.advisor.gains import EQUAL, GAIN_SPREAD, PROBES, UNMEASURED
+from transferkit.advisor.gains import EQUAL, GAIN_SPREAD, PROBES, SCRATCH, UNMEASURED
 from transferkit.advisor.quadrant import Verdict
 from transferkit.advisor.thresholds import COMPARABLE
+from transferkit.report.facts import duration
 
 OPEN_POINTS = 0.01
 """Finetuning gets a trial if it can plausibly be better than the best probe by a point."""
 
+
+SMALL_SIDE = 64
+"""Inputs of at most so many pixels a side are small: a network for them is trained from scratch in minutes."""
+
+BUDGET, SCRATCH_BUDGET = 0.25, 0.5
+"""Share of the cost of every strategy that `strategy.auto.budget=auto` allows; the second where training from scratch
+is a candidate, which alone takes a sixth to a third of it."""
 
 ABOUT = 0.9
 """Costs that differ by less than this factor count as equal: they are estimates."""
@@ -68,7 +76,27 @@ def can_decide(val: int) -> bool:
     return val >= COMPARABLE
 
 
-def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool) -> list[str]:
+def scratch_is_open(verdict: Verdict, sides: Sequence[int]) -> bool:
+    """Whether training from scratch may be the best: images are many and unlike the source's, and inputs small.
+
+    Pretraining then speeds up training rather than improving the result (He et al. 2019, Rethinking ImageNet
+    Pre-training).
+
+    Args:
+        verdict: The place in the quadrant.
+        sides: Of the network's inputs, in pixels.
+    """
+    return (verdict.size, verdict.similarity) == ("large", "different") and max(sides) <= SMALL_SIDE
+
+
+def budget_share(given: float | str, scratch: bool) -> float:
+    """Return the share of the cost of every strategy that may be spent; `scratch`: whether that is a candidate."""
+    if isinstance(given, str):  # "auto"
+        return SCRATCH_BUDGET if scratch else BUDGET
+    return given
+
+
+def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool, scratch: bool = False) -> list[str]:
     """Finetuning strategies in order of expected accuracy, if the best of them may be better than the best probe.
 
     If they are tried on images held out, a plausible gain of a point is enough, and those follow of which no cases
@@ -78,20 +106,36 @@ def worth_trying(evidence: Evidence, verdict: Verdict, tried: bool) -> list[str]
         evidence: The measurements.
         verdict: The place in the quadrant, with the expected accuracies.
         tried: Whether there are enough such images.
+        scratch: Whether training from scratch comes second, see `scratch_is_open`.
     """
     tuned = [name for name in verdict.contenders if name not in PROBES]
     gain = max(verdict.contenders[name] for name in tuned) - verdict.contenders[best_probe(verdict)]
     plausible = gain + GAIN_SPREAD * evidence.error if tried else gain
-    return [*tuned, *(UNMEASURED if tried else ())] if plausible >= OPEN_POINTS else []
+    if plausible < OPEN_POINTS:
+        return []
+    return [tuned[0], *([SCRATCH] if scratch else []), *tuned[1:], *UNMEASURED] if tried else tuned
+
+
+def too_expensive(names: Sequence[str], budget: Budget) -> dict[str, float]:
+    """The strategies that cannot be fitted within the budget, even without any trial, with their expected seconds."""
+    return {name: budget.costs[name] for name in names if name in budget.costs and not budget.allows([], name)}
+
+
+def skipped_text(skipped: Mapping[str, float]) -> str:
+    """Name strategies for which there is no time in the budget; empty for none."""
+    if not skipped:
+        return ""
+    return "no time for " + ", ".join(f"{name} ({duration(seconds)} expected)" for name, seconds in skipped.items())
 
 
 def affordable(names: Sequence[str], budget: Budget, share: float, most: int) -> list[str]:
     """The first `most` strategies whose trials, and a full fit of the most expensive one, are within the budget.
 
-    A strategy whose full fit alone exceeds the budget is skipped. Of the others the most expensive are dropped first,
+    Those that are `too_expensive` are skipped. Of the others the most expensive are dropped first,
     of about equally expensive ones the last. A single remaining strategy needs no trial.
     """
-    alone = [name for name in names if name in budget.costs and budget.allows([], name)]
+    skipped = too_expensive(names, budget)
+    alone = [name for name in names if name in budget.costs and name not in skipped]
     chosen = alone[:most]
     while len(chosen) > 1:
         most_expensive = max(budget.costs[name] for name in chosen)

@@ -15,6 +15,9 @@ UNMEASURED = ("full_finetune", "bitfit", "lora")
 """Strategies that were not run in all kinds of cases, so that no gain can be expected of them: `auto` tries them after
 those that the cases favour."""
 
+SCRATCH = "from_scratch"
+"""Strategy that `auto` tries, too, where images are many, small and unlike the source's (`choose.scratch_is_open`)."""
+
 COST_ORDER = (*PROBES, *FINETUNING)
 """The strategies that the advisor chooses from, the cheapest first."""
 

@@ -253,7 +253,7 @@ class AutoOptions(Node):
     """The node `auto`."""
 
     trials: bool = True
-    budget: float = Field(0.25, ge=0, le=1)
+    budget: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     contenders: int = Field(3, ge=1, le=100)
     share: float = Field(0.25, gt=0, le=0.5)
     max_images: Images = 20000

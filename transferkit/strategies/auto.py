@@ -16,9 +16,13 @@ from transferkit.advisor.choose import (
     Outlook,
     affordable,
     best_probe,
+    budget_share,
     can_decide,
     expected_gain,
     make_budget,
+    scratch_is_open,
+    skipped_text,
+    too_expensive,
     weigh_gain,
     worth_trying,
 )
@@ -62,13 +66,16 @@ def choose_and_fit(context: Context, fit: Fit) -> Fitted:
         tried = [entry.trial for entry in outcome.entries]
         fitted = selected_by_folds(outcome, strategies, len(context.data.train), len(context.data.val))
         return _finish(context, advice, fitted, account_of(outcome), tried)
-    budget = make_budget(costs, options["budget"])
-    names, trials = contenders(advice, budget, options, len(context.data.val)), list[Trial]()
+    val, scratch = len(context.data.val), scratch_is_open(advice.verdict, context.backbone.preprocess.input_size)
+    plausible = worth_trying(advice.evidence, advice.verdict, can_decide(val), scratch)
+    budget = make_budget(costs, budget_share(options["budget"], scratch))
+    most = options["contenders"] if options["trials"] and can_decide(val) else 1
+    names, trials = affordable(plausible, budget, options["share"], most), list[Trial]()
     if len(names) > 1:
         trials = run_trials(context, {name: strategies[name] for name in names}, budget, options["share"], fit)
     tuned = winner(trials) if trials else names[0] if names else None
     chosen, fitted, gain = _final(context, advice, strategies, tuned, fit)
-    said = _account(advice, budget, trials, chosen, gain, len(context.data.val))
+    said = _account(plausible, budget, trials, chosen, gain, val)
     return _finish(context, advice, fitted, said, trials)
 
 
@@ -80,12 +87,6 @@ def _finish(
     content = _write_page(context, advice, said, [dataclasses.asdict(trial) for trial in trials])
     shutil.rmtree(context.run_dir / "trials", ignore_errors=True)
     return dataclasses.replace(fitted, details={**fitted.details, "chosen": said["chosen"], **content})
-
-
-def contenders(advice: Advice, budget: Budget, options: Mapping[str, Any], val: int) -> list[str]:
-    """The finetuning strategies to try; none if the probe is selected without trials, one if it needs no trial."""
-    most = options["contenders"] if options["trials"] and can_decide(val) else 1
-    return affordable(worth_trying(advice.evidence, advice.verdict, can_decide(val)), budget, options["share"], most)
 
 
 def _final(
@@ -120,14 +121,15 @@ def _kept_costs(run_dir: Path, advice: Advice) -> Mapping[str, float]:
 
 
 def _account(
-    advice: Advice, budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, val: int
+    plausible: Sequence[str], budget: Budget, trials: list[Trial], chosen: str, gain: Gain | None, val: int
 ) -> dict[str, Any]:
-    """The decision and its reason, in numbers and in a sentence."""
+    """The decision and its reason, in numbers and in a sentence; `plausible` strategies were worth trying."""
+    skipped = too_expensive(plausible, budget)
     if gain is None:
         why = (
-            "finetuning is not expected to gain a point"
-            if not worth_trying(advice.evidence, advice.verdict, can_decide(val))
-            else "finetuning would cost more than the budget allows"
+            "finetuning would cost more than the budget allows"
+            if plausible
+            else "finetuning is not expected to gain a point"
         )
     else:
         why = gain.sentence("finetuning changed val top-1")
@@ -138,9 +140,11 @@ def _account(
         tried += f", since val ({val} images) is too small to compare models (at least {COMPARABLE} needed)"
     return {
         "chosen": chosen,
-        "why": f"Selected: {chosen}; {why}. {tried.capitalize()}; {spent}.",
+        "why": f"Selected: {chosen}; {why}. {tried.capitalize()}; {spent}"
+        + (f"; {skipped_text(skipped)} (strategy.auto.budget)." if skipped else "."),
         "gain": None if gain is None else dataclasses.asdict(gain),
         "budget": {"limit": round(budget.limit, 2), "everything": round(everything, 2)},
+        "skipped": {name: round(seconds, 2) for name, seconds in skipped.items()},
     }
 
 

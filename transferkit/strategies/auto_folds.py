@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.advisor.choose import Gain, Outlook, Spending, expected_gain, weigh_hits, worth_trying
+from transferkit.advisor.choose import (
+    Gain,
+    Outlook,
+    Spending,
+    budget_share,
+    expected_gain,
+    weigh_hits,
+    worth_trying,
+)
 from transferkit.arrays import Doubles
 from transferkit.files import write_json
 from transferkit.ranking import rank
@@ -80,9 +88,10 @@ def _fit_contenders(trials: _Trials, names: Sequence[str]) -> tuple[list[Entry],
     """
     context, outlook, options = trials.context, trials.outlook, trials.context.strategy["auto"]
     tuned, skipped, measured = list[Entry](), dict[str, float](), dict[str, float]()
+    share = budget_share(options["budget"], scratch=False)
     lead = _lead(trials.probe, next(entry for entry in trials.probes if entry.strategy == "linear_probe"))
     for name in names:
-        spending = Spending(outlook.costs, options["budget"], measured)
+        spending = Spending(outlook.costs, share, measured)
         if len(tuned) == options["contenders"]:
             break
         if not spending.allows(name):
@@ -97,7 +106,7 @@ def _fit_contenders(trials: _Trials, names: Sequence[str]) -> tuple[list[Entry],
         gain = compare(_predictions(fitted), reference, expected - lead, spread)
         tuned.append(_entry(name, fitted, gain))
         _tell(tuned[-1])
-    return tuned, skipped, Spending(outlook.costs, options["budget"], measured)
+    return tuned, skipped, Spending(outlook.costs, share, measured)
 
 
 def _average(trials: _Trials, tuned: Sequence[Entry], selected: str) -> Average | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from transferkit.advisor.choose import Gain, Spending
+from transferkit.advisor.choose import Gain, Spending, skipped_text
 from transferkit.report.facts import duration
 from transferkit.strategies.auto_average import Average, average_sentence
 from transferkit.strategies.fitted import Fitted, FittedMember
@@ -90,13 +90,13 @@ def account_of(outcome: Outcome) -> dict[str, Any]:
     else:
         why = "finetuning cannot plausibly gain a point"
     tuned = [name for name in (entry.strategy for entry in outcome.entries) if name not in PROBES]
-    skipped = ", ".join(f"{name} ({duration(seconds)} expected)" for name, seconds in outcome.skipped.items())
+    skipped = skipped_text(outcome.skipped)
     everything = spending.limit / spending.share if spending.share else 0.0
     return {
         "chosen": outcome.name,
         "why": f"Selected: {outcome.name}; {why}. Compared by folds of train and val: {len(PROBES)} probes"
         + (f", and {', '.join(tuned)} in {duration(sum(spending.measured.values()))}" if tuned else "")
-        + (f"; no time for {skipped}" if skipped else "")
+        + (f"; {skipped}" if skipped else "")
         + f" (budget {duration(spending.limit)}, of {duration(everything)} for every strategy)."
         + (f" {average_sentence(average, outcome.chosen.strategy)}" if average is not None else ""),
         "probe": outcome.probe.strategy,
