@@ -144,7 +144,7 @@ def test_finetuning(folder: Path, transferkit: RunCommand, tmp_path: Path, kind:
     assert read(tmp_path / "out/model.json")["target"]["kind"] == kind
 
 
-def outputs_of(path: Path, kind: str, names: tuple[str, ...]) -> np.ndarray:
+def outputs_of(path: Path, *names: str) -> np.ndarray:
     return np.array([[float(row[name]) for name in names] for row in table(path)])
 
 
@@ -157,8 +157,8 @@ def test_an_ensemble_of_numbers(folder: Path, transferkit: RunCommand, tmp_path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found, parts = (read(path / "metrics.json") for path in (tmp_path / "out", tmp_path / "out/members/1"))
-    each = [outputs_of(tmp_path / f"out/members/{i}/predictions.csv", "regression", ("ink",)) for i in (1, 2)]
-    mean = outputs_of(tmp_path / "out/predictions.csv", "regression", ("ink",))
+    each = [outputs_of(tmp_path / f"out/members/{i}/predictions.csv", "ink") for i in (1, 2)]
+    mean = outputs_of(tmp_path / "out/predictions.csv", "ink")
     np.testing.assert_allclose(mean, np.mean(each, axis=0), rtol=1e-4)
     assert found["ensemble"]["disagreement"] == pytest.approx(np.abs(each[0] - each[1]).mean(), rel=1e-3)
     assert found["ensemble"]["gain_over_mean"] == pytest.approx(found["test"]["r2"] - found["ensemble"]["mean_r2"])
@@ -177,8 +177,8 @@ def test_joined_models_of_several_labels(runs: dict[str, Path], folder: Path, tr
     joined = ("task=fuse", f"runs=[{runs['multilabel']},top]", *QUICK)
     done = transferkit(*joined, "hydra.run.dir=joined", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    each = [outputs_of(run / "predictions.csv", "multilabel", names) for run in (runs["multilabel"], folder / "top")]
-    mean = outputs_of(folder / "joined/predictions.csv", "multilabel", names)
+    each = [outputs_of(run / "predictions.csv", *names) for run in (runs["multilabel"], folder / "top")]
+    mean = outputs_of(folder / "joined/predictions.csv", *names)
     np.testing.assert_allclose(mean, np.mean(each, axis=0), atol=1e-5)
     found = read(folder / "joined/metrics.json")
     differ = ((each[0] >= 0.5) != (each[1] >= 0.5)).mean()

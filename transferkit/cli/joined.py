@@ -30,7 +30,6 @@ from transferkit.report.run_files import shown_path
 from transferkit.report.run_result import RunResult
 from transferkit.report.target_page import write_outputs, write_page
 from transferkit.strategies.fitted import OutOfFold
-from transferkit.targets.class_target import ClassTarget
 from transferkit.targets.target import Target
 from transferkit.untrusted import UnreadableFile, read_json
 
@@ -102,7 +101,7 @@ def write_mean(join: Join, copies: Sequence[Path]) -> dict[str, Any]:
     held_out = join.held_out
     if held_out is None and not any(member.fitted_val for member in join.members):
         held_out = _on_val(join, np.mean([member.val for member in join.members], axis=0))
-    scores = _scores(held_out)
+    scores = _scores(join, held_out)
     write_ensemble(join.run_dir, copies, None if scores is None else scores.tolist(), join.shares, **join.notes)
     model = EnsembleModel([load_one(copy) for copy in copies], shares=join.shares)
     tested = mean_results([member.tested for member in join.members], model.shares)
@@ -139,7 +138,7 @@ def write_soup(join: Join, how: str) -> dict[str, Any]:
     held_out = None
     if not fitted:
         held_out = _on_val(join, center_probabilities(soup, join.data.val, extract))
-        soup.held_out_scores = _scores(held_out)
+        soup.held_out_scores = _scores(join, held_out)
     save_model(join.run_dir, soup, **join.notes)
     tested = run_protocols(join.settings, soup, join.data.test, extract)
     return _write(join, soup, tested, held_out, about)
@@ -154,9 +153,9 @@ def _on_val(join: Join, outputs: Probabilities) -> OutOfFold:
     return OutOfFold(outputs, _val_labels(join), np.arange(len(outputs)), join.members[0].target)
 
 
-def _scores(held_out: OutOfFold | None) -> Doubles | None:
+def _scores(join: Join, held_out: OutOfFold | None) -> Doubles | None:
     """Scores for sets of classes; None without held-out images, or without classes."""
-    if held_out is None or not (held_out.target or ClassTarget(())).soft_max:
+    if held_out is None or not join.members[0].target.soft_max:
         return None
     return true_class_scores(held_out.probabilities, held_out.labels)
 

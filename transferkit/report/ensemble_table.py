@@ -52,8 +52,13 @@ def disagreement_words(found: Mapping[str, Any], kind: str) -> str:
     return f"{percent(found['disagreement'], 2)} of the {'labels' if kind == 'multilabel' else 'images'}"
 
 
-def ensemble_table(metrics: Mapping[str, Any], kind: str = "class") -> str:
-    """Return the lines of the members and of the result, with the gain, the disagreement and the cost."""
+def ensemble_table(metrics: Mapping[str, Any], kind: str) -> str:
+    """Return the lines of the members and of the result, with the gain, the disagreement and the cost.
+
+    Args:
+        metrics: The content of metrics.json.
+        kind: Of the target.
+    """
     found, test = metrics["ensemble"], metrics["test"]
     width = max(len(row["run"]) for row in found["members"])
     named = max(width, len(found["how"]))

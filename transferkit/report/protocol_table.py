@@ -8,7 +8,6 @@ from transferkit.arrays import Labels
 from transferkit.files import write_csv
 from transferkit.models.protocols import ProtocolResult
 from transferkit.report.score_columns import heading_text, score_text
-from transferkit.targets.class_target import ClassTarget
 from transferkit.targets.target import Target
 
 COST = ("views", "seconds")
@@ -17,17 +16,14 @@ COST = ("views", "seconds")
 Row = Mapping[str, Any]
 
 
-def protocol_rows(
-    tested: Mapping[str, ProtocolResult], labels: Labels, target: Target | None = None
-) -> dict[str, dict[str, Any]]:
+def protocol_rows(tested: Mapping[str, ProtocolResult], labels: Labels, target: Target) -> dict[str, dict[str, Any]]:
     """Return, by protocol, the metrics of its probabilities, inputs of the network per image, and seconds.
 
     Args:
         tested: Results of N images.
         labels: (N,), or (N, T).
-        target: Says which metrics; None for classes.
+        target: Says which metrics.
     """
-    target = target or ClassTarget(())
     return {
         name: {**target.metrics(one.probabilities, labels), "views": one.views, "seconds": round(one.seconds, 3)}
         for name, one in tested.items()
@@ -46,7 +42,7 @@ def write_protocols(run_dir: Path, rows: Mapping[str, Row]) -> None:
     write_csv(run_dir / "protocols.csv", ["protocol", *header], body)
 
 
-def protocol_table(rows: Mapping[str, Row], kind: str = "class") -> str:
+def protocol_table(rows: Mapping[str, Row], kind: str) -> str:
     """Return a line for each protocol under a heading; `kind` is that of the target."""
     lines = [f"  {'protocol':16}  {heading_text(kind)}  {'views':>5}  {'seconds':>8}"]
     for name, row in rows.items():
